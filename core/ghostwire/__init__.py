@@ -1,0 +1,103 @@
+"""GhostWire: a mesh VPN whose every capability is a plugin. This is what a plugin's author imports first.
+
+from ghostwire import Provider, Transport, hookimpl
+
+@hookimpl
+def ghostwire_transports():
+    yield Provider("pigeon", PigeonTransport, rank=50)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pluggy
+
+from ghostwire.capabilities.authentication import Admission, Authenticator, EnrolmentRequest
+from ghostwire.capabilities.contexts import Context, Mesh, NodeContext, ServerContext, Sockets, TunnelContext
+from ghostwire.capabilities.http import RequestHead, Routes, StreamUpgrade
+from ghostwire.capabilities.names import Resolver
+from ghostwire.capabilities.platform import Device, NetworkConfig, Platform
+from ghostwire.capabilities.policy import CompiledPolicy, PolicyEngine
+from ghostwire.capabilities.service import Service
+from ghostwire.capabilities.storage import Change, Commit, Snapshot, Storage, Transaction
+from ghostwire.capabilities.telemetry import Metric, Metrics, Telemetry
+from ghostwire.capabilities.transport import BURST, MESH_MTU, SEALED_MTU, Buffer, Path, Receive, Transport
+from ghostwire.capabilities.tunnel import Filter, PeerStats, Tunnel, TunnelEvents, TunnelPeer
+
+if TYPE_CHECKING:
+    import click
+
+__version__ = "0.1.0"
+
+hookimpl = pluggy.HookimplMarker("ghostwire")
+"""Marks a plugin's function as the implementation of the hook of that name (see `ghostwire.hookspecs`)."""
+
+T = TypeVar("T", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider(Generic[T]):
+    """A named capability. ``create(context)`` is plain, quick and does no I/O; lower ranks are preferred."""
+
+    name: str
+    create: Callable[[Any], T]
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand of ``program`` (``ghostwire`` or ``gwctl``); ``load`` imports and gives the click command."""
+
+    program: str
+    name: str
+    load: Callable[[], click.Command]
+    help: str = ""
+
+
+__all__ = [
+    "BURST",
+    "MESH_MTU",
+    "SEALED_MTU",
+    "Admission",
+    "Authenticator",
+    "Buffer",
+    "Change",
+    "Command",
+    "Commit",
+    "CompiledPolicy",
+    "Context",
+    "Device",
+    "EnrolmentRequest",
+    "Filter",
+    "Mesh",
+    "Metric",
+    "Metrics",
+    "NetworkConfig",
+    "NodeContext",
+    "Path",
+    "PeerStats",
+    "Platform",
+    "PolicyEngine",
+    "Provider",
+    "Receive",
+    "RequestHead",
+    "Resolver",
+    "Routes",
+    "ServerContext",
+    "Service",
+    "Snapshot",
+    "Sockets",
+    "Storage",
+    "StreamUpgrade",
+    "Telemetry",
+    "Transaction",
+    "Transport",
+    "Tunnel",
+    "TunnelContext",
+    "TunnelEvents",
+    "TunnelPeer",
+    "hookimpl",
+]

@@ -1,0 +1,1 @@
+"""What a plugin can provide: one abstract class a file, all re-exported by `ghostwire`."""

@@ -1,0 +1,44 @@
+"""Authenticators decide which machines may join, and as whose."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ghostwire.capabilities.storage import Transaction
+    from ghostwire.keys import MachineKey
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRequest:
+    """A machine that wants in. ``now`` is Unix seconds; the machine key was proven by the handshake."""
+
+    machine_key: MachineKey
+    secret: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who an admitted machine belongs to, and how."""
+
+    user: int
+    tags: tuple[str, ...] = ()
+    ephemeral: bool = False
+    pre_auth_key: int | None = None
+
+
+class Authenticator(ABC):
+    """One scheme of proving the right to join; ``name`` is `Credentials.scheme`."""
+
+    name: str
+
+    @abstractmethod
+    def admit(self, transaction: Transaction, request: EnrolmentRequest) -> Admission:
+        """Check and consume the secret in the transaction that inserts the node.
+
+        Idempotent for a machine key that consumed it before. AuthenticationFailed says what is wrong and what to
+        do, without repeating the secret.
+        """

@@ -1,0 +1,94 @@
+"""What core hands to a provider's ``create``: everything it may use, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ghostwire.capabilities.platform import Device
+from ghostwire.capabilities.storage import Transaction
+from ghostwire.capabilities.telemetry import Metrics
+from ghostwire.capabilities.tunnel import Filter, TunnelEvents
+from ghostwire.engine import Clock, Entropy
+
+if TYPE_CHECKING:
+    from ghostwire.keys import NodeKey, PrivateKey
+    from ghostwire.model import NetworkMap, Record
+
+T = TypeVar("T")
+R = TypeVar("R", bound="Record")
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class Sockets(ABC):
+    """Makes sockets that never go through the mesh's own exit routes; a test's network has its own."""
+
+    @abstractmethod
+    def udp(self, host: str, port: int) -> socket.socket:
+        """A bound, non-blocking UDP socket; PlatformError where the port is in use."""
+
+    @abstractmethod
+    async def connect(
+        self, protocol: Callable[[], P], host: str, port: int, *, tls: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.Transport, P]:
+        """A stream, as ``loop.create_connection`` makes it; Unavailable where nobody answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every plugin gets. ``settings`` is the plugin's own typed ``Settings``; ``state`` a private folder."""
+
+    settings: Any
+    clock: Clock
+    entropy: Entropy
+    metrics: Metrics
+    log: logging.Logger
+    sockets: Sockets
+    state: FilePath
+
+
+class Mesh(Protocol):
+    """The one service behind every API of the server."""
+
+    def list(self, kind: type[R]) -> Sequence[R]:
+        """All records of this kind, by id, as of the last commit."""
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Change records in one durable transaction (see `Storage.write`); viewers are told."""
+
+    def admits(self, key: NodeKey) -> bool:
+        """Whether this node key belongs to the mesh and has not expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext(Context):
+    """For what runs in the server. ``join_token`` makes a join token of a pre-auth secret."""
+
+    mesh: Mesh
+    join_token: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContext(Context):
+    """For what runs in a node: its public key, a view of the map, the platform's addresses."""
+
+    node_key: NodeKey
+    map: NetworkMap
+    local_addresses: Callable[[], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelContext(NodeContext):
+    """For tunnels alone, which are trusted like core. ``filter`` None admits everything."""
+
+    private_key: PrivateKey
+    device: Device
+    filter: Filter | None
+    events: TunnelEvents

@@ -1,0 +1,15 @@
+"""Resolvers answer DNS questions inside the mesh."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+
+class Resolver(ABC):
+    """Asked by rank until one answers."""
+
+    name: str
+
+    @abstractmethod
+    async def resolve(self, query: bytes) -> bytes | None:
+        """Answer a DNS message with a DNS message, or None: not mine, ask the next."""

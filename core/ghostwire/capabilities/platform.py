@@ -1,0 +1,70 @@
+"""A platform is one operating system's way to a TUN device, addresses, routes and link changes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ghostwire.capabilities.transport import Buffer
+
+Deliver = Callable[[Sequence[Buffer]], None]
+"""Takes a burst of IP packets; the buffers are only valid during the call."""
+
+
+class Device(ABC):
+    """A network device that hands whole IP packets to the program and takes them from it."""
+
+    name: str
+    mtu: int
+
+    @abstractmethod
+    def start(self, deliver: Deliver) -> None:
+        """Deliver packets that the system sends into the device, in bursts, from the running loop."""
+
+    @abstractmethod
+    def write(self, packets: Sequence[Buffer]) -> int:
+        """Give packets to the system; the number taken, the rest are dropped and counted."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove the device; harmless when called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """What the operating system should have while the node runs.
+
+    ``addresses`` are interface addresses (``100.64.0.2/32``); ``routes`` are prefixes that lead into the device.
+    """
+
+    interface: str
+    mtu: int
+    addresses: tuple[str, ...]
+    routes: tuple[str, ...] = ()
+
+
+class Platform(ABC):
+    """The operating system, as far as a node needs it."""
+
+    name: str
+
+    @abstractmethod
+    async def open_device(self, name: str, mtu: int) -> Device:
+        """Make the device, down and without addresses. PlatformError or PermissionDenied say what is missing."""
+
+    @abstractmethod
+    async def configure(self, network: NetworkConfig) -> None:
+        """Bring addresses and routes to exactly this, the interface up; a second call with the same is a no-op."""
+
+    @abstractmethod
+    async def restore(self) -> None:
+        """Undo everything `configure` did; harmless when called twice."""
+
+    @abstractmethod
+    def local_addresses(self) -> Sequence[str]:
+        """This machine's unicast addresses that peers might reach, without loopback, link-local and mesh ones."""
+
+    @abstractmethod
+    def watch_links(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` after links or addresses change; the result stops watching."""

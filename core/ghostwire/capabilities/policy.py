@@ -1,0 +1,33 @@
+"""A policy engine turns the operator's policy into labels on nodes and rules between labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ghostwire.model import Node, Rule, User
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicy:
+    """Rules between label ids, and the ids that stand for every node (``*``)."""
+
+    rules: tuple[Rule, ...]
+    everyone: frozenset[int]
+
+
+class PolicyEngine(ABC):
+    """Reads policies. Label ids are small integers, append-only, never reused."""
+
+    name: str
+
+    @abstractmethod
+    def compile(self, source: str) -> CompiledPolicy:
+        """Parse and compile; ConfigError with line and key where the policy is wrong."""
+
+    @abstractmethod
+    def labels(self, node: Node, owner: User) -> Sequence[int]:
+        """The labels of a node under the policy compiled last."""

@@ -1,0 +1,58 @@
+"""Telemetry carries metrics, traces and logs out of the program; `Metrics` is where all parts register theirs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A value read at scrape time; hot paths only add to plain ints. ``kind`` is ``counter`` or ``gauge``."""
+
+    name: str
+    help: str
+    kind: str
+    read: Callable[[], float]
+
+
+class Metrics:
+    """The program's metrics, in order of registration."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Metric] = {}
+
+    def counter(self, name: str, help: str, read: Callable[[], float]) -> None:
+        """Register a value that only grows."""
+        self._register(Metric(name, help, "counter", read))
+
+    def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
+        """Register a value that goes up and down."""
+        self._register(Metric(name, help, "gauge", read))
+
+    def _register(self, metric: Metric) -> None:
+        if metric.name in self._metrics:
+            raise ValueError(f"metric {metric.name} is registered twice")
+        self._metrics[metric.name] = metric
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._metrics.values())
+
+    def values(self) -> dict[str, float]:
+        """Every metric's value now."""
+        return {metric.name: metric.read() for metric in self}
+
+
+class Telemetry(ABC):
+    """An exporter of metrics, traces or logs."""
+
+    name: str
+
+    @abstractmethod
+    async def start(self, metrics: Metrics) -> None:
+        """Begin exporting."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Flush and stop; harmless when called twice."""

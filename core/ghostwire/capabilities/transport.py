@@ -1,0 +1,67 @@
+"""Transports carry sealed datagrams between nodes, and only those.
+
+A transport never sees plaintext, a private key or the TUN device. Every call takes a burst of up to `BURST`
+datagrams; sends never wait, and what cannot be sent at once is dropped and counted.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+Buffer = bytes | bytearray | memoryview
+
+BURST = 64
+"""The most datagrams or packets one call carries."""
+
+MESH_MTU = 1280
+SEALED_MTU = MESH_MTU + 32
+"""What every transport must carry in one datagram: a full packet and WireGuard's 32 bytes."""
+
+
+class Path(ABC):
+    """One way to reach one remote end over one transport. Paths to the same end compare equal and hash alike."""
+
+    __slots__ = ()
+
+    transport: str
+    """The transport's name."""
+    endpoint: str
+    """The remote end, as text that only this transport reads."""
+    relayed: bool
+    """Whether a third machine forwards the datagrams."""
+
+    @abstractmethod
+    def send(self, datagrams: Sequence[Buffer]) -> bool:
+        """Send a burst now; False where any of it was dropped. The buffers may be reused when it returns."""
+
+
+Receive = Callable[[Path, Sequence[Buffer]], None]
+"""Takes a burst that came from one source, with the path that leads back there.
+
+The buffers are only valid during the call. A source need not be known: the path is just where a reply would go.
+"""
+
+
+class Transport(ABC):
+    """A way of carrying datagrams; see docs/plugins.md for writing one."""
+
+    name: str
+    relayed: bool = False
+
+    @abstractmethod
+    async def start(self, receive: Receive) -> None:
+        """Open what is needed and deliver from now on. PlatformError where that fails, or where a datagram of
+        `SEALED_MTU` bytes could not be carried."""
+
+    @abstractmethod
+    def endpoints(self) -> Sequence[str]:
+        """The endpoints to advertise to peers, best first; may change over time."""
+
+    @abstractmethod
+    def path(self, endpoint: str) -> Path:
+        """The path to a peer's endpoint; ValueError where the text makes no sense. No I/O."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop delivering and release everything; harmless when called twice."""

@@ -1,0 +1,91 @@
+"""A tunnel runs the pipeline from the device to the paths: routing by allowed IPs, sealing, opening, filtering."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Protocol
+
+from ghostwire.capabilities.transport import Buffer, Path
+
+if TYPE_CHECKING:
+    from ghostwire.keys import NodeKey
+
+Prefix = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelPeer:
+    """A peer the tunnel should have. ``keepalive`` is in seconds, 0 for none."""
+
+    id: int
+    key: NodeKey
+    allowed_ips: tuple[Prefix, ...]
+    keepalive: int = 0
+    preshared_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStats:
+    """A peer's counters. Bytes are sealed bytes; ``last_handshake`` is Unix nanoseconds, 0 for never."""
+
+    id: int
+    received_bytes: int
+    sent_bytes: int
+    last_handshake: int
+    path: Path | None
+
+
+class TunnelEvents(Protocol):
+    """What a tunnel tells the node; called from the tunnel's own loop pass, must not block."""
+
+    def wanted(self, peer: int) -> None:
+        """An initiation is about to go to this peer: a packet waits for it, or its session must be renewed."""
+
+    def authenticated(self, peer: int, source: Path) -> None:
+        """An authenticated datagram came from a source that is not among the peer's attached paths."""
+
+    def established(self, peer: int, source: Path) -> None:
+        """A handshake with this peer was completed over ``source``."""
+
+
+class Filter(Protocol):
+    """The node's packet filter, asked on arrival; leaving packets only record their flow."""
+
+    def admit(self, peer: int, packets: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Those of a peer's opened packets that may reach the device."""
+
+    def record(self, packets: Sequence[Buffer]) -> None:
+        """Remember the flows of packets that leave."""
+
+
+class Tunnel(ABC):
+    """End-to-end encryption between the device and the peers' paths."""
+
+    name: str
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin reading the device."""
+
+    @abstractmethod
+    def apply(self, peers: Collection[TunnelPeer]) -> None:
+        """Make these exactly the peers; sessions of unchanged ones go on, removed ones' keys are wiped."""
+
+    @abstractmethod
+    def attach(self, peer: int, paths: Sequence[Path]) -> None:
+        """Send to this peer over these paths (at most two; each packet over all of them)."""
+
+    @abstractmethod
+    def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
+        """Take sealed datagrams that arrived from ``source``."""
+
+    @abstractmethod
+    def stats(self) -> Sequence[PeerStats]:
+        """Every peer's counters."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop; wipe session keys; harmless when called twice."""

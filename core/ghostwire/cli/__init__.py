@@ -1,0 +1,1 @@
+"""The programs `ghostwire` and `gwctl`."""

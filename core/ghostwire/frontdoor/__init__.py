@@ -1,0 +1,1 @@
+"""One port for everything: TLS, HTTP, and raw streams after an Upgrade."""

@@ -1,0 +1,218 @@
+"""The mesh's records, and the network map a node holds of them.
+
+Records (``User``, ``Node``, ``PreAuthKey``) are what the server stores. Map objects (``MapNode``, ``Rule``,
+``LabelSet``) are what nodes are told: no field of theirs depends on who looks, so each is encoded once per change.
+All are immutable; ids are positive integers and never reused; times are whole seconds of Unix time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from ghostwire.keys import DiscoKey, MachineKey, NodeKey, PublicKey
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What storage keeps: an immutable row with an integer id."""
+
+    id: int
+
+
+class User(Record, frozen=True, kw_only=True):
+    """Somebody nodes belong to: (issuer, subject), issuer ``local`` for users made on the server."""
+
+    stable_id: str
+    name: str
+    issuer: str = "local"
+    subject: str = ""
+    created: int = 0
+
+
+class Node(Record, frozen=True, kw_only=True):
+    """A machine in the mesh, as the server knows it.
+
+    ``addresses`` are bare addresses, IPv4 first. ``expires`` is when its key stops being accepted (None: never).
+    A tagged node (``tags``) acts for no user's sake, though ``user`` still says who brought it.
+    """
+
+    stable_id: str
+    name: str
+    user: int
+    machine_key: MachineKey
+    node_key: NodeKey
+    disco_key: DiscoKey
+    addresses: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    ephemeral: bool = False
+    hostname: str = ""
+    os: str = ""
+    version: str = ""
+    created: int = 0
+    expires: int | None = None
+    pre_auth_key: int | None = None
+
+
+class PreAuthKey(Record, frozen=True, kw_only=True):
+    """A secret that lets machines join. Only ``digest`` (BLAKE2s of the secret) is kept.
+
+    ``used_by`` names the machine key that consumed a one-use key, so that its retry is recognised.
+    """
+
+    stable_id: str
+    digest: bytes
+    user: int
+    created: int
+    expires: int
+    reusable: bool = False
+    ephemeral: bool = False
+    tags: tuple[str, ...] = ()
+    uses: int = 0
+    used_by: MachineKey | None = None
+    revoked: bool = False
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """Where in the change log a reader stands.
+
+    ``mark`` is the random mark of that revision: another mark there means another history (a restored backup).
+    ``clock`` is the presence vector clock: server id -> counter.
+    """
+
+    revision: int
+    mark: bytes
+    clock: dict[str, int] = {}
+
+
+class Endpoint(msgspec.Struct, frozen=True, array_like=True):
+    """Where a node can be reached: text that only the transport of that name reads (``udp``: ``host:port``)."""
+
+    transport: str
+    text: str
+
+
+class MapNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A node as other nodes see it. ``labels`` are those rules may name; ``home`` its home relay's region."""
+
+    id: int
+    stable_id: str
+    name: str
+    node_key: NodeKey
+    disco_key: DiscoKey
+    addresses: tuple[str, ...]
+    user: int
+    tags: tuple[str, ...] = ()
+    labels: tuple[int, ...] = (0,)
+    home: int | None = None
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Traffic that is let in: from nodes in ``sources`` to holders of a label in ``destinations``.
+
+    Empty ``protocols`` (IP protocol numbers) and ``ports`` ((first, last) pairs) mean any.
+    """
+
+    id: int
+    sources: tuple[int, ...]
+    destinations: tuple[int, ...]
+    protocols: tuple[int, ...] = ()
+    ports: tuple[tuple[int, int], ...] = ()
+
+
+class LabelSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which nodes carry a label; ``everyone`` stands for all, so that ``*`` needs no list."""
+
+    id: int
+    everyone: bool = False
+    nodes: tuple[int, ...] = ()
+
+
+class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
+    """What changed in one viewer's map up to ``cursor``; ``full`` says: forget all that came before."""
+
+    cursor: Cursor
+    full: bool = False
+    nodes: tuple[MapNode, ...] = ()
+    removed_nodes: tuple[int, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    removed_rules: tuple[int, ...] = ()
+    sets: tuple[LabelSet, ...] = ()
+    removed_sets: tuple[int, ...] = ()
+
+
+class NetworkMap:
+    """A viewer's copy of the mesh, kept in step by `apply`."""
+
+    def __init__(self) -> None:
+        self.cursor: Cursor | None = None
+        self.nodes: dict[int, MapNode] = {}
+        self.rules: dict[int, Rule] = {}
+        self.sets: dict[int, LabelSet] = {}
+
+    def apply(self, change: MapChange) -> None:
+        """Bring the map to ``change.cursor``; applying the same change twice does no harm."""
+        if change.full:
+            self.nodes, self.rules, self.sets = {}, {}, {}
+        _merge(self.nodes, change.nodes, change.removed_nodes)
+        _merge(self.rules, change.rules, change.removed_rules)
+        _merge(self.sets, change.sets, change.removed_sets)
+        self.cursor = change.cursor
+
+    def as_change(self) -> MapChange | None:
+        """The whole map as one full change (what the cache on disk holds); None before the first."""
+        if self.cursor is None:
+            return None
+        return MapChange(
+            cursor=self.cursor,
+            full=True,
+            nodes=tuple(self.nodes.values()),
+            rules=tuple(self.rules.values()),
+            sets=tuple(self.sets.values()),
+        )
+
+
+def _merge(held: dict[int, Any], changed: Iterable[Any], removed: Iterable[int]) -> None:
+    for id_ in removed:
+        held.pop(id_, None)
+    for item in changed:
+        held[item.id] = item
+
+
+def _encode_key(value: Any) -> Any:
+    if isinstance(value, PublicKey):
+        return value.raw
+    raise NotImplementedError(f"cannot encode {type(value).__name__}")
+
+
+def _encode_key_text(value: Any) -> Any:
+    if isinstance(value, PublicKey):
+        return str(value)
+    raise NotImplementedError(f"cannot encode {type(value).__name__}")
+
+
+def _decode_key(kind: type, value: Any) -> Any:
+    if issubclass(kind, PublicKey):
+        return kind(value) if isinstance(value, bytes) else kind.parse(value)
+    raise NotImplementedError(f"cannot decode {kind.__name__}")
+
+
+_packer = msgspec.msgpack.Encoder(enc_hook=_encode_key)
+_writer = msgspec.json.Encoder(enc_hook=_encode_key_text)
+
+pack: Callable[[Any], bytes] = _packer.encode
+"""Any record or message to msgpack; keys become 32 raw bytes."""
+
+to_json: Callable[[Any], bytes] = _writer.encode
+"""Any record or message to JSON; keys become their prefixed text."""
+
+
+def unpacker(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    """A msgpack decoder for this type (or union); raises msgspec.ValidationError with the path of what is wrong."""
+    return msgspec.msgpack.Decoder(kind, dec_hook=_decode_key)
+
+
+def from_json(data: bytes | str, kind: Any) -> Any:
+    """JSON to a record or message; raises msgspec.ValidationError with the path of what is wrong."""
+    return msgspec.json.decode(data, type=kind, dec_hook=_decode_key)

@@ -1,0 +1,1 @@
+"""The node daemon: control session, peers, paths and the local API."""

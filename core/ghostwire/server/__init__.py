@@ -1,0 +1,1 @@
+"""The coordination server: records, enrolment, maps and streams."""

@@ -1,0 +1,1 @@
+"""What tests of GhostWire and of its plugins are made of: clocks, networks, platforms, contracts."""

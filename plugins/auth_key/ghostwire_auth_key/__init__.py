@@ -1,0 +1,1 @@
+"""Enrolment by pre-auth keys."""

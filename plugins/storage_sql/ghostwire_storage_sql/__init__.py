@@ -1,0 +1,1 @@
+"""The server's records in SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""WireGuard as a tunnel, and UDP as its transport."""
