@@ -8,7 +8,7 @@ All are immutable; ids are positive integers and never reused; times are whole s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -16,13 +16,20 @@ from ghostwire.keys import DiscoKey, MachineKey, NodeKey, PublicKey
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What storage keeps: an immutable row with an integer id."""
+    """What storage keeps: an immutable row with an integer id.
+
+    ``unique`` names the fields of which each value has one holder (storage answers Conflict, and finds by them fast).
+    """
+
+    unique: ClassVar[tuple[str, ...]] = ()
 
     id: int
 
 
 class User(Record, frozen=True, kw_only=True):
     """Somebody nodes belong to: (issuer, subject), issuer ``local`` for users made on the server."""
+
+    unique = ("stable_id", "name")
 
     stable_id: str
     name: str
@@ -37,6 +44,8 @@ class Node(Record, frozen=True, kw_only=True):
     ``addresses`` are bare addresses, IPv4 first. ``expires`` is when its key stops being accepted (None: never).
     A tagged node (``tags``) acts for no user's sake, though ``user`` still says who brought it.
     """
+
+    unique = ("stable_id", "name", "machine_key", "node_key", "addresses")
 
     stable_id: str
     name: str
@@ -61,6 +70,8 @@ class PreAuthKey(Record, frozen=True, kw_only=True):
     ``used_by`` names the machine key that consumed a one-use key, so that its retry is recognised.
     """
 
+    unique = ("stable_id", "digest")
+
     stable_id: str
     digest: bytes
     user: int
@@ -72,6 +83,17 @@ class PreAuthKey(Record, frozen=True, kw_only=True):
     uses: int = 0
     used_by: MachineKey | None = None
     revoked: bool = False
+
+
+class ReleasedAddress(Record, frozen=True, kw_only=True):
+    """An IPv4 address whose holder went at ``released``: a queue by id, the oldest first to be given out again."""
+
+    address: str
+    released: int
+
+
+RECORDS: tuple[type[Record], ...] = (User, Node, PreAuthKey, ReleasedAddress)
+"""Every kind of record that a storage keeps, each after those it refers to."""
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -130,7 +152,10 @@ class LabelSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
-    """What changed in one viewer's map up to ``cursor``; ``full`` says: forget all that came before."""
+    """What changed in one viewer's map up to ``cursor``; ``full`` says: forget all that came before.
+
+    The viewer's own node is among ``nodes``, so that it learns its own name and labels as others do.
+    """
 
     cursor: Cursor
     full: bool = False
