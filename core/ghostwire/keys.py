@@ -152,11 +152,11 @@ def load_private_key(path: Path) -> PrivateKey:
     return PrivateKey(bytes.fromhex(text))
 
 
-def load_or_create_private_key(path: Path) -> PrivateKey:
+def load_or_create_private_key(path: Path, entropy: Callable[[int], bytes] = os.urandom) -> PrivateKey:
     """Read the key file, or make it (mode 0600, flushed to disk before anyone learns the public key)."""
     if path.exists():
         return load_private_key(path)
-    key = PrivateKey.generate()
+    key = PrivateKey.generate(entropy)
     write_private(path, key.raw.hex().encode() + b"\n")
     return key
 

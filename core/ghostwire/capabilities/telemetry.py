@@ -22,6 +22,17 @@ class Metrics:
 
     def __init__(self) -> None:
         self._metrics: dict[str, Metric] = {}
+        self._scopes: list[Metrics] = []
+
+    def scope(self) -> Metrics:
+        """Metrics of a part that comes and goes; they are listed here too until `drop`."""
+        scope = Metrics()
+        self._scopes.append(scope)
+        return scope
+
+    def drop(self, scope: Metrics) -> None:
+        """List a scope's metrics no longer, so that its names are free again; harmless when called twice."""
+        self._scopes = [held for held in self._scopes if held is not scope]
 
     def counter(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Register a value that only grows."""
@@ -37,7 +48,9 @@ class Metrics:
         self._metrics[metric.name] = metric
 
     def __iter__(self) -> Iterator[Metric]:
-        return iter(self._metrics.values())
+        yield from self._metrics.values()
+        for scope in self._scopes:
+            yield from scope
 
     def values(self) -> dict[str, float]:
         """Every metric's value now."""
