@@ -1,0 +1,54 @@
+"""The lab as fixtures: real namespaces, real programs. See CONTRIBUTING.md, "Use the lab"."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from natlab import Lab  # noqa: E402
+from netns import clean_leftovers, why_no_tun, why_not  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here is marked ``lab`` and, under xdist, keeps to one worker: namespaces are cheap, cores are not."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+            item.add_marker(pytest.mark.xdist_group("lab"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def namespaces() -> None:
+    """Skip where no namespaces can be made; take away what dead runs left."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    clean_leftovers()
+
+
+@pytest.fixture(scope="session")
+def tun(namespaces: None) -> None:
+    """Skip where no TUN device can be made."""
+    reason = why_no_tun()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def make_lab(namespaces: None) -> Iterator[Callable[[], Lab]]:
+    """Gives empty labs that are taken away after the module's tests."""
+    labs: list[Lab] = []
+
+    def make() -> Lab:
+        labs.append(Lab())
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        lab.close()
