@@ -1,0 +1,45 @@
+"""A short-lived child that configures one interface: `python -m ghostwire_net_linux.configure`.
+
+The netlink library costs more memory than a node may use for good, so only this child imports it. It reads one JSON
+`Request` on stdin and writes one JSON `Answer` on stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+ROUTE_PROTOCOL = 71
+"""Marks our routes (rtm_protocol); free in /etc/iproute2/rt_protos."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What the interface should have; ``up`` False takes it down, with everything of ours on it."""
+
+    interface: str
+    mtu: int
+    addresses: tuple[str, ...]
+    routes: tuple[str, ...]
+    up: bool = True
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """``changes`` is what was done, ``skipped`` what this machine cannot do, ``error`` what failed, if anything."""
+
+    changes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    error: str = ""
+    permission: bool = False
+
+
+def main() -> None:
+    """Answer the request on stdin."""
+    from ghostwire_net_linux.interface import carry_out
+
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    sys.stdout.buffer.write(msgspec.json.encode(carry_out(request)))
+
+
+if __name__ == "__main__":
+    main()

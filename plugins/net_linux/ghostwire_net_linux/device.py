@@ -1,0 +1,121 @@
+"""A TUN device: whole IP packets between the kernel and the program, in bursts.
+
+The device is not persistent: it lives as long as its file descriptor, so a killed process leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import io
+import os
+import re
+import struct
+from collections.abc import Sequence
+
+from ghostwire import BURST, Buffer, Device
+from ghostwire.capabilities.platform import Deliver
+from ghostwire.errors import PermissionDenied, PlatformError
+
+_TUNSETIFF = 0x400454CA
+_IFF_TUN, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x8000
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", re.ASCII)
+
+
+def open_tun(name: str, node: str = "/dev/net/tun") -> int:
+    """A new TUN interface of this name: its non-blocking file descriptor.
+
+    PlatformError where the kernel has none or the name is taken, PermissionDenied where CAP_NET_ADMIN is missing.
+    """
+    if not _NAME.fullmatch(name):
+        raise PlatformError(f"interface name {name[:40]!r}: 1 to 15 letters, digits, '_', '-' or '.' expected")
+    descriptor = _open_node(node)
+    try:
+        fcntl.ioctl(
+            descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL)
+        )
+    except OSError as error:
+        os.close(descriptor)
+        raise _refusal(name, error) from None
+    return descriptor
+
+
+def _open_node(node: str) -> int:
+    try:
+        return os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            text = f"{node} is missing: run modprobe tun, or in a container add --device /dev/net/tun"
+            raise PlatformError(text) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise PermissionDenied(f"{node}: may not be opened: run as root") from None
+        raise PlatformError(f"{node}: cannot be opened: {error.strerror}") from None
+
+
+def _refusal(name: str, error: OSError) -> Exception:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return PermissionDenied(f"interface {name}: may not be made: run as root or with CAP_NET_ADMIN")
+    if error.errno in (errno.EBUSY, errno.EEXIST, errno.EINVAL):
+        return PlatformError(
+            f"interface {name} exists already: stop the program that made it or set interface in [node]"
+        )
+    return PlatformError(f"interface {name} cannot be made: {error.strerror}")
+
+
+class LinuxDevice(Device):
+    """A TUN interface; ``dropped`` counts packets that the kernel did not take."""
+
+    def __init__(self, name: str, mtu: int, descriptor: int) -> None:
+        self.name, self.mtu, self.dropped = name, mtu, 0
+        self._file: io.FileIO | None = io.FileIO(descriptor, "r+")
+        self._deliver: Deliver | None = None
+        whole = memoryview(bytearray(BURST * mtu))
+        size = mtu
+        self._slots = [whole[at : at + size] for at in range(0, len(whole), size)]
+
+    def start(self, deliver: Deliver) -> None:
+        """Deliver bursts from the running loop from now on."""
+        if self._file is None:
+            raise PlatformError(f"interface {self.name} is closed")
+        self._loop = asyncio.get_running_loop()
+        self._deliver = deliver
+        self._loop.add_reader(self._file.fileno(), self._read)
+
+    def _read(self) -> None:
+        if self._file is None or self._deliver is None:
+            return
+        burst: list[Buffer] = []
+        readinto = self._file.readinto
+        for slot in self._slots:
+            try:
+                size = readinto(slot)
+            except OSError:
+                break
+            if not size:
+                break
+            burst.append(slot[:size])
+        if burst:
+            self._deliver(burst)
+
+    def write(self, packets: Sequence[Buffer]) -> int:
+        """Give packets to the kernel, as many as it takes."""
+        taken = 0
+        if self._file is not None:
+            write = self._file.write
+            for packet in packets:
+                try:
+                    taken += write(packet) is not None
+                except OSError:
+                    continue
+        self.dropped += len(packets) - taken
+        return taken
+
+    def close(self) -> None:
+        """Stop delivering; the interface vanishes with its descriptor."""
+        if self._file is None:
+            return
+        if self._deliver is not None:
+            self._loop.remove_reader(self._file.fileno())
+        self._file.close()
+        self._file = self._deliver = None

@@ -1,0 +1,129 @@
+"""The little of rtnetlink that a running node needs: dump addresses, and hear of changes.
+
+Everything else is the configuring child's, which has a whole netlink library. Layouts: linux/netlink.h,
+linux/rtnetlink.h, linux/if_addr.h.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
+_IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface index
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+
+_ERROR, _DONE = 2, 3
+_GET_ADDRESS, _NEW_ADDRESS = 22, 20
+_REQUEST_DUMP = 0x301
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_GROUPS = 0x1 | 0x10 | 0x100
+"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
+_SKIPPED_FLAGS = 0x08 | 0x20 | 0x40
+"""IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE."""
+_RECEIVE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """An address and the index of its interface; ``flags`` are IFA_F_*, ``scope`` is RT_SCOPE_* (0: global)."""
+
+    index: int
+    address: str
+    flags: int
+    scope: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether other machines could send to it."""
+        return self.scope == 0 and not self.flags & _SKIPPED_FLAGS
+
+
+def addresses() -> list[InterfaceAddress]:
+    """Every address of this network namespace, in the kernel's order."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as dump:
+        dump.settimeout(2)
+        dump.bind((0, 0))
+        body = _IFADDR.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        dump.send(_HEADER.pack(_HEADER.size + len(body), _GET_ADDRESS, _REQUEST_DUMP, 1, 0) + body)
+        found: list[InterfaceAddress] = []
+        while True:
+            for kind, payload in messages(dump.recv(_RECEIVE_BYTES)):
+                if kind in (_DONE, _ERROR):
+                    return found
+                if kind == _NEW_ADDRESS:
+                    found.extend(_address(payload))
+
+
+def open_monitor() -> socket.socket:
+    """A non-blocking socket that gets a message whenever a link or an address changes."""
+    monitor = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
+    try:
+        monitor.bind((0, _GROUPS))
+    except BaseException:
+        monitor.close()
+        raise
+    return monitor
+
+
+def changed_interfaces(monitor: socket.socket) -> set[int] | None:
+    """Drain the monitor: indexes of the interfaces that changed; None where the kernel lost some messages."""
+    changed: set[int] = set()
+    while True:
+        try:
+            data, (sender, _) = monitor.recvfrom(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return changed
+        except OSError:
+            return None
+        if sender == 0:
+            changed.update(_interface(payload) for _, payload in messages(data) if len(payload) >= _IFADDR.size)
+
+
+def _interface(payload: memoryview) -> int:
+    """The index, which ifinfomsg and ifaddrmsg keep in the same place."""
+    index: int = struct.unpack_from("=I", payload, 4)[0]
+    return index
+
+
+def messages(data: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Type and payload of each netlink message in a datagram; stops at the first that makes no sense."""
+    view, start = memoryview(data), 0
+    while start + _HEADER.size <= len(view):
+        length, kind, *_ = _HEADER.unpack_from(view, start)
+        if not _HEADER.size <= length <= len(view) - start:
+            return
+        yield kind, view[start + _HEADER.size : start + length]
+        start += _align(length)
+
+
+def _attributes(data: memoryview) -> dict[int, memoryview]:
+    found, start = {}, 0
+    while start + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, start)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind] = data[start + _ATTRIBUTE.size : start + length]
+        start += _align(length)
+    return found
+
+
+def _address(payload: memoryview) -> Iterator[InterfaceAddress]:
+    family, _, flags, scope, index = _IFADDR.unpack_from(payload)
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    found = _attributes(payload[_IFADDR.size :])
+    raw = found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS))
+    if raw is not None:
+        if _IFA_FLAGS in found:
+            flags = struct.unpack("=I", found[_IFA_FLAGS])[0]
+        yield InterfaceAddress(index, str(ipaddress.ip_address(bytes(raw))), flags, scope)
+
+
+def _align(length: int) -> int:
+    return (length + 3) & ~3
