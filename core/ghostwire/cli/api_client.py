@@ -1,0 +1,167 @@
+"""HTTP to the local APIs of the node daemon and the server, over their Unix sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ghostwire.errors import (
+    AuthenticationFailed,
+    Conflict,
+    GhostwireError,
+    NotFound,
+    PermissionDenied,
+    Refused,
+    RemoteProtocolError,
+    Unavailable,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from ghostwire.folders import Folders
+
+LARGEST_ANSWER = 64 << 20
+_UCRED = struct.Struct("iII")
+
+_REFUSALS: dict[int, type[Refused]] = {401: AuthenticationFailed, 404: NotFound, 409: Conflict}
+_OTHERS: dict[int, type[GhostwireError]] = {403: PermissionDenied, 503: Unavailable, 504: Unavailable}
+_BY_CODE: dict[str, type[GhostwireError]] = {
+    "usage": UsageError,
+    "unavailable": Unavailable,
+    "permission-denied": PermissionDenied,
+}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._path))
+
+
+class Api:
+    """JSON requests to one local API; errors come back as the exceptions of `ghostwire.errors`.
+
+    ``socket_path`` is where it listens, ``absent`` the line for a person when nothing does.
+    """
+
+    absent = "nothing listens there"
+
+    def __init__(self, socket_path: Path, *, timeout: float = 30.0) -> None:
+        self.socket_path, self.timeout = socket_path, timeout
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The answer to a GET."""
+        return self.request("GET", path)
+
+    def post(self, path: str, body: object = None, *, timeout: float | None = None) -> dict[str, Any]:
+        """The answer to a POST; ``timeout`` in seconds where the work takes longer than usual."""
+        return self.request("POST", path, {} if body is None else body, timeout=timeout)
+
+    def patch(self, path: str, body: object) -> dict[str, Any]:
+        """The answer to a PATCH."""
+        return self.request("PATCH", path, body)
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """The answer to a DELETE."""
+        return self.request("DELETE", path)
+
+    def request(self, method: str, path: str, body: object = None, *, timeout: float | None = None) -> dict[str, Any]:
+        """Send one request; its JSON object, or the error the other side names.
+
+        Raises Unavailable where nobody listens or answers in time, PermissionDenied where the socket is not ours to
+        open, and what the answer's ``{"error": {code, message}}`` stands for.
+        """
+        connection = _UnixConnection(self.socket_path, timeout or self.timeout)
+        try:
+            connection.request(method, path, _encode(body), {"Content-Type": "application/json"} if body else {})
+            answer = connection.getresponse()
+            return _decode(answer.status, answer.read(LARGEST_ANSWER))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise Unavailable(self.absent) from None
+        except PermissionError:
+            raise PermissionDenied(f"{self.socket_path}: not yours to open; run as root or as the operator") from None
+        except TimeoutError:
+            raise Unavailable(f"no answer within {timeout or self.timeout:.0f} s; see its log") from None
+        except (http.client.HTTPException, ConnectionError):
+            raise Unavailable("the daemon ended the connection; see its log") from None
+        except OSError as error:
+            raise Unavailable(f"{self.socket_path}: {error.strerror or error}; a shorter --state may help") from None
+        finally:
+            connection.close()
+
+    def answers(self) -> bool:
+        """Whether somebody listens on the socket."""
+        return self.listener() is not None
+
+    def listener(self) -> int | None:
+        """The process id of the listener, as the kernel knows it; None where nobody listens."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            try:
+                sock.connect(os.fspath(self.socket_path))
+            except OSError:
+                return None
+            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid: int = _UCRED.unpack(credentials)[0]
+        return pid
+
+
+class NodeApi(Api):
+    """The node daemon's local API."""
+
+    absent = "the node daemon is not running: start it with `gwctl up`"
+
+    def __init__(self, folders: Folders, *, timeout: float = 30.0) -> None:
+        super().__init__(folders.node_socket, timeout=timeout)
+
+
+class ServerApi(Api):
+    """The server's local API, for its administrators."""
+
+    absent = (
+        "no server runs here: run this on the server's machine as root or the operator, with the same --state; "
+        "`ghostwire server` starts one"
+    )
+
+    def __init__(self, folders: Folders, *, timeout: float = 30.0) -> None:
+        super().__init__(folders.server_socket, timeout=timeout)
+
+
+def segment(text: str) -> str:
+    """A name or id as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _encode(body: object) -> bytes | None:
+    return None if body is None else json.dumps(body).encode()
+
+
+def _decode(status: int, data: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(data) if data else {}
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise RemoteProtocolError(f"the answer (status {status}) is not a JSON object; are both of one version?")
+    if status >= 400:
+        raise _error(status, answer.get("error"))
+    return answer
+
+
+def _error(status: int, error: object) -> GhostwireError:
+    described = error if isinstance(error, dict) else {}
+    code, message = str(described.get("code", "")), str(described.get("message", f"refused with status {status}"))
+    kind = _BY_CODE.get(code) or _OTHERS.get(status)
+    if kind is not None:
+        return kind(message)
+    return _REFUSALS.get(status, Refused)(message, code)

@@ -1,0 +1,281 @@
+"""What a person does with his own node: up, down, status, ip, ping, version."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from ghostwire.cli import completion
+from ghostwire.cli.api_client import NodeApi
+from ghostwire.cli.tables import age, as_json, joined, print_fields, print_json, print_table, size
+from ghostwire.errors import NotFound, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from ghostwire.cli.program import Program
+
+TOKEN_VARIABLE = "GHOSTWIRE_JOIN_TOKEN"  # noqa: S105 - the variable's name
+NOT_RUNNING = 1  # exit code of `gwctl status` where the daemon answers but the node is not up
+MARGIN = 5.0  # seconds a request may take beyond the time the daemon itself was given
+
+
+# -- up and down
+
+
+@click.command()
+@click.option("--token-file", type=click.File("r"), metavar="FILE", help="Read the join token here; - is stdin.")
+@click.option("--hostname", metavar="NAME", help="The name to ask for in the mesh.")
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="How long to wait for the mesh.")
+@as_json
+@click.pass_obj
+def up(program: Program, token_file: IO[str] | None, hostname: str | None, timeout: float, json_: bool) -> None:
+    """Bring this node into the mesh, starting its daemon if it does not run.
+
+    The first time it needs a join token: from --token-file, the environment variable GHOSTWIRE_JOIN_TOKEN, or a
+    hidden prompt; never from the command line, which other users can read.
+    """
+    api = NodeApi(program.folders)
+    token = _given_token(token_file)
+    _start_daemon(program, api)
+    if token is None and api.get("/v1/status")["state"] == "needs-login":
+        token = _ask_for_token()
+    click.echo("joining the mesh..." if token else "connecting...", err=True)
+    order = {"token": token, "hostname": hostname, "timeout": timeout}
+    status = api.post("/v1/up", order, timeout=timeout + MARGIN)
+    if json_:
+        print_json(status)
+    else:
+        own = status.get("self") or {}
+        click.echo(f"up: {own.get('name', '')} {joined(own.get('addresses', ()))}")
+
+
+def _given_token(file: IO[str] | None) -> str | None:
+    if file is None:
+        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
+    token = file.read(64 << 10).strip()
+    if not token:
+        raise UsageError(f"{file.name}: there is no join token in it")
+    return token
+
+
+def _ask_for_token() -> str:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "this node belongs to no mesh yet: give it a join token with --token-file FILE (- for stdin) "
+            f"or in {TOKEN_VARIABLE}; `gwctl preauthkeys create` on the server makes one"
+        )
+    return str(click.prompt("Join token", hide_input=True)).strip()
+
+
+def _start_daemon(program: Program, api: NodeApi) -> None:
+    if api.answers():
+        return
+    from ghostwire.cli import daemon
+
+    click.echo("starting the node daemon...", err=True)
+    log = program.folders.node / "client.log"
+    daemon.start(_options(program), log, api.answers)
+
+
+def _options(program: Program) -> list[str]:
+    """The command line that gives a daemon the same configuration, folders and plugins as we were given."""
+    options = []
+    if program.config.file:
+        options += ["--config", os.path.abspath(program.config.file)]
+    if program.folders.given is not None:
+        options += ["--state", os.path.abspath(program.folders.given)]
+    for name in program.named:
+        options += ["--plugin", name]
+    return options
+
+
+@click.command()
+@click.option("--logout", is_flag=True, help="Also forget this node's keys: coming back needs a join token.")
+@click.option("--stop", "stop_daemon", is_flag=True, help="Also end the daemon.")
+@click.pass_obj
+def down(program: Program, logout: bool, stop_daemon: bool) -> None:
+    """Take this node out of the mesh until the next `gwctl up`."""
+    api = NodeApi(program.folders)
+    pid = api.listener()
+    if pid is None and not logout:
+        click.echo("down: the daemon does not run")
+        return
+    api.post("/v1/down", {"logout": logout})
+    if stop_daemon and pid is not None:
+        from ghostwire.cli import daemon
+
+        daemon.stop(pid)
+    click.echo("logged out" if logout else "down")
+
+
+# -- looking
+
+
+@click.command()
+@click.option("--peers/--no-peers", default=True, help="Leave the peers out.")
+@as_json
+@click.pass_context
+def status(context: click.Context, peers: bool, json_: bool) -> None:
+    """Show this node, its server, and each peer with its path.
+
+    Exit code: 0 the node is up, 1 it is not (stopped, expired, starting, needs a join token), 7 no daemon answers.
+    """
+    answer = NodeApi(context.obj.folders).get("/v1/status")
+    if not peers:
+        answer.pop("peers", None)
+    if json_:
+        print_json(answer)
+    else:
+        print_fields(_own_fields(answer))
+        if peers:
+            click.echo()
+            print_peers(answer.get("peers", ()))
+    if answer["state"] != "running":
+        context.exit(NOT_RUNNING)
+
+
+def _own_fields(answer: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    own, server = answer.get("self") or {}, answer.get("server") or {}
+    return [
+        ("state", _state(answer)),
+        ("node", own.get("name", "")),
+        ("addresses", joined(own.get("addresses", ()))),
+        ("domain", answer.get("domain") or ""),
+        ("server", _server(server)),
+        ("interface", joined(filter(None, (answer.get("interface"), answer.get("tunnel"))))),
+        ("key expires", age(own["expires"]) if own.get("expires") else ""),
+    ]
+
+
+def _state(answer: Mapping[str, Any]) -> str:
+    hints = {
+        "needs-login": "needs-login: `gwctl up --token-file FILE` joins a mesh",
+        "stopped": "stopped: `gwctl up` brings it back",
+        "expired": "expired: its key is no longer accepted; `gwctl up --token-file FILE` joins again",
+    }
+    return hints.get(answer["state"], answer["state"])
+
+
+def _server(server: Mapping[str, Any]) -> str:
+    if not server.get("url"):
+        return ""
+    if server.get("connected"):
+        return f"{server['url']} (connected)"
+    seen = f"last connected {age(server['last_connected'])}" if server.get("last_connected") else "never connected"
+    reason = f": {server['last_error']}" if server.get("last_error") else ""
+    return f"{server['url']} ({seen}{reason})"
+
+
+def print_peers(peers: Sequence[Mapping[str, Any]]) -> None:
+    """Each peer with its addresses, path, last handshake and bytes."""
+    columns = ("peer", "addresses", "path", "endpoint", "handshake", "received", "sent")
+    print_table(columns, map(_peer_row, peers), empty="no other node is in the mesh yet")
+
+
+def _peer_row(peer: Mapping[str, Any]) -> Sequence[str]:
+    path = peer.get("path") or {}
+    kind = path.get("transport", "-") + (" (relayed)" if path.get("relayed") else "")
+    handshake = age(peer.get("last_handshake"))
+    traffic = (size(peer.get("rx_bytes", 0)), size(peer.get("tx_bytes", 0)))
+    return (peer["name"], joined(peer.get("addresses", ())), kind, path.get("endpoint", "-"), handshake, *traffic)
+
+
+@click.command()
+@click.argument("peer", required=False, shell_complete=completion.peers)
+@click.option("-4", "family", flag_value="4", help="Only IPv4.")
+@click.option("-6", "family", flag_value="6", help="Only IPv6.")
+@as_json
+@click.pass_obj
+def ip(program: Program, peer: str | None, family: str | None, json_: bool) -> None:
+    """Print the mesh addresses of this node, or of PEER."""
+    answer = NodeApi(program.folders).get("/v1/status")
+    found = _find(answer, peer)
+    addresses = [a for a in found["addresses"] if family in (None, str(ip_address(a).version))]
+    if json_:
+        print_json({"name": found["name"], "addresses": addresses})
+    else:
+        click.echo("\n".join(addresses))
+
+
+def _find(answer: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
+    own: Mapping[str, Any] | None = answer.get("self")
+    if name is None:
+        if own is None:
+            raise Unavailable("this node belongs to no mesh: `gwctl up --token-file FILE` joins one")
+        return own
+    short = name.removesuffix("." + (answer.get("domain") or ""))
+    candidates: list[Mapping[str, Any]] = [*answer.get("peers", ()), *([own] if own else [])]
+    for node in candidates:
+        if short == node["name"] or name in node["addresses"]:
+            return node
+    raise NotFound(f"no node named {name} is in the mesh; `gwctl status` lists them")
+
+
+# -- trying
+
+
+@click.command()
+@click.argument("peer", shell_complete=completion.peers)
+@click.option("-c", "--count", default=4, show_default=True, type=click.IntRange(1), help="How many pings.")
+@click.option("-i", "--interval", default=1.0, show_default=True, metavar="SECONDS", help="Time between two pings.")
+@click.option("-W", "--timeout", default=5.0, show_default=True, metavar="SECONDS", help="Time to wait for an answer.")
+@as_json
+@click.pass_obj
+def ping(program: Program, peer: str, count: int, interval: float, timeout: float, json_: bool) -> None:
+    """Send echo requests through the mesh to PEER (a name or a mesh address).
+
+    Exit code: 0 where at least one was answered, 7 where none was.
+    """
+    api, answers = NodeApi(program.folders), list[dict[str, Any] | None]()
+    for number in range(count):
+        began = time.monotonic()
+        answers.append(_ping_once(api, peer, timeout, quiet=json_))
+        if number + 1 < count:
+            time.sleep(max(0.0, interval - (time.monotonic() - began)))
+    answered = [answer for answer in answers if answer is not None]
+    if json_:
+        print_json({"sent": count, "received": len(answered), "answers": answers})
+    if not answered:
+        raise Unavailable(f"{peer} did not answer")
+
+
+def _ping_once(api: NodeApi, peer: str, timeout: float, *, quiet: bool) -> dict[str, Any] | None:
+    try:
+        answer = api.post("/v1/ping", {"target": peer, "timeout": timeout}, timeout=timeout + MARGIN)
+    except Unavailable as error:
+        if not api.answers():
+            raise
+        click.echo(f"no answer from {peer}: {error}", err=True)
+        return None
+    if not quiet:
+        click.echo(f"answer from {answer['name']} ({answer['address']}){_via(answer)}: {answer['rtt_ms']:.2f} ms")
+    return answer
+
+
+def _via(answer: Mapping[str, Any]) -> str:
+    path = answer.get("path")
+    return f" via {path['transport']} {path.get('endpoint', '')}".rstrip() if isinstance(path, dict) else ""
+
+
+# -- about itself
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def version(program: Program, json_: bool) -> None:
+    """Print the versions of gwctl and of the daemon, where it runs."""
+    from ghostwire import __version__
+
+    api = NodeApi(program.folders)
+    running = api.get("/v1/version").get("version") if api.answers() else None
+    if json_:
+        print_json({"gwctl": __version__, "daemon": running})
+    else:
+        click.echo(f"gwctl {__version__}")
+        click.echo(f"daemon {running or '(not running)'}")

@@ -1,0 +1,211 @@
+"""What an administrator does on the server's machine: nodes, users and the server itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ghostwire.cli import completion
+from ghostwire.cli.api_client import ServerApi, segment
+from ghostwire.cli.tables import age, as_json, joined, print_fields, print_json, print_table
+from ghostwire.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghostwire.cli.program import Program
+
+
+node_argument = click.argument("node", shell_complete=completion.nodes)
+user_argument = click.argument("user", shell_complete=completion.users)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("this cannot be undone: say --yes")
+    click.confirm(question, abort=True)
+
+
+# -- nodes
+
+
+@click.group()
+def nodes() -> None:
+    """The mesh's nodes (on the server's machine)."""
+
+
+@nodes.command("list")
+@as_json
+@click.pass_obj
+def nodes_list(program: Program, json_: bool) -> None:
+    """List all nodes."""
+    found = ServerApi(program.folders).get("/api/v1/nodes")
+    if json_:
+        print_json(found)
+        return
+    columns = ("id", "name", "user", "addresses", "online", "seen", "key expires", "flags")
+    print_table(columns, map(_node_row, found["nodes"]), empty="no nodes; `gwctl preauthkeys create` lets one join")
+
+
+def _node_row(node: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        str(node["id"]),
+        node["name"],
+        (node.get("user") or {}).get("name", "-"),
+        joined(node["addresses"]),
+        "yes" if node.get("online") else "no",
+        "now" if node.get("online") else age(node.get("last_seen")),
+        _expiry(node),
+        joined([*(["ephemeral"] if node.get("ephemeral") else []), *node.get("tags", ())]),
+    )
+
+
+def _expiry(node: Mapping[str, Any]) -> str:
+    if node.get("expired"):
+        return "expired"
+    return age(node["expires"]) if node.get("expires") else "never"
+
+
+@nodes.command("show")
+@node_argument
+@as_json
+@click.pass_obj
+def nodes_show(program: Program, node: str, json_: bool) -> None:
+    """Show everything about NODE (a name or an id)."""
+    found = ServerApi(program.folders).get(f"/api/v1/nodes/{segment(node)}")
+    found = found.get("node", found)
+    if json_:
+        print_json(found)
+    else:
+        print_fields(_node_fields(found))
+
+
+def _node_fields(node: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    texts = ("id", "name", "stable_id", "hostname", "os", "version", "machine_key", "node_key")
+    lists = ("addresses", "tags", "endpoints")
+    return [
+        *((name, str(node.get(name) or "")) for name in texts),
+        *((name, joined(_text(value) for value in node.get(name) or ())) for name in lists),
+        ("user", (node.get("user") or {}).get("name", "")),
+        ("online", "yes" if node.get("online") else "no"),
+        ("last seen", age(node.get("last_seen"))),
+        ("created", age(node.get("created"))),
+        ("key expires", _expiry(node)),
+        ("ephemeral", "yes" if node.get("ephemeral") else "no"),
+    ]
+
+
+def _text(value: object) -> str:
+    """An endpoint is a pair of transport and text; all else is text already."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@nodes.command("rename")
+@node_argument
+@click.argument("name")
+@click.pass_obj
+def nodes_rename(program: Program, node: str, name: str) -> None:
+    """Give NODE another NAME."""
+    ServerApi(program.folders).patch(f"/api/v1/nodes/{segment(node)}", {"name": name})
+    click.echo(f"{node} is now {name}")
+
+
+@nodes.command("expire")
+@node_argument
+@click.pass_obj
+def nodes_expire(program: Program, node: str) -> None:
+    """Stop accepting NODE's key: it has to join again."""
+    ServerApi(program.folders).post(f"/api/v1/nodes/{segment(node)}/expire")
+    click.echo(f"{node} is expired; `gwctl up --token-file FILE` there brings it back")
+
+
+@nodes.command("delete")
+@node_argument
+@yes_option
+@click.pass_obj
+def nodes_delete(program: Program, node: str, yes: bool) -> None:
+    """Remove NODE from the mesh for good."""
+    _confirm(f"Remove {node} from the mesh?", yes)
+    ServerApi(program.folders).delete(f"/api/v1/nodes/{segment(node)}")
+    click.echo(f"{node} is removed")
+
+
+# -- users
+
+
+@click.group()
+def users() -> None:
+    """The people nodes belong to (on the server's machine)."""
+
+
+@users.command("list")
+@as_json
+@click.pass_obj
+def users_list(program: Program, json_: bool) -> None:
+    """List all users."""
+    found = ServerApi(program.folders).get("/api/v1/users")
+    if json_:
+        print_json(found)
+        return
+    rows = ((str(u["id"]), u["name"], u.get("issuer", ""), age(u.get("created"))) for u in found["users"])
+    print_table(("id", "name", "issuer", "created"), rows, empty="no users; `gwctl users create NAME` makes one")
+
+
+@users.command("create")
+@click.argument("name")
+@as_json
+@click.pass_obj
+def users_create(program: Program, name: str, json_: bool) -> None:
+    """Make the user NAME."""
+    made = ServerApi(program.folders).post("/api/v1/users", {"name": name})
+    if json_:
+        print_json(made)
+    else:
+        click.echo(f"user {name} is made; `gwctl preauthkeys create --user {name}` lets a node join for them")
+
+
+@users.command("rename")
+@user_argument
+@click.argument("name")
+@click.pass_obj
+def users_rename(program: Program, user: str, name: str) -> None:
+    """Give USER another NAME."""
+    ServerApi(program.folders).patch(f"/api/v1/users/{segment(user)}", {"name": name})
+    click.echo(f"{user} is now {name}")
+
+
+@users.command("delete")
+@user_argument
+@yes_option
+@click.pass_obj
+def users_delete(program: Program, user: str, yes: bool) -> None:
+    """Remove USER, who may have no nodes."""
+    _confirm(f"Remove the user {user}?", yes)
+    ServerApi(program.folders).delete(f"/api/v1/users/{segment(user)}")
+    click.echo(f"{user} is removed")
+
+
+# -- the server
+
+
+@click.group()
+def server() -> None:
+    """The coordination server (on its machine)."""
+
+
+@server.command("status")
+@as_json
+@click.pass_obj
+def server_status(program: Program, json_: bool) -> None:
+    """Show the server's address, key, address plan and how many nodes it has."""
+    found = ServerApi(program.folders).get("/api/v1/server")
+    if json_:
+        print_json(found)
+        return
+    names = ("version", "url", "control_key", "domain", "ipv4", "ipv6", "revision", "users")
+    counts = ("nodes", f"{found.get('nodes', 0)}, {found.get('online', 0)} online")
+    print_fields([*((name, str(found.get(name, ""))) for name in names), counts])
