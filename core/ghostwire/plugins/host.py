@@ -1,0 +1,320 @@
+"""The only caller of hooks: loads the chosen plugins, asks each for what it provides, and keeps the answers.
+
+Hooks run once, in `Host.compose`; afterwards a host is a registry of offers. A plugin takes part wholly or not at all.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pluggy
+
+from ghostwire import Command, Provider, hookspecs
+from ghostwire.errors import GhostwireError, PluginError
+from ghostwire.hints import did_you_mean, one_line
+from ghostwire.plugins import loader
+from ghostwire.plugins.selection import Selection, choose
+
+log = logging.getLogger("ghostwire.plugins")
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings of a plugin that exports no ``Settings``: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something a plugin provides, as its hook yielded it."""
+
+    plugin: str
+    provider: Provider[Any] | Command
+
+    @property
+    def name(self) -> str:
+        """The provider's name; a command's with its program, which may share names with another's."""
+        if isinstance(self.provider, Command):
+            return f"{self.provider.program} {self.provider.name}"
+        return self.provider.name
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """By rank, then by name."""
+        return (self.provider.rank if isinstance(self.provider, Provider) else 0, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """A line of `ghostwire plugins`; ``provides`` (hook -> names) only where it is loaded, ``error`` why it is not."""
+
+    name: str
+    roles: tuple[str, ...]
+    version: str
+    distribution: str
+    selected: bool
+    trusted: bool
+    provides: Mapping[str, tuple[str, ...]]
+    error: str
+
+
+@dataclass(slots=True)
+class _Member:
+    """A chosen plugin: loaded with its settings and offers, or failed."""
+
+    plugin: loader.Installed
+    settings: Any = None
+    offers: dict[str, list[Offer]] = field(default_factory=dict)
+    failure: loader.Failure | GhostwireError | None = None
+
+    @property
+    def error(self) -> str:
+        if isinstance(self.failure, loader.Failure):
+            return self.failure.reason
+        return str(self.failure or "")
+
+
+class _Registry(pluggy.PluginManager):
+    """Knows the hooks from hookspecs' functions, which carry no marker so that the module imports nothing."""
+
+    def parse_hookspec_opts(self, module_or_class: object, name: str) -> Any:
+        if name.startswith("ghostwire_"):
+            return {"firstresult": False, "historic": False, "warn_on_impl": None, "warn_on_impl_args": None}
+        return None
+
+
+class Host:
+    """The plugins of one program, composed once."""
+
+    def __init__(self, role: str | None, selection: Selection) -> None:
+        self.role, self._config = role, selection.config
+        self._installed = loader.installed()
+        self._chosen = choose(self._installed, selection, role)
+        self._hooks = hookspecs.asked_by(role) if role else tuple(hookspecs.ASKED_BY)
+        self._registry = _Registry("ghostwire")
+        self._registry.add_hookspecs(hookspecs)
+        self._members: dict[str, _Member] = {}
+
+    @classmethod
+    def compose(cls, role: str, selection: Selection) -> Host:
+        """Load this role's plugins and run their hooks.
+
+        A plugin that fails is left out with one warning, or without where it only lacks its libraries; one that the
+        operator named ends it all with its PluginError or ConfigError.
+        """
+        host = cls(role, selection)
+        for name in host._chosen.plugins:
+            host._admit(name)
+            host._judge(host._members[name])
+        return host
+
+    @classmethod
+    def inspect(cls, selection: Selection) -> Host:
+        """Load every chosen plugin whatever its role, for showing: failures stay values, see `report`."""
+        host = cls(None, selection)
+        for name in host._chosen.plugins:
+            host._admit(name)
+        return host
+
+    def offers(self, hook: str) -> Sequence[Offer]:
+        """What plugins provide under this hook, by rank, then by name."""
+        if hook not in self._hooks:
+            raise ValueError(f"{hook} is not a hook that {self.role} asks")
+        found = [offer for member in self._members.values() for offer in member.offers.get(hook, ())]
+        return sorted(found, key=lambda offer: offer.order)
+
+    def one(self, hook: str, name: str) -> Offer:
+        """The offer of that name; PluginError says what there is, and what may be missing."""
+        offers = {offer.name: offer for offer in self.offers(hook)}
+        if name in offers:
+            return offers[name]
+        kind = hook.removeprefix("ghostwire_")
+        failed = "".join(f"; {member.plugin.name} {member.error}" for member in self._members.values() if member.error)
+        raise PluginError(name, f"none of the {kind} has this name{did_you_mean(name, offers)}{failed}")
+
+    def settings(self, plugin: str) -> Any:
+        """The plugin's own parsed ``Settings``."""
+        return self._members[plugin].settings
+
+    def create(self, offer: Offer, build: Callable[[str, Any], Any]) -> Any:
+        """Make the object of an offer from ``build(plugin, settings)``, its context.
+
+        PluginError names the plugin where ``create`` raises or makes something else than its hook is for.
+        """
+        if not isinstance(offer.provider, Provider):
+            raise ValueError(f"{offer.name} is a command, which is loaded, not created")
+        context = build(offer.plugin, self.settings(offer.plugin))
+        try:
+            return offer.provider.create(context)
+        except PluginError:
+            raise
+        except GhostwireError as error:
+            raise PluginError(offer.plugin, f"{offer.name}: {error}") from error
+        except (Exception, SystemExit) as error:
+            failure = loader.describe(error, self._members[offer.plugin].plugin)
+            raise PluginError(offer.plugin, f"{offer.name}: {failure.reason}") from error
+
+    def create_all(self, hook: str, build: Callable[[str, Any], Any]) -> list[Any]:
+        """Make every offer of a hook; one that fails costs only itself, unless the operator named its plugin."""
+        made = []
+        for offer in self.offers(hook):
+            try:
+                made.append(self.create(offer, build))
+            except PluginError as error:
+                if offer.plugin in self._chosen.named:
+                    raise
+                log.warning("%s; going on without it", error)
+        return made
+
+    def report(self) -> Sequence[PluginInfo]:
+        """Every installed plugin, chosen or not, by name."""
+        return [self._info(plugin) for _, plugin in sorted(self._installed.items())]
+
+    def _info(self, plugin: loader.Installed) -> PluginInfo:
+        member = self._members.get(plugin.name)
+        return PluginInfo(
+            name=plugin.name,
+            roles=plugin.roles,
+            version=plugin.version,
+            distribution=plugin.distribution,
+            selected=plugin.name in self._chosen.plugins,
+            trusted=self._trusts(plugin),
+            provides={
+                hook: tuple(o.name for o in offers) for hook, offers in (member.offers if member else {}).items()
+            },
+            error=member.error if member else "",
+        )
+
+    def _trusts(self, plugin: loader.Installed) -> bool:
+        return plugin.ours or self._config.trusts(plugin.name)
+
+    def _admit(self, name: str) -> None:
+        """Bring one plugin in, or note why it stays out."""
+        member = self._members[name] = _Member(self._installed[name])
+        try:
+            module = self._load(member.plugin)
+            member.settings = self._config.settings(name, getattr(module, "Settings", NoSettings))
+            self._register(member.plugin, module)
+            member.offers = self._without_twins(self._ask(member.plugin))
+        except _Failed as failed:
+            member.failure = failed.failure
+        except GhostwireError as error:
+            member.failure = error
+
+    def _judge(self, member: _Member) -> None:
+        """A failure ends the program, is said, or (a library that was never installed) only shows in the report."""
+        if member.failure is None:
+            return
+        name = member.plugin.name
+        error = member.failure if isinstance(member.failure, GhostwireError) else PluginError(name, member.error)
+        if name in self._chosen.named:
+            raise error
+        missing = isinstance(member.failure, loader.Failure) and member.failure.missing
+        log.log(logging.DEBUG if missing else logging.WARNING, "%s; going on without it", error)
+
+    def _load(self, plugin: loader.Installed) -> ModuleType:
+        if not self._trusts(plugin):
+            file = self._config.file or "ghostwire.toml"
+            raise _Failed(
+                f"is not trusted: {plugin.distribution} is not part of GhostWire; if you trust its code like "
+                f"GhostWire's own, set trusted = true under [plugin.{plugin.name}] in {file}"
+            )
+        module = loader.load(plugin)
+        if isinstance(module, loader.Failure):
+            raise _Failed(module)
+        return module
+
+    def _register(self, plugin: loader.Installed, module: ModuleType) -> None:
+        for problem in _problems(module, self._registry):
+            raise _Failed(problem)
+        try:
+            self._registry.register(module, plugin.name)
+        except Exception as error:
+            raise _Failed(f"was refused: {one_line(error)}") from None
+
+    def _ask(self, plugin: loader.Installed) -> dict[str, list[Offer]]:
+        """Call the plugin's own implementation of each hook that this program asks."""
+        offers: dict[str, list[Offer]] = {}
+        for hook in self._hooks:
+            for implementation in getattr(self._registry.hook, hook).get_hookimpls():
+                if implementation.plugin_name == plugin.name:
+                    offers[hook] = _offers(plugin, hook, implementation.function)
+        return offers
+
+    def _without_twins(self, offers: dict[str, list[Offer]]) -> dict[str, list[Offer]]:
+        """The same offers, unless one has the name of another's (or of a second one of its own)."""
+        for hook, new in offers.items():
+            owners = {offer.name: offer.plugin for offer in self.offers(hook)}
+            for offer in new:
+                if offer.name in owners:
+                    raise _Failed(
+                        f"offers {offer.name!r} under {hook}, which {owners[offer.name]} offers too; "
+                        f"leave one of them out (--plugin -{offer.plugin})"
+                    )
+                owners[offer.name] = offer.plugin
+        return offers
+
+
+class _Failed(Exception):
+    """Carries a Failure out of the steps of admitting a plugin."""
+
+    def __init__(self, failure: loader.Failure | str) -> None:
+        self.failure = loader.Failure(failure) if isinstance(failure, str) else failure
+
+
+def _problems(module: ModuleType, registry: _Registry) -> Iterable[str]:
+    """What is wrong with a plugin's hooks before any is called."""
+    for name, function in vars(module).items():
+        if not inspect.isroutine(function):
+            continue
+        options = registry.parse_hookimpl_opts(module, name)
+        if options is not None:
+            yield from _problems_of_hook(options.get("specname") or name, function, options)
+        elif name.startswith("ghostwire_") and function.__module__ == module.__name__:
+            yield f"defines {name} without @hookimpl"
+
+
+def _problems_of_hook(name: str, function: Any, options: Mapping[str, Any]) -> Iterable[str]:
+    if name not in hookspecs.ASKED_BY:
+        yield f"implements {name}, which is no hook{did_you_mean(name, hookspecs.ASKED_BY)}"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        yield f"{name} is async; hooks are plain functions, async lives on the objects that providers create"
+    if inspect.signature(function).parameters:
+        yield f"{name} takes arguments; hooks have none, create(context) gets everything"
+    if options.get("wrapper") or options.get("hookwrapper"):
+        yield f"{name} wraps other plugins' hooks, which is not supported"
+
+
+def _offers(plugin: loader.Installed, hook: str, function: Callable[[], Any]) -> list[Offer]:
+    """What one implementation yields, checked."""
+    kind = Command if hook == "ghostwire_commands" else Provider
+    try:
+        answer = function()
+        records = [answer] if isinstance(answer, kind) else list(answer or ())
+    except (Exception, SystemExit) as error:
+        failure = loader.describe(error, plugin)
+        raise _Failed(loader.Failure(f"{hook} {failure.reason}", failure.missing)) from None
+    for record in records:
+        problem = _problem_of_record(record, kind)
+        if problem:
+            raise _Failed(f"{hook} yielded {problem}")
+    return [Offer(plugin.name, record) for record in records]
+
+
+def _problem_of_record(record: Any, kind: type[Any]) -> str:
+    if not isinstance(record, kind):
+        return f"a {type(record).__name__} instead of a {kind.__name__}"
+    if not isinstance(record.name, str) or not _NAME.fullmatch(record.name):
+        return f"the name {record.name!r}; names are lower-case letters, digits, - and _"
+    if isinstance(record, Command):
+        known = record.program in ("ghostwire", "gwctl") and callable(record.load)
+        return "" if known else f"the command {record.name} without a known program or without load"
+    usable = callable(record.create) and isinstance(record.rank, int)
+    return "" if usable else f"{record.name} without a callable create or a whole-number rank"

@@ -1,0 +1,73 @@
+"""Which plugins take part: pure arithmetic on names.
+
+This distribution's plugins for the role take part unless left out (``-NAME``), third parties' only where named. The
+file speaks first, the command line after it, and the last word on a name counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ghostwire.config import Config
+from ghostwire.errors import GhostwireError, UsageError
+from ghostwire.hints import did_you_mean
+
+ROLES = ("server", "node", "relay", "ctl")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the operator said: in ghostwire.toml, and on the command line (``NAME`` or ``-NAME``, in order)."""
+
+    config: Config = field(default_factory=Config)
+    named: tuple[str, ...] = ()
+
+
+class Candidate(Protocol):
+    """An installed plugin, as far as choosing needs it; ``ours`` says that it came with GhostWire itself."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles it plays."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether this distribution brings it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Names that take part, this distribution's first; ``named`` are those the operator asked for himself."""
+
+    plugins: tuple[str, ...]
+    named: frozenset[str]
+
+
+def choose(installed: Mapping[str, Candidate], selection: Selection, role: str | None = None) -> Chosen:
+    """The plugins of this role (of any, where None). A name nobody has is a ConfigError or a UsageError."""
+    wishes = _wishes(selection, installed)
+    names = [name for name, plugin in installed.items() if role is None or role in plugin.roles]
+    chosen = [name for name in names if wishes.get(name, installed[name].ours)]
+    chosen.sort(key=lambda name: (not installed[name].ours, name))
+    return Chosen(tuple(chosen), frozenset(name for name in chosen if name in wishes))
+
+
+def _wishes(selection: Selection, installed: Mapping[str, Candidate]) -> dict[str, bool]:
+    config = selection.config
+    said = dict(_read(config.plugins or (), installed, lambda text: config.error(text, "plugins")))
+    for name in config.plugin:
+        if name not in installed:
+            raise config.error(f"no plugin {name!r} is installed{did_you_mean(name, installed)}", "plugin", name)
+    return said | dict(_read(selection.named, installed, lambda text: UsageError(f"--plugin: {text}")))
+
+
+def _read(
+    words: Iterable[str], installed: Mapping[str, Candidate], error: Callable[[str], GhostwireError]
+) -> Iterable[tuple[str, bool]]:
+    for word in words:
+        name = word.removeprefix("-")
+        if name not in installed:
+            raise error(f"no plugin {name!r} is installed{did_you_mean(name, installed)}")
+        yield name, not word.startswith("-")
