@@ -87,15 +87,13 @@ class _Work:
         )
 
     def _addresses(self, wanted: set[Any]) -> None:
+        """Add before removing: the kernel drops an interface's routes with its last address."""
         held = self._held_addresses()
+        for address in sorted(wanted - held, key=str):
+            add = partial(self._address, "add", address)
+            self._do(f"add address {address}", add, optional=address.version == 6)
         for address in sorted(held - wanted, key=str):
             self._do(f"remove address {address}", partial(self._address, "del", address))
-        for address in sorted(wanted - held, key=str):
-            self._do(
-                f"add address {address}",
-                partial(self._address, "add", address),
-                optional=address.version == 6,
-            )
 
     def _held_addresses(self) -> set[Any]:
         return {

@@ -147,13 +147,13 @@ def parse_endpoint(text: str) -> tuple[socket.AddressFamily, Address]:
     match = _ENDPOINT.fullmatch(text)
     if not match:
         raise ValueError(f"not a UDP endpoint (1.2.3.4:5 or [2001:db8::1]:5 expected): {text[:80]!r}")
-    host = ipaddress.ip_address(match[1] or match[2])
+    host = ipaddress.IPv4Address(match[1]) if match[1] else ipaddress.IPv6Address(match[2])
     port = int(match[3])
     if not 0 < port < 65_536:
         raise ValueError(f"no such UDP port: {text!r}")
     if host.is_unspecified or host.is_multicast or str(host) == "255.255.255.255":
         raise ValueError(f"not the address of one machine: {text!r}")
-    if host.version == 4:
+    if isinstance(host, ipaddress.IPv4Address):
         return socket.AF_INET, (str(host), port)
     if host.ipv4_mapped:
         raise ValueError(f"write an IPv4 address as such: {text!r}")

@@ -1,0 +1,123 @@
+"""The TUN device in a network namespace of its own: packets both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Raw
+
+from ghostwire import BURST, Buffer, NetworkConfig
+from ghostwire_net_linux.device import LinuxDevice
+from ghostwire_net_linux.platform import LinuxPlatform
+
+from .conftest import make_platform
+
+pytestmark = pytest.mark.lab
+
+NETWORK = NetworkConfig("gwt0", 1280, ("100.64.0.2/32", "fd7a::2/128"), ("100.64.0.0/16", "fd7a::/48"))
+
+
+class Taken:
+    """What the device delivered, copied, and how many packets at a time."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.sizes: list[int] = []
+        self._news = asyncio.Event()
+
+    def deliver(self, burst: Sequence[Buffer]) -> None:
+        self.packets += [bytes(packet) for packet in burst]
+        self.sizes.append(len(burst))
+        self._news.set()
+
+    async def wait(self, count: int) -> list[bytes]:
+        async with asyncio.timeout(5):
+            while len(self.packets) < count:
+                self._news.clear()
+                await self._news.wait()
+        return self.packets
+
+
+async def opened() -> tuple[LinuxPlatform, LinuxDevice, Taken]:
+    platform, taken = make_platform(), Taken()
+    device = await platform.open_device("gwt0", 1280)
+    await platform.configure(NETWORK)
+    device.start(taken.deliver)
+    assert isinstance(device, LinuxDevice)
+    return platform, device, taken
+
+
+@pytest.mark.parametrize("address", ["100.64.0.9", "fd7a::9"])
+def test_what_the_system_sends_into_the_device_is_delivered_whole(in_namespace, address):
+    async def work() -> None:
+        _, device, taken = await opened()
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for number in range(150):
+                sender.sendto(bytes([number]) * (number + 1), (address, 9))
+        packets = await taken.wait(150)
+        parsed = [(IPv6 if ":" in address else IP)(packet) for packet in packets]
+        assert [bytes(each[UDP].payload) for each in parsed] == [bytes([n]) * (n + 1) for n in range(150)]
+        assert {each.dst for each in parsed} == {address}
+        assert max(taken.sizes) <= BURST
+        device.close()
+
+    in_namespace(work)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_is_written_reaches_the_system(in_namespace, version):
+    async def work() -> None:
+        _, device, _ = await opened()
+        family, own = (socket.AF_INET, "100.64.0.2") if version == 4 else (socket.AF_INET6, "fd7a::2")
+        network = IP(src="100.64.0.9", dst=own) if version == 4 else IPv6(src="fd7a::9", dst=own)
+        with socket.socket(family, socket.SOCK_DGRAM) as receiver:
+            receiver.bind((own, 0))
+            receiver.settimeout(5)
+            port = receiver.getsockname()[1]
+            burst = [bytes(network / UDP(sport=7, dport=port) / Raw(b"packet %d" % number)) for number in range(10)]
+            assert device.write([memoryview(packet) for packet in burst]) == 10
+            assert [receiver.recv(100) for _ in range(10)] == [b"packet %d" % number for number in range(10)]
+        assert device.dropped == 0
+        device.close()
+
+    in_namespace(work)
+
+
+def test_packets_that_are_no_ip_are_dropped_and_counted(in_namespace):
+    async def work() -> None:
+        platform, device, _ = await opened()
+        assert device.write([b"", b"\xff" * 40, b"\x00"]) == 0
+        assert device.dropped == 3
+        assert platform._dropped() == 3
+        device.close()
+
+    in_namespace(work)
+
+
+def test_a_device_that_is_down_drops_what_is_written(in_namespace):
+    async def work() -> None:
+        device = await make_platform().open_device("gwt0", 1280)
+        packet = bytes(IP(src="100.64.0.9", dst="100.64.0.2") / UDP() / Raw(b"x"))
+        assert device.write([packet]) == 0
+        device.close()
+
+    in_namespace(work)
+
+
+def test_a_closed_device_takes_and_delivers_nothing_and_its_name_is_free(in_namespace):
+    async def work() -> None:
+        platform, device, _ = await opened()
+        device.close()
+        device.close()
+        assert device.write([b"late"]) == 0
+        assert "gwt0" not in [name for _, name in socket.if_nameindex()]
+        again = await platform.open_device("gwt0", 1280)
+        await platform.configure(NETWORK)
+        again.close()
+
+    in_namespace(work)
