@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import socket
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ghostwire.capabilities.platform import Device
@@ -18,13 +13,19 @@ from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.capabilities.tunnel import Filter, TunnelEvents
 from ghostwire.engine import Clock, Entropy
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # asyncio and ssl would cost every command line 40 ms
+    import asyncio
+    import logging
+    import socket
+    import ssl
+    from pathlib import Path as FilePath
+
     from ghostwire.keys import NodeKey, PrivateKey
     from ghostwire.model import NetworkMap, Record
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+P = TypeVar("P", bound="asyncio.BaseProtocol")
 
 
 class Sockets(ABC):
