@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -61,10 +60,7 @@ class JoinToken(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _unarmour(text: str) -> bytes:
-    try:
-        return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-    except binascii.Error as error:
-        raise ValueError(str(error)) from None
+    return b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 def _problem(token: JoinToken) -> str:

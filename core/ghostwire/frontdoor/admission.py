@@ -1,0 +1,43 @@
+"""How many at once: counts per remote address, so that one address can't take the places of all others."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+
+class Admission:
+    """At most ``total`` in all and ``per_address`` from one address (one /64 of IPv6)."""
+
+    def __init__(self, total: int, per_address: int) -> None:
+        self.total, self.per_address = total, per_address
+        self.count = 0
+        self._held: dict[str, int] = {}
+
+    def enter(self, address: str) -> bool:
+        """Take a place, to be given back with `leave`; False where there is none."""
+        origin = _origin(address)
+        held = self._held.get(origin, 0)
+        if self.count >= self.total or held >= self.per_address:
+            return False
+        self._held[origin] = held + 1
+        self.count += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Give a place back."""
+        origin = _origin(address)
+        self.count -= 1
+        if (held := self._held[origin] - 1) > 0:
+            self._held[origin] = held
+        else:
+            del self._held[origin]
+
+
+def _origin(address: str) -> str:
+    """What counts as one address: an IPv6 customer has a whole /64 to send from."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ip_network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address

@@ -1,0 +1,243 @@
+"""The server's end of control sessions: streams that the front door hands over after an HTTP Upgrade."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from ghostwire.capabilities.http import RequestHead, StreamUpgrade
+from ghostwire.engine import Entropy
+from ghostwire.errors import RemoteProtocolError
+from ghostwire.frontdoor.admission import Admission
+from ghostwire.frontdoor.answers import refuse, switch
+from ghostwire.wire import messages
+from ghostwire.wire.session import ControlSession
+from ghostwire.wire.stream import SessionStream
+
+if TYPE_CHECKING:
+    from ghostwire.keys import MachineKey, NodeKey, PrivateKey
+
+SWEEP = 5.0
+"""Seconds between two looks at which streams are idle; one timer serves all of them."""
+MAX_HELD = 16
+"""Messages kept for a server that has not called `ControlStream.on_message` yet; then reading pauses."""
+MAX_PENDING = 1024 * 1024
+"""Bytes waiting for a slow reader above which `ControlStream.send` refuses more."""
+
+Ready = Callable[["ControlStream"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What strangers may use. A stream is unfinished until its hello is there, at most ``handshake`` seconds.
+
+    Behind a proxy all clients share the proxy's address: raise ``per_address`` and ``unfinished_per_address``.
+    """
+
+    total: int = 100_000
+    per_address: int = 1000
+    unfinished: int = 1024
+    unfinished_per_address: int = 64
+    handshake: float = 10.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What went wrong since the start."""
+
+    refused: int = 0
+    timed_out: int = 0
+    violations: int = 0
+
+
+class ControlUpgrade(StreamUpgrade):
+    """Makes a `ControlStream` of each upgraded connection, and hands it on once its hello has arrived."""
+
+    token = messages.UPGRADE
+
+    def __init__(
+        self, control_key: PrivateKey, entropy: Entropy, on_stream: Ready, *, limits: Limits | None = None
+    ) -> None:
+        self.limits = limits or Limits()
+        self.counters = Counters()
+        self.streams: set[ControlStream] = set()
+        self._control_key, self._entropy = control_key, entropy
+        self.on_stream = on_stream
+        self.admission = Admission(self.limits.total, self.limits.per_address)
+        self.unfinished = Admission(self.limits.unfinished, self.limits.unfinished_per_address)
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def take(self, head: RequestHead, transport: asyncio.Transport, rest: bytes) -> None:
+        """Answer 101 and wait for message 1, or 503 where the address has too many streams."""
+        if not self._enter(head.client):
+            self.counters.refused += 1
+            text = "too many control sessions from your address; try again later"
+            return refuse(transport, HTTPStatus.SERVICE_UNAVAILABLE, "busy", text, retry_after=5)
+        stream = ControlStream(self, ControlSession.responder(self._control_key, self._entropy), transport, head.client)
+        self.streams.add(stream)
+        self._arm()
+        transport.set_protocol(stream)
+        switch(transport, self.token)
+        if rest:
+            stream.data_received(rest)
+        return None
+
+    def close(self) -> None:
+        """Close every stream; harmless when called twice."""
+        for stream in list(self.streams):
+            stream.close()
+
+    def _enter(self, client: str) -> bool:
+        if not self.admission.enter(client):
+            return False
+        if self.unfinished.enter(client):
+            return True
+        self.admission.leave(client)
+        return False
+
+    def _arm(self) -> None:
+        if self._sweeping is None and self.streams:
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        now = asyncio.get_running_loop().time()
+        for stream in list(self.streams):
+            stream.sweep(now)
+        self._arm()
+
+
+class ControlStream(SessionStream):
+    """One node's stream. ``hello`` is its first message; ``client`` its address as text."""
+
+    __slots__ = ("_deadline", "_held", "_on_closed", "_on_drained", "_on_message", "_upgrade", "client", "hello")
+    hello: messages.Hello
+
+    def __init__(
+        self, upgrade: ControlUpgrade, session: ControlSession, transport: asyncio.Transport, client: str
+    ) -> None:
+        super().__init__(session, transport)
+        self._upgrade, self.client = upgrade, client
+        self._on_message: Callable[[Any], None] | None = None
+        self._on_closed: Callable[[], None] | None = None
+        self._on_drained: Callable[[], None] | None = None
+        self._held: list[Any] = []
+        self._deadline: asyncio.TimerHandle | None = self._loop.call_later(upgrade.limits.handshake, self._too_slow)
+
+    @property
+    def machine_key(self) -> MachineKey:
+        """The machine's identity, proven by the handshake."""
+        assert self._session.remote is not None
+        return self._session.remote
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended or is about to."""
+        return self._closing
+
+    def verify(self, node_key: NodeKey, proof: bytes) -> bool:
+        """Whether the node holds ``node_key``; the challenge is spent by the first call, and later ones are False."""
+        return self._session.verify(node_key, proof)
+
+    def on_message(self, callback: Callable[[Any], None]) -> None:
+        """Where decoded messages after hello go; until this is called a few are held, then reading pauses.
+
+        Pings are answered here and never shown. A callback may raise RemoteProtocolError: the node is told and cut.
+        """
+        self._on_message = callback
+        if self._held:
+            self._loop.call_soon(self._release)
+
+    def on_closed(self, callback: Callable[[], None]) -> None:
+        """Called once when the stream is over, whoever ended it; ``reason`` says why."""
+        if self not in self._upgrade.streams:
+            self._loop.call_soon(callback)
+        else:
+            self._on_closed = callback
+
+    def on_drained(self, callback: Callable[[], None]) -> None:
+        """Called whenever `pending` has been above `HIGH_WATER` and fell again."""
+        self._on_drained = callback
+
+    def send(self, frame: bytes) -> bool:
+        """Send an encoded message; False where it was dropped: the stream is over, or its reader is too slow."""
+        return self._queue(frame, MAX_PENDING)
+
+    def close(self, reason: str = "closed by the server") -> None:
+        """Send what was accepted, then close; harmless when called twice."""
+        self._end(reason)
+
+    def sweep(self, now: float) -> None:
+        """The upgrade's periodic look; ``now`` is the loop's time."""
+        if self._deadline is None and not self._closing:
+            self._keep_alive(now)
+
+    def _too_slow(self) -> None:
+        self._upgrade.counters.timed_out += 1
+        self._end("no hello in time")
+
+    def _take(self, frame: bytes) -> None:
+        message = messages.decode_to_server(frame)
+        if self._deadline is not None:
+            self._begin(message)
+        elif isinstance(message, messages.Ping):
+            self.send(messages.encode(messages.Pong(number=message.number)))
+        elif isinstance(message, messages.Hello):
+            raise RemoteProtocolError("a second hello in one session")
+        elif not isinstance(message, messages.Pong):
+            self._deliver(message)
+
+    def _begin(self, message: Any) -> None:
+        if not isinstance(message, messages.Hello):
+            raise RemoteProtocolError("the first message is not a hello")
+        self.hello = message
+        self._finish()
+        self._upgrade.on_stream(self)
+
+    def _finish(self) -> None:
+        """Give up the place among the unfinished."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+            self._upgrade.unfinished.leave(self.client)
+
+    def _deliver(self, message: Any) -> None:
+        if self._on_message is not None and not self._held:
+            return self._on_message(message)
+        self._held.append(message)
+        if len(self._held) == MAX_HELD:
+            self._transport.pause_reading()
+        return None
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        if self._closing or self._on_message is None:
+            return
+        if len(held) >= MAX_HELD:
+            self._transport.resume_reading()
+        try:
+            for message in held:
+                self._on_message(message)
+        except RemoteProtocolError as error:
+            self._violated(str(error))
+
+    def _violated(self, reason: str) -> None:
+        self._upgrade.counters.violations += 1
+        if self._session.established:
+            self.send(messages.encode(messages.Refused(code="protocol", message=reason)))
+        self._end(reason)
+
+    def _drained(self) -> None:
+        if self._on_drained is not None:
+            self._on_drained()
+
+    def _over(self) -> None:
+        self._finish()
+        self._upgrade.streams.discard(self)
+        self._upgrade.admission.leave(self.client)
+        callback, self._on_closed, self._on_message, self._on_drained = self._on_closed, None, None, None
+        if callback is not None:
+            callback()
