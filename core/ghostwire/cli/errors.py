@@ -51,7 +51,7 @@ def _usage(error: click.ClickException) -> str:
     """click's message, with the command whose help says more."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     text = one_line(error.format_message()).rstrip(".")
-    return f"{text}; see: {context.command_path} --help" if context else text
+    return f"{text} (see {context.command_path} --help)" if context else text
 
 
 def _root(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
 """Which plugins take part: pure arithmetic on names.
 
-This distribution's plugins for the role take part unless left out (``-NAME``), third parties' only where named. The
-file speaks first, the command line after it, and the last word on a name counts.
+This distribution's plugins for the role take part unless left out (``-NAME``), third parties' only where named: by a
+table ``[plugin.NAME]``, in the list ``plugins``, or on the command line, the later of which has the last word.
 """
 
 from __future__ import annotations
@@ -55,12 +55,15 @@ def choose(installed: Mapping[str, Candidate], selection: Selection, role: str |
 
 
 def _wishes(selection: Selection, installed: Mapping[str, Candidate]) -> dict[str, bool]:
+    """Each name the operator mentioned, and whether it shall take part."""
     config = selection.config
-    said = dict(_read(config.plugins or (), installed, lambda text: config.error(text, "plugins")))
     for name in config.plugin:
         if name not in installed:
-            raise config.error(f"no plugin {name!r} is installed{did_you_mean(name, installed)}", "plugin", name)
-    return said | dict(_read(selection.named, installed, lambda text: UsageError(f"--plugin: {text}")))
+            raise config.error(_unknown(name, installed), "plugin", name)
+    wishes = dict.fromkeys(config.plugin, True)
+    wishes.update(_read(config.plugins or (), installed, lambda text: config.error(text, "plugins")))
+    wishes.update(_read(selection.named, installed, lambda text: UsageError(f"--plugin: {text}")))
+    return wishes
 
 
 def _read(
@@ -69,5 +72,9 @@ def _read(
     for word in words:
         name = word.removeprefix("-")
         if name not in installed:
-            raise error(f"no plugin {name!r} is installed{did_you_mean(name, installed)}")
+            raise error(_unknown(name, installed))
         yield name, not word.startswith("-")
+
+
+def _unknown(name: str, installed: Iterable[str]) -> str:
+    return f"no plugin {name!r} is installed{did_you_mean(name, installed)}"
