@@ -1,0 +1,191 @@
+"""What runs while the node is up: device, transports, tunnel, and what joins them; closed in reverse order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from ghostwire import Device, Metrics, NetworkConfig, NodeContext, Path, PeerStats, Transport, Tunnel, TunnelContext
+from ghostwire.errors import GhostwireError, PlatformError
+from ghostwire.keys import NodeKey, PrivateKey
+from ghostwire.model import Endpoint, MapNode, NetworkMap
+from ghostwire.node.candidates import Candidates
+from ghostwire.node.demux import Demux
+from ghostwire.node.director import Director, Endpoints
+from ghostwire.node.filter import MapFilter
+from ghostwire.node.parts import Parts
+from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
+from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS, Interest
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the dataplane gets from the node.
+
+    ``endpoints`` are peers' last known ones, which the dataplane keeps up to date; ``declare`` tells the server of an
+    interest; ``moved`` is called when a peer's path changed.
+    """
+
+    private_key: PrivateKey
+    network: NetworkMap
+    endpoints: dict[int, Endpoints]
+    declare: Callable[[Interest], object]
+    moved: Callable[[], object]
+
+
+class Dataplane:
+    """Packets between the device and the peers, made by `start`."""
+
+    def __init__(self, parts: Parts, around: Surroundings) -> None:
+        self._parts, self._around = parts, around
+        self._stack = AsyncExitStack()
+        self._peers, self._filter = Peers(), MapFilter(parts.clock)
+        self._config: NetworkConfig | None = None
+        self.transports: list[Transport] = []
+
+    @classmethod
+    async def start(cls, parts: Parts, around: Surroundings, own: MapNode) -> Dataplane:
+        """All of it, up and configured. PlatformError, PermissionDenied or PluginError say what failed, and then
+        nothing is left behind."""
+        plane = cls(parts, around)
+        try:
+            await plane._start(own)
+        except BaseException:
+            await plane.close()
+            raise
+        return plane
+
+    async def _start(self, own: MapNode) -> None:
+        parts = self._parts
+        metrics = parts.metrics.scope()
+        self._stack.callback(parts.metrics.drop, metrics)
+        device = await parts.platform.open_device(parts.interface, parts.mtu)
+        self._stack.callback(device.close)
+        context = self._context(metrics)
+        offered = self._create_transports(context)
+        self._candidates = Candidates(offered)
+        self._director = self._make_director()
+        self._stack.callback(self._director.close)
+        self._tunnel = self._create_tunnel(context, device)
+        self._stack.push_async_callback(self._tunnel.close)
+        self._director.direct(self._tunnel)
+        demux = Demux(self._tunnel.receive)
+        self._register(metrics, demux)
+        self.update(own)
+        await self._start_transports(offered, demux)
+        self._stack.push_async_callback(parts.platform.restore)
+        await self.configure(own)
+        await self._tunnel.start()
+
+    def update(self, own: MapNode) -> None:
+        """Follow the map: filter first, then peers."""
+        network = self._around.network
+        self._filter.update(network, own)
+        self._candidates.avoid(mesh_prefixes(own, network.nodes.values()))
+        if self._peers.update(network, own.id):
+            peers = self._peers.all()
+            self._director.keep({peer.id for peer in peers})
+            self._tunnel.apply(peers)
+
+    async def configure(self, own: MapNode) -> None:
+        """Bring the operating system's addresses and routes in line, where they are not."""
+        config = network_config(own, self._around.network, self._parts.interface, self._parts.mtu)
+        if config != self._config:
+            await self._parts.platform.configure(config)
+            self._config = config
+
+    def endpoints(self) -> Endpoints:
+        """What to advertise, best transport first."""
+        found = (Endpoint(each.name, text) for each in self.transports for text in each.endpoints())
+        return tuple(endpoint for endpoint in found if len(endpoint.text) <= MAX_ENDPOINT_TEXT)[:MAX_ENDPOINTS]
+
+    def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
+        """The server says where a peer can be reached now."""
+        self._director.peer_endpoints(peer, endpoints)
+
+    def reconnected(self) -> None:
+        """A new control session began."""
+        self._director.reconnected()
+
+    def links_changed(self) -> None:
+        """This machine's links changed."""
+        self._director.links_changed()
+
+    def path(self, peer: int) -> Path | None:
+        """The peer's confirmed path."""
+        return self._director.path(peer)
+
+    def stats(self) -> Sequence[PeerStats]:
+        """Every peer's counters."""
+        return self._tunnel.stats()
+
+    @property
+    def admits_all(self) -> bool:
+        """Whether the rules let everyone do everything."""
+        return self._filter.admits_all
+
+    async def close(self) -> None:
+        """Take everything down, in reverse order; harmless when called twice."""
+        await self._stack.aclose()
+
+    def _context(self, metrics: Metrics) -> NodeContext:
+        parts, around = self._parts, self._around
+        return NodeContext(
+            settings=None,
+            clock=parts.clock,
+            entropy=parts.entropy,
+            metrics=metrics,
+            log=parts.log,
+            sockets=parts.sockets,
+            state=parts.state,
+            node_key=around.private_key.public(NodeKey),
+            map=around.network,
+            local_addresses=parts.platform.local_addresses,
+        )
+
+    def _create_transports(self, context: NodeContext) -> list[Transport]:
+        providers = sorted(self._parts.transports, key=lambda provider: (provider.rank, provider.name))
+        return [provider.create(context) for provider in providers]
+
+    def _create_tunnel(self, context: NodeContext, device: Device) -> Tunnel:
+        common = {name: getattr(context, name) for name in NodeContext.__dataclass_fields__}
+        return self._parts.tunnel.create(
+            TunnelContext(
+                **common,
+                private_key=self._around.private_key,
+                device=device,
+                filter=self._filter,
+                events=self._director,
+            )
+        )
+
+    def _make_director(self) -> Director:
+        around = self._around
+        return Director(self._candidates, around.endpoints, self._parts.clock, around.declare, around.moved)
+
+    async def _start_transports(self, offered: Sequence[Transport], demux: Demux) -> None:
+        """Start all; one that fails costs only itself, unless none is left."""
+        failures: list[GhostwireError] = []
+        for transport in offered:
+            self._stack.push_async_callback(transport.close)
+            try:
+                await transport.start(demux.receive)
+                self.transports.append(transport)
+            except GhostwireError as error:
+                failures.append(error)
+                self._parts.log.error("transport %s: %s", transport.name, error)
+        if not self.transports:
+            raise failures[0] if failures else PlatformError("no transport is selected; see: ghostwire plugins")
+
+    def _register(self, metrics: Metrics, demux: Demux) -> None:
+        demux.register(metrics)
+        self._filter.register(metrics)
+        metrics.counter(
+            "ghostwire_node_refused_endpoints",
+            "Advertised endpoints that no peer can live at.",
+            lambda: self._candidates.refused,
+        )
+        metrics.counter(
+            "ghostwire_node_unusable_peers", "Peers of the map with malformed addresses.", lambda: self._peers.unusable
+        )

@@ -1,0 +1,137 @@
+"""Carries out path decisions: the tunnel's events in, paths attached and interests declared out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from ghostwire import Path, Tunnel
+from ghostwire.driver import Driver
+from ghostwire.engine import Clock
+from ghostwire.model import Endpoint
+from ghostwire.node.candidates import Candidates
+from ghostwire.node.fanout import FanOut
+from ghostwire.node.interest import Interests
+from ghostwire.node.paths import Paths, Search, Use
+from ghostwire.wire.messages import MAX_ENDPOINTS, Interest
+
+Endpoints = tuple[Endpoint, ...]
+
+
+class Director:
+    """The `TunnelEvents` of the node's tunnel.
+
+    ``endpoints`` are peers' last known ones, kept here as the server updates them; ``declare`` sends an interest;
+    ``moved`` is called when a peer's path was confirmed or changed.
+    """
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        endpoints: dict[int, Endpoints],
+        clock: Clock,
+        declare: Callable[[Interest], object],
+        moved: Callable[[], object],
+    ) -> None:
+        self._candidates, self._endpoints, self._clock = candidates, endpoints, clock
+        self._declare, self._moved = declare, moved
+        self._paths, self._interests = Paths(), Interests()
+        self._driver = Driver(self._interests, clock, self._declare_all)
+        self._searches: dict[int, FanOut] = {}
+        self._attach: Callable[[int, Sequence[Path]], None] = _nowhere
+
+    def direct(self, tunnel: Tunnel) -> None:
+        """Attach paths to this tunnel."""
+        self._attach = tunnel.attach
+
+    def wanted(self, peer: int) -> None:
+        """An initiation is about to go to this peer."""
+        self._paths.wanted(peer, self._clock.now())
+        self._decide()
+
+    def authenticated(self, peer: int, source: Path) -> None:
+        """An authenticated datagram came from a source that is not attached."""
+        self._paths.authenticated(peer, source, self._clock.now())
+        self._decide()
+
+    def established(self, peer: int, source: Path) -> None:
+        """A handshake with this peer was completed over ``source``."""
+        self._paths.established(peer, source, self._clock.now())
+        self._decide()
+
+    def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
+        """The server says where the peer can be reached now; a search under way tries the new ones at once."""
+        self._endpoints[peer] = endpoints[:MAX_ENDPOINTS]
+        last = self._paths.last(peer)
+        if last is not None:
+            self._remember(peer, last)
+        search = self._searches.get(peer)
+        if search is not None:
+            search.offer(self._candidates_of(peer, last))
+
+    def keep(self, peers: Collection[int]) -> None:
+        """Forget all peers but these."""
+        self._paths.keep(peers)
+        self._interests.keep(peers)
+        for held in (self._searches, self._endpoints):
+            for peer in held.keys() - set(peers):
+                del held[peer]
+
+    def links_changed(self) -> None:
+        """Every path has to prove itself again."""
+        self._paths.links_changed()
+
+    def reconnected(self) -> None:
+        """A new control session: declare what lasts again."""
+        self._interests.reconnected()
+        self._driver.settle()
+
+    def path(self, peer: int) -> Path | None:
+        """The peer's confirmed path."""
+        return self._paths.trusted(peer)
+
+    def close(self) -> None:
+        """Stop the timer; later events change nothing outside."""
+        self._driver.close()
+        self._attach = _nowhere
+
+    def _decide(self) -> None:
+        for decision in self._paths.drain():
+            if isinstance(decision, Use):
+                self._use(decision)
+            else:
+                self._search(decision)
+
+    def _use(self, decision: Use) -> None:
+        self._searches.pop(decision.peer, None)
+        self._attach(decision.peer, (decision.path,))
+        if self._remember(decision.peer, decision.path):
+            self._moved()
+
+    def _search(self, decision: Search) -> None:
+        peer = decision.peer
+        candidates = self._candidates_of(peer, decision.guess)
+        search = self._searches.setdefault(peer, FanOut((), self._clock))
+        search.offer(candidates)
+        self._attach(peer, (search,))
+        self._interests.want(peer, self._clock.now())
+        self._driver.settle()
+
+    def _candidates_of(self, peer: int, guess: Path | None) -> tuple[Path, ...]:
+        return self._candidates.paths(self._endpoints.get(peer, ()), guess)
+
+    def _remember(self, peer: int, path: Path) -> bool:
+        """Put the path that works first among the peer's endpoints; whether that was news."""
+        worked = Endpoint(path.transport, path.endpoint)
+        known = self._endpoints.get(peer, ())
+        if known[:1] == (worked,):
+            return False
+        self._endpoints[peer] = (worked, *(each for each in known if each != worked))[:MAX_ENDPOINTS]
+        return True
+
+    def _declare_all(self) -> None:
+        for message in self._interests.drain():
+            self._declare(message)
+
+
+def _nowhere(peer: int, paths: Sequence[Path]) -> None:
+    """Where paths go before there is a tunnel, and after."""
