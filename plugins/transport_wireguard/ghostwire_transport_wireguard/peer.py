@@ -1,0 +1,288 @@
+"""One peer's state machine: when to shake hands, with which keys to seal and open, when to stay silent.
+
+device packet ─ no usable session ─> wait, initiate ─ response ─> begin, send what waited
+              └ session ───────────> seal ─ 120 s old and ours ─> initiate as well
+datagram ─ authentic ─> awaited session: put it to use, send what waited
+                      ─> data: answer within 10 s
+silence  ─ own data unanswered for 15 s ─> initiate, every 5 s for 90 s
+         ─ 540 s without a new session ──> forget all keys; nothing is left to do
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from ghostwire import Buffer, Path, TunnelPeer
+from ghostwire.engine import SECOND
+from ghostwire.errors import RemoteProtocolError
+from ghostwire.keys import PrivateKey
+from ghostwire_transport_wireguard.cookie import MacStamper
+from ghostwire_transport_wireguard.keypair import OVERHEAD, Keypair
+from ghostwire_transport_wireguard.local import Authenticated, Established, Local, Send, Wanted
+from ghostwire_transport_wireguard.noise import NO_PRESHARED_KEY, Pending, Request, exchange, initiate
+from ghostwire_transport_wireguard.sessions import Sessions
+from ghostwire_transport_wireguard.timers import (
+    ANSWER,
+    INITIATION_GAP,
+    KEEPALIVE,
+    NEVER,
+    REKEY_ATTEMPTS,
+    REKEY_TIMEOUT,
+    WIPE_AFTER,
+    Timer,
+)
+
+WAITING: Final = 64
+"""Packets that wait for a handshake; the oldest go first."""
+
+
+class Peer:
+    """All that is known of one peer; every method that may act takes ``now``."""
+
+    def __init__(self, local: Local, spec: TunnelPeer) -> None:
+        self._local, self.spec, self.id = local, spec, spec.id
+        self.paths: tuple[Path, ...] = ()
+        self.source: Path | None = None
+        """Where it was last heard, used while no path is attached."""
+        self.sessions = Sessions(local.sessions)
+        self.stamper = MacStamper(spec.key.raw)
+        self.received_bytes = self.sent_bytes = 0
+        self.last_handshake: int | None = None
+        self._keepalive_interval = 0
+        self._waiting: deque[bytes] = deque(maxlen=WAITING)
+        self._forget_handshakes()
+        self._retransmit, self._keepalive = Timer(self._retransmit_initiation), Timer(self._send_keepalive)
+        self._answer, self._wipe = Timer(self.initiate), Timer(self._forget_keys)
+        self._persistent = Timer(self._send_persistent_keepalive)
+
+    def _forget_handshakes(self) -> None:
+        self._static_shared: bytes | None = None
+        self._pending: Pending | None = None
+        self._pending_index = 0
+        self._initiation: bytes | None = None
+        self._attempts = 0
+        self._last_sent = -REKEY_TIMEOUT
+        self._last_taken = -INITIATION_GAP
+        self._last_timestamp = b""
+
+    # Configuration
+
+    def configure(self, spec: TunnelPeer, now: int) -> None:
+        """Take other settings for the same key."""
+        self.spec = spec
+        before, self._keepalive_interval = self._keepalive_interval, spec.keepalive * SECOND
+        if self._keepalive_interval and self._keepalive_interval != before:
+            self._send_persistent_keepalive(now)
+        elif not self._keepalive_interval:
+            self._persistent.due = 0
+
+    def attach(self, paths: Sequence[Path]) -> None:
+        """Send over these paths from now on; an unanswered initiation is repeated over those that are new."""
+        added = [path for path in paths if path not in self.paths]
+        self.paths, self.source = tuple(paths), None
+        if self._pending is not None and self._initiation is not None:
+            for path in added:
+                self._local.sends.append(Send(path, [self._initiation]))
+
+    def route(self) -> Sequence[Path]:
+        """The paths to send over."""
+        return self.paths or (() if self.source is None else (self.source,))
+
+    def close(self) -> None:
+        """Forget keys and timers; the peer is no more."""
+        self._drop_waiting()
+        self._abandon()
+        self.sessions.wipe()
+        for timer in (self._retransmit, self._keepalive, self._answer, self._wipe, self._persistent):
+            timer.due = 0
+
+    # Packets
+
+    def send(self, packets: Sequence[Buffer], now: int) -> None:
+        """Seal a burst from the device, or let it wait for a session."""
+        keypair = self.sessions.current
+        if keypair is None or not keypair.usable(now):
+            self._wait(packets)
+            self.initiate(now)
+            return
+        self._transmit(keypair, packets, now)
+        self._local.counters.sent_packets += len(packets)
+        if not self._answer.due:
+            self._local.timers.arm(self._answer, now + ANSWER + self._local.jitter())
+        if keypair.due(now):
+            self.initiate(now)
+
+    def _wait(self, packets: Sequence[Buffer]) -> None:
+        self._local.counters.no_session += max(0, len(self._waiting) + len(packets) - WAITING)
+        self._waiting.extend(map(bytes, packets))
+
+    def _drop_waiting(self) -> None:
+        self._local.counters.no_session += len(self._waiting)
+        self._waiting.clear()
+
+    def _transmit(self, keypair: Keypair, packets: Sequence[Buffer], now: int) -> None:
+        datagrams = keypair.seal(packets, self._local.mtu)
+        self.sent_bytes += sum(map(len, datagrams))
+        self._local.sends.append(Send(self, datagrams))
+        self._keepalive.due = 0
+        self._restart_persistent(now)
+
+    def _send_waiting(self, now: int) -> None:
+        """Confirm a new session: with what waited for it, else with a keepalive."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        if waiting:
+            self.send(waiting, now)
+        else:
+            self._send_keepalive(now)
+
+    def receive(self, keypair: Keypair, datagrams: Sequence[Buffer], source: Path, now: int) -> list[bytes]:
+        """Open a burst that came under one of this peer's keypairs: its packets, padded, keepalives being empty."""
+        counters = self._local.counters
+        if now >= keypair.expires:
+            counters.expired += len(datagrams)
+            return []
+        packets = keypair.open(datagrams, counters)
+        if not packets:
+            return packets
+        data = sum(map(len, packets))
+        self.received_bytes += data + OVERHEAD * len(packets)
+        self._heard(source, now)
+        if data and not self._keepalive.due:
+            self._local.timers.arm(self._keepalive, now + KEEPALIVE)
+        if self.sessions.confirm(keypair):
+            self._completed(source, now)
+            self._send_waiting(now)
+        if now >= keypair.late_renewal and keypair is self.sessions.current:
+            keypair.late_renewal = NEVER
+            self.initiate(now)
+        return packets
+
+    def _heard(self, source: Path, now: int) -> None:
+        """Something authentic came from there."""
+        self._answer.due = 0
+        self._restart_persistent(now)
+        if source not in self.paths:
+            if not self.paths:
+                self.source = source
+            self._local.events.append(Authenticated(self.id, source))
+
+    # Handshakes
+
+    def initiate(self, now: int) -> None:
+        """Begin a handshake, unless one was begun or answered in the last 5 s."""
+        self._attempts = 0
+        if now - self._last_sent >= REKEY_TIMEOUT:
+            self._send_initiation(now)
+
+    def _send_initiation(self, now: int) -> None:
+        local = self._local
+        self._abandon()
+        self._last_sent = now
+        local.timers.arm(self._retransmit, now + REKEY_TIMEOUT + local.jitter())
+        local.events.append(Wanted(self.id))
+        local.counters.initiations += 1
+        index, ephemeral = local.new_index(), PrivateKey(local.entropy(32))
+        try:
+            body, self._pending = initiate(
+                local.private_key, ephemeral, self.spec.key.raw, self._shared(), index, local.stamp()
+            )
+        except RemoteProtocolError:
+            local.counters.bad_handshake += 1
+            return
+        local.pending[index], self._pending_index = self, index
+        self._initiation = self.stamper.stamp(body, now)
+        self._send_message(self._initiation, now)
+
+    def _send_message(self, message: bytes, now: int) -> None:
+        self.sent_bytes += len(message)
+        self._local.sends.append(Send(self, [message]))
+        self._keepalive.due = 0
+        self._restart_persistent(now)
+
+    def _shared(self) -> bytes:
+        if self._static_shared is None:
+            self._static_shared = exchange(self._local.private_key, self.spec.key.raw)
+        return self._static_shared
+
+    def _abandon(self) -> None:
+        """Forget the handshake that awaits a response."""
+        if self._pending is not None:
+            del self._local.pending[self._pending_index]
+            self._pending = self._initiation = None
+
+    def _retransmit_initiation(self, now: int) -> None:
+        if self._attempts >= REKEY_ATTEMPTS:
+            self._drop_waiting()
+            self._keepalive.due = 0
+            if not self._wipe.due:
+                self._local.timers.arm(self._wipe, now + WIPE_AFTER)
+            return
+        self._attempts += 1
+        self._send_initiation(now)
+
+    def take_response(self, message: bytes, source: Path, now: int) -> None:
+        """Complete the handshake this side began; RemoteProtocolError where the response is forged."""
+        if self._pending is None:
+            raise RemoteProtocolError("handshake: a response that nothing awaits; drop the message")
+        remote, keys = self._pending.finish(message, self.spec.preshared_key or NO_PRESHARED_KEY)
+        index = self._pending_index
+        self._abandon()
+        self.sessions.begin(Keypair(self, index, remote, keys, now, initiator=True))
+        self.received_bytes += len(message)
+        self._heard(source, now)
+        self._completed(source, now)
+        self._send_waiting(now)
+
+    def take_request(self, request: Request, size: int, source: Path, now: int) -> None:
+        """Answer an initiation of ``size`` bytes; RemoteProtocolError where it is forged, replayed or too soon."""
+        timestamp = request.timestamp(self._shared())
+        if timestamp <= self._last_timestamp:
+            raise RemoteProtocolError("handshake: an old timestamp; drop the message")
+        if now - self._last_taken < INITIATION_GAP:
+            self._local.counters.limited += 1
+            return
+        self._last_timestamp, self._last_taken, self._last_sent = timestamp, now, now
+        index, ephemeral = self._local.new_index(), PrivateKey(self._local.entropy(32))
+        body, keys = request.respond(ephemeral, index, self.spec.preshared_key or NO_PRESHARED_KEY)
+        self.sessions.expect(Keypair(self, index, request.sender, keys, now, initiator=False))
+        self._local.timers.arm(self._wipe, now + WIPE_AFTER)
+        self.received_bytes += size
+        self._heard(source, now)
+        self._send_message(self.stamper.stamp(body, now), now)
+
+    def _completed(self, source: Path, now: int) -> None:
+        """Both sides hold the same keys."""
+        self._abandon()
+        self._retransmit.due = 0
+        self._attempts = 0
+        self.last_handshake = now
+        self._local.counters.handshakes += 1
+        self._local.timers.arm(self._wipe, now + WIPE_AFTER)
+        self._local.events.append(Established(self.id, source))
+
+    # Silence
+
+    def _send_keepalive(self, now: int) -> None:
+        keypair = self.sessions.current
+        if keypair is None or not keypair.usable(now):
+            self.initiate(now)
+            return
+        self._transmit(keypair, (b"",), now)
+        if keypair.due(now):
+            self.initiate(now)
+
+    def _restart_persistent(self, now: int) -> None:
+        if self._keepalive_interval:
+            self._local.timers.arm(self._persistent, now + self._keepalive_interval)
+
+    def _send_persistent_keepalive(self, now: int) -> None:
+        self._restart_persistent(now)
+        self._send_keepalive(now)
+
+    def _forget_keys(self, now: int) -> None:
+        self._abandon()
+        self.sessions.wipe()
+        self._retransmit.due = self._answer.due = 0
