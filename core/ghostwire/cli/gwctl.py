@@ -69,7 +69,8 @@ def _ask_for_token() -> str:
             "this node belongs to no mesh yet: give it a join token with --token-file FILE (- for stdin) "
             f"or in {TOKEN_VARIABLE}; `gwctl preauthkeys create` on the server makes one"
         )
-    return str(click.prompt("Join token", hide_input=True)).strip()
+    token: str = click.prompt("Join token", hide_input=True)
+    return token.strip()
 
 
 def _start_daemon(program: Program, api: NodeApi) -> None:
@@ -158,7 +159,8 @@ def _state(answer: Mapping[str, Any]) -> str:
         "stopped": "stopped: `gwctl up` brings it back",
         "expired": "expired: its key is no longer accepted; `gwctl up --token-file FILE` joins again",
     }
-    return hints.get(answer["state"], answer["state"])
+    state: str = answer["state"]
+    return hints.get(state, state)
 
 
 def _server(server: Mapping[str, Any]) -> str:
