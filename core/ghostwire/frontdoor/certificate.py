@@ -1,0 +1,125 @@
+"""The server's TLS certificate: made by itself unless it is given one."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ssl
+from collections.abc import Iterable
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from ghostwire.errors import ConfigError, StateError
+from ghostwire.keys import write_private
+
+CERTIFICATE = "tls.crt"
+KEY = "tls.key"
+LIFETIME = datetime.timedelta(days=3650)
+_BACKDATED = datetime.timedelta(days=1)
+"""So that a client whose clock is a little behind accepts it."""
+
+
+def ensure_certificate(folder: Path, names: Iterable[str], now: int) -> tuple[Path, Path]:
+    """(certificate, key) in ``folder``, self-signed for these host names and addresses if they are not there yet.
+
+    ``now`` is Unix seconds. An existing pair is used as it is, since join tokens pin its key; where only the
+    certificate is missing, a new one is made for the key that is there.
+    """
+    certificate, key = folder / CERTIFICATE, folder / KEY
+    if not key.exists():
+        write_private(key, _pem(ec.generate_private_key(ec.SECP256R1())))
+        certificate.unlink(missing_ok=True)
+    if not certificate.exists():
+        write_private(certificate, _self_signed(_load_key(key), sorted(set(names)), now))
+    return certificate, key
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A TLS context (1.2 and up) for the front door; ConfigError says which file is missing or does not fit."""
+    for name, path in (("server.certificate", certificate), ("server.certificate_key", key)):
+        _check_readable(name, path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except ssl.SSLError as error:
+        fault = (
+            "do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "are not a PEM certificate and key"
+        )
+        raise ConfigError(f"{certificate} and {key} {fault}", key="server.certificate") from None
+    return context
+
+
+def spki_pin(certificate: Path) -> bytes:
+    """SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469), 32 bytes; stays when a key is certified anew."""
+    _check_readable("server.certificate", certificate)
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except ValueError:
+        raise ConfigError(f"{certificate} is not a PEM certificate", key="server.certificate") from None
+    info = loaded.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(info).digest()
+
+
+def _check_readable(name: str, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", key=name) from None
+
+
+def _no_password() -> str:
+    raise ssl.SSLError("the key is encrypted")
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise StateError(f"{path}: not a usable TLS key ({error}); restore or remove it") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise StateError(f"{path}: not an ECDSA key; restore or remove it")
+    return key
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, names: list[str], now: int) -> bytes:
+    start = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "GhostWire server")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start - _BACKDATED)
+        .not_valid_after(start + LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name.encode("idna").decode("ascii"))

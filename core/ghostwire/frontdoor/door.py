@@ -1,0 +1,116 @@
+"""The front door itself: its listeners, and an orderly close."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ghostwire.capabilities.http import StreamUpgrade
+from ghostwire.driver import SystemClock
+from ghostwire.engine import Clock
+from ghostwire.errors import PermissionDenied, PlatformError
+from ghostwire.frontdoor.protocol import Backend, HttpProtocol, LocalProtocol
+from ghostwire.frontdoor.unix import UnixSocket, peer_uid
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication
+
+BACKLOG = 2048
+TLS_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 5.0
+"""Seconds that answers under way have to finish when the door closes."""
+
+
+class FrontDoor:
+    """Serves an ASGI app and raw streams on one port, and the same app to local administrators on a Unix socket.
+
+    Every request's ``scope["state"]["admin"]`` (Starlette: ``request.state.admin``) says whether the caller is an
+    authenticated local administrator: True over the Unix socket, where ``scope["state"]["uid"]`` is his user id, and
+    False over the network. The app gets no lifespan events: the program that opens the door starts its own parts.
+    Upgraded streams belong to their `StreamUpgrade`, which also closes them. Runs in the caller's event loop,
+    installs no signal handlers and configures no logging.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApplication,
+        upgrades: Sequence[StreamUpgrade] = (),
+        *,
+        tls: ssl.SSLContext | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._backend = Backend(app, upgrades, clock or SystemClock())
+        self._tls = tls
+        self._servers: list[asyncio.AbstractServer] = []
+        self._sockets: list[UnixSocket] = []
+        self.port = 0
+        """The first TCP port that `start` got."""
+
+    def protocol_factory(self) -> Callable[[], asyncio.Protocol]:
+        """Makes the protocol of one plain connection, for listeners of another kind (a simulated network)."""
+        return partial(HttpProtocol, self._backend)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes any free one. PlatformError where the address can't be had."""
+        timeout = TLS_TIMEOUT if self._tls else None
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                self.protocol_factory(), host, port, ssl=self._tls, ssl_handshake_timeout=timeout, backlog=BACKLOG
+            )
+        except OSError as error:
+            raise _refusal(host, port, error) from None
+        self._servers.append(server)
+        self.port = self.port or server.sockets[0].getsockname()[1]
+
+    async def start_unix(self, path: Path, allowed_uids: Iterable[int]) -> None:
+        """Listen for root, this process's own user and ``allowed_uids``; all others are answered 403.
+
+        A stale socket is replaced; PlatformError where a live one is there.
+        """
+        allowed = frozenset({0, os.geteuid(), *allowed_uids})
+        bound = UnixSocket(path)
+        self._sockets.append(bound)
+        factory = partial(LocalProtocol, self._backend, peer_uid, allowed)
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_unix_server(factory, sock=bound.socket, backlog=BACKLOG))
+
+    async def close(self) -> None:
+        """Accept no more, let answers under way finish, hang up on the rest; harmless when called twice."""
+        for server in self._servers:
+            server.close()
+        for bound in self._sockets:
+            bound.remove()
+        self._servers, self._sockets = [], []
+        for connection in self._connections():
+            connection.stop()
+        await self._finish(set(self._backend.state.tasks))
+        for connection in self._connections():
+            connection.transport.abort()
+
+    def _connections(self) -> list[HttpProtocol]:
+        return [item for item in self._backend.state.connections if isinstance(item, HttpProtocol)]
+
+    async def _finish(self, tasks: set[asyncio.Task[None]]) -> None:
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+def _refusal(host: str, port: int, error: OSError) -> PlatformError | PermissionDenied:
+    if error.errno == errno.EADDRINUSE:
+        return PlatformError(f"port {port} on {host} is in use; stop the program that has it, or listen on another")
+    if error.errno == errno.EACCES:
+        return PermissionDenied(f"port {port} needs root or CAP_NET_BIND_SERVICE; listen on one above 1023")
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return PlatformError(f"{host}: no such address on this machine; listen on 0.0.0.0 or one of its own")
+    return PlatformError(f"cannot listen on {host}, port {port}: {error.strerror or error}")

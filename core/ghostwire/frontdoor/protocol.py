@@ -1,0 +1,215 @@
+"""One connection at the front door: uvicorn's HTTP/1.1 protocol, which gives its transport away on a known Upgrade."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+import h11
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from ghostwire.capabilities.http import RequestHead, StreamUpgrade
+from ghostwire.engine import SECOND, Clock
+from ghostwire.frontdoor.admission import Admission
+from ghostwire.frontdoor.answers import refuse
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication, ASGIReceiveCallable, ASGISendCallable, Scope
+
+MAX_HEAD = 64 * 1024
+HEAD_TIMEOUT = 10.0
+BODY_TIMEOUT = 60.0
+KEEP_ALIVE = 5
+MAX_CONNECTIONS = 4096
+MAX_PER_ADDRESS = 512
+"""HTTP connections at once; an upgraded one no longer counts."""
+
+_log = logging.getLogger("ghostwire.frontdoor.http")
+_log.setLevel(logging.ERROR)  # below that, strangers decide how much is logged
+
+
+class Backend:
+    """What all connections of one front door share: the app, the upgrades and the counts."""
+
+    def __init__(self, app: ASGIApplication, upgrades: Sequence[StreamUpgrade], clock: Clock) -> None:
+        self.upgrades = {upgrade.token.lower(): upgrade for upgrade in upgrades}
+        self.admission = Admission(MAX_CONNECTIONS, MAX_PER_ADDRESS)
+        self.state = ServerState()
+        self.config = _config(app)
+        self._clock, self._date = clock, -1
+
+    def tick(self) -> None:
+        """Keep the Date header right."""
+        now = self._clock.wall() // SECOND
+        if now != self._date:
+            self._date = now
+            self.state.default_headers = [(b"date", formatdate(now, usegmt=True).encode())]
+
+
+class HttpProtocol(H11Protocol):
+    """A connection from the network. uvicorn asks `_should_upgrade` at each request's head, kept-alive ones' too."""
+
+    def __init__(self, backend: Backend, *, admin: bool = False) -> None:
+        super().__init__(config=backend.config, server_state=backend.state, app_state={"admin": admin})
+        self.logger = _log
+        self._backend = backend
+        self._upgrade: StreamUpgrade | None = None
+        self._admitted: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._patience = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, and give its first head `HEAD_TIMEOUT`."""
+        super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        if not self._backend.admission.enter(address):
+            self.connections.discard(self)
+            return transport.abort()
+        self._admitted = address
+        return self._watch(HEAD_TIMEOUT)
+
+    def data_received(self, data: bytes) -> None:
+        """A head, a body, or the last bytes before an upgrade."""
+        if self.transport.is_closing():
+            return
+        self._backend.tick()
+        super().data_received(data)
+        their_state = self.conn.their_state
+        if self._upgrade is None:
+            waiting = {h11.IDLE: HEAD_TIMEOUT, h11.SEND_BODY: BODY_TIMEOUT}
+            self._watch(waiting.get(their_state, 0.0))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end; not called for a connection that was upgraded."""
+        self._leave()
+        super().connection_lost(exc)
+
+    def stop(self) -> None:
+        """Close now, or after the answer that is under way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is no HTTP; where an answer is under way already, all that is left is to hang up."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self.transport.abort()
+        else:
+            refuse(self.transport, HTTPStatus.BAD_REQUEST, "bad-request", "not an HTTP/1.1 request")
+
+    def _should_upgrade(self) -> bool:
+        self._upgrade = _wanted(self._backend.upgrades, _joined(self.headers), self.scope["http_version"])
+        return self._upgrade is not None
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the transport to the upgrade that the head names; from here on this object is out of it."""
+        assert self._upgrade is not None
+        self.connections.discard(self)
+        self._leave()
+        client = self.client[0] if self.client else ""
+        head = RequestHead(event.method.decode(), event.target.decode(), _joined(self.headers), client)
+        self._upgrade.take(head, self.transport, self.conn.trailing_data[0])
+
+    def _watch(self, patience: float) -> None:
+        """Hang up in ``patience`` seconds unless the connection gets on; 0 for never."""
+        if patience == self._patience:
+            return
+        self._stop_watching()
+        self._patience = patience
+        if patience:
+            self._timer = self.loop.call_later(patience, self._too_slow)
+
+    def _stop_watching(self) -> None:
+        self._patience = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            refuse(self.transport, HTTPStatus.REQUEST_TIMEOUT, "timeout", "the request did not arrive in time")
+        else:
+            self.transport.abort()
+
+    def _leave(self) -> None:
+        self._stop_watching()
+        if self._admitted is not None:
+            self._backend.admission.leave(self._admitted)
+            self._admitted = None
+
+
+class LocalProtocol(HttpProtocol):
+    """A connection over the Unix socket: an administrator's, or answered 403. It has no upgrades."""
+
+    def __init__(self, backend: Backend, uid_of: Any, allowed: frozenset[int]) -> None:
+        super().__init__(backend, admin=True)
+        self._uid_of, self._allowed = uid_of, allowed
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Ask the kernel who it is."""
+        uid = self._uid_of(transport)
+        if uid not in self._allowed:
+            self.app = cast("Any", _forbidden)
+        self.app_state["uid"] = uid
+        super().connection_made(transport)
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+
+def _config(app: ASGIApplication) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app,
+        http=HttpProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        h11_max_incomplete_event_size=MAX_HEAD,
+    )
+    config.load()
+    return config
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Header names in lower case; values of one name are joined with commas."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        joined[key] = f"{joined[key]}, {text}" if key in joined else text
+    return joined
+
+
+def _wanted(upgrades: dict[str, StreamUpgrade], headers: dict[str, str], version: str) -> StreamUpgrade | None:
+    """The upgrade that this head asks for, if we have it. A request with a body is none: bytes would be taken twice."""
+    if "upgrade" not in headers or "upgrade" not in _tokens(headers.get("connection", "")):
+        return None
+    if version != "1.1" or "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        return None
+    return next((upgrades[token] for token in _tokens(headers["upgrade"]) if token in upgrades), None)
+
+
+def _tokens(text: str) -> list[str]:
+    return [token.strip().lower() for token in text.split(",")]
+
+
+async def _forbidden(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    message = "administration is for root, the server's user and its operator; see operator in ghostwire.toml"
+    body = msgspec.json.encode({"error": {"code": "forbidden", "message": message}}) + b"\n"
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
