@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -36,7 +36,8 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     ``url`` is what join tokens announce (empty: https, or http without ``tls``, on this host's name and port).
     Empty certificate paths mean a certificate made on first start. An empty ``ipv6`` means a random /48 ULA, stored
     at first start. ``operator`` is a user of this machine who may administer besides root. ``keep_revisions`` is how
-    far back the change log lets nodes resume.
+    far back the change log lets nodes resume; ``ephemeral_grace`` the seconds after which an ephemeral node that went
+    away is removed.
     """
 
     listen: str = "0.0.0.0:8080"
@@ -50,6 +51,7 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     storage: str = "sql"
     operator: str = ""
     keep_revisions: Annotated[int, msgspec.Meta(ge=100)] = 100_000
+    ephemeral_grace: Annotated[int, msgspec.Meta(ge=0)] = 300
 
 
 class NodeConfig(Table, frozen=True, kw_only=True):
@@ -101,26 +103,24 @@ class Config:
     def settings(self, plugin: str, kind: type[S]) -> S:
         """The typed settings in ``[plugin.NAME]``; ConfigError where they are wrong."""
         table = {key: value for key, value in self.plugin.get(plugin, {}).items() if key != "trusted"}
-        return self._convert(table, kind, ("plugin", plugin))
+        return self.convert(table, kind, "plugin", plugin)
 
     def error(self, message: str, *path: str) -> ConfigError:
         """A ConfigError at the line of this key, or of the table around it."""
         return ConfigError(message, file=self.file, line=line_of(dict(self.lines), path), key=".".join(path))
 
-    def _convert(self, value: Any, kind: type[S], path: KeyPath) -> S:
+    def convert(self, value: Any, kind: type[S], *path: str) -> S:
+        """What stands in the file at this path as a value of this type; ConfigError says what is wrong where."""
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            self._explain(str(error), kind, path)
-
-    def _explain(self, text: str, kind: Any, path: KeyPath) -> NoReturn:
-        what, _, where = text.partition(" - at `$")
-        path += tuple(re.findall(r"\.(\w+)", where))
+            what, _, where = str(error).partition(" - at `$")
+        inside = tuple(re.findall(r"\.([\w-]+)", where))
         unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
         if unknown:
-            known = _field_names(kind, path[-len(re.findall(r"\.", where)) :] if "." in where else ())
-            raise self.error(f"unknown setting{did_you_mean(unknown[1], known)}", *path, unknown[1]) from None
-        raise self.error(_in_words(what), *path) from None
+            known = did_you_mean(unknown[1], _keys(kind, inside))
+            raise self.error(f"unknown setting{known}", *path, *inside, unknown[1])
+        raise self.error(_in_words(what), *path, *inside)
 
 
 def load(path: Path | None = None) -> Config:
@@ -142,7 +142,7 @@ def parse(text: str, file: str = "") -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}", file=file, line=_error_line(str(error), text)) from None
     known = Config(file=file, lines=key_lines(text))
-    tables = known._convert(document, Document, ())
+    tables = known.convert(document, Document)
     config = Config(
         **{name: getattr(tables, name) for name in Document.__struct_fields__}, file=file, lines=known.lines
     )
@@ -166,11 +166,15 @@ def _error_line(message: str, text: str) -> int:
     return int(at[1]) if at else text.count("\n") + 1
 
 
-def _field_names(kind: Any, inside: KeyPath) -> list[str]:
-    """The fields of a struct type, or of the struct that its field ``inside`` holds."""
+def _keys(kind: Any, inside: KeyPath) -> list[str]:
+    """The keys of a table of this type, or of the table at a path inside it; none where it is no table."""
     for name in inside:
-        kind = msgspec.structs.fields(kind)[[f.name for f in msgspec.structs.fields(kind)].index(name)].type
-    return [f.encode_name for f in msgspec.structs.fields(kind)] if isinstance(kind, type) else []
+        kind = next((field.type for field in _fields(kind) if field.encode_name == name), None)
+    return [field.encode_name for field in _fields(kind)]
+
+
+def _fields(kind: Any) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else ()
 
 
 _WORDS = {

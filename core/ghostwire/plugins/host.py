@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pluggy
 
+import ghostwire
 from ghostwire import Command, Provider, hookspecs
 from ghostwire.errors import GhostwireError, PluginError
 from ghostwire.hints import did_you_mean, one_line
@@ -25,6 +26,22 @@ from ghostwire.plugins.selection import Selection, choose
 log = logging.getLogger("ghostwire.plugins")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+CAPABILITIES: Mapping[str, type[Any]] = {
+    "ghostwire_transports": ghostwire.Transport,
+    "ghostwire_tunnels": ghostwire.Tunnel,
+    "ghostwire_platforms": ghostwire.Platform,
+    "ghostwire_authenticators": ghostwire.Authenticator,
+    "ghostwire_storages": ghostwire.Storage,
+    "ghostwire_resolvers": ghostwire.Resolver,
+    "ghostwire_policies": ghostwire.PolicyEngine,
+    "ghostwire_telemetry": ghostwire.Telemetry,
+    "ghostwire_services": ghostwire.Service,
+    "ghostwire_upgrades": ghostwire.StreamUpgrade,
+    "ghostwire_routes": ghostwire.Routes,
+}
+"""What ``create`` makes, by hook; `ghostwire_commands` yields no providers."""
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +54,7 @@ class Offer:
 
     plugin: str
     provider: Provider[Any] | Command
+    hook: str
 
     @property
     def name(self) -> str:
@@ -137,7 +155,7 @@ class Host:
             return offers[name]
         kind = hook.removeprefix("ghostwire_")
         failed = "".join(f"; {member.plugin.name} {member.error}" for member in self._members.values() if member.error)
-        raise PluginError(name, f"none of the {kind} has this name{did_you_mean(name, offers)}{failed}")
+        raise PluginError(name, f"no selected plugin offers {kind} of this name{did_you_mean(name, offers)}{failed}")
 
     def settings(self, plugin: str) -> Any:
         """The plugin's own parsed ``Settings``."""
@@ -152,7 +170,7 @@ class Host:
             raise ValueError(f"{offer.name} is a command, which is loaded, not created")
         context = build(offer.plugin, self.settings(offer.plugin))
         try:
-            return offer.provider.create(context)
+            return _expect(offer, offer.provider.create(context))
         except PluginError:
             raise
         except GhostwireError as error:
@@ -200,7 +218,7 @@ class Host:
         member = self._members[name] = _Member(self._installed[name])
         try:
             module = self._load(member.plugin)
-            member.settings = self._config.settings(name, getattr(module, "Settings", NoSettings))
+            member.settings = self._config.settings(name, _settings_of(module))
             self._register(member.plugin, module)
             member.offers = self._without_twins(self._ask(member.plugin))
         except _Failed as failed:
@@ -262,6 +280,22 @@ class Host:
         return offers
 
 
+def _settings_of(module: ModuleType) -> type[Any]:
+    kind = getattr(module, "Settings", NoSettings)
+    if not (
+        isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__struct_config__.forbid_unknown_fields
+    ):
+        raise _Failed("its Settings is not a msgspec Struct with forbid_unknown_fields=True")
+    return kind
+
+
+def _expect(offer: Offer, made: Any) -> Any:
+    kind = CAPABILITIES[offer.hook]
+    if not isinstance(made, kind):
+        raise PluginError(offer.plugin, f"{offer.name}: made a {type(made).__name__} instead of a {kind.__name__}")
+    return made
+
+
 class _Failed(Exception):
     """Carries a Failure out of the steps of admitting a plugin."""
 
@@ -305,7 +339,7 @@ def _offers(plugin: loader.Installed, hook: str, function: Callable[[], Any]) ->
         problem = _problem_of_record(record, kind)
         if problem:
             raise _Failed(f"{hook} yielded {problem}")
-    return [Offer(plugin.name, record) for record in records]
+    return [Offer(plugin.name, record, hook) for record in records]
 
 
 def _problem_of_record(record: Any, kind: type[Any]) -> str:

@@ -7,6 +7,7 @@ handling of conflicts and of SystemExit ends the program.
 from __future__ import annotations
 
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,10 +115,9 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         if callable(before):
             before(number, frame)
 
-    try:
-        watching = callable(before) and bool(signal.signal(signal.SIGINT, note))
-    except ValueError:  # not the main thread, which alone gets signals
-        watching = False
+    watching = callable(before) and threading.current_thread() is threading.main_thread()
+    if watching:
+        signal.signal(signal.SIGINT, note)
     try:
         yield lambda: bool(seen)
     finally:
