@@ -13,7 +13,7 @@ import click
 
 from ghostwire.cli import completion
 from ghostwire.cli.api_client import NodeApi
-from ghostwire.cli.tables import age, as_json, joined, print_fields, print_json, print_table, size
+from ghostwire.cli.tables import age, as_json, joined, plain, print_fields, print_json, print_table, size
 from ghostwire.errors import NotFound, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -255,7 +255,9 @@ def _ping_once(api: NodeApi, peer: str, timeout: float, *, quiet: bool) -> dict[
         click.echo(f"no answer from {peer}: {error}", err=True)
         return None
     if not quiet:
-        click.echo(f"answer from {answer['name']} ({answer['address']}){_via(answer)}: {answer['rtt_ms']:.2f} ms")
+        click.echo(
+            f"answer from {plain(answer['name'])} ({answer['address']}){_via(answer)}: {answer['rtt_ms']:.2f} ms"
+        )
     return answer
 
 

@@ -32,7 +32,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
 
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     if table.row_count:
         _console().print(table)
     else:
@@ -44,7 +44,12 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
     shown = [(name, value) for name, value in fields if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        click.echo(f"{name:{width}}  {value}")
+        click.echo(f"{name:{width}}  {plain(value)}")
+
+
+def plain(text: str) -> str:
+    """The text without what could drive a terminal: names come from other machines."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def age(then: float | None, *, now: float | None = None) -> str:

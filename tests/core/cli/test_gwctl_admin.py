@@ -1,0 +1,116 @@
+"""gwctl on the server's machine: nodes, users and the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from ghostwire.cli import gwctl_admin
+
+Run = Callable[..., Result]
+Serve = Callable[[str], Any]
+NODE = {
+    "id": 7,
+    "stable_id": "n-x",
+    "name": "alice",
+    "user": {"id": 1, "name": "ada"},
+    "addresses": ["100.64.0.2", "fd00::2"],
+    "tags": ["tag:web"],
+    "ephemeral": True,
+    "online": False,
+    "last_seen": 1,
+    "created": 1,
+    "expires": None,
+    "expired": True,
+    "node_key": "nodekey:00",
+    "machine_key": "mkey:00",
+    "hostname": "box",
+    "os": "linux",
+    "version": "0.1.0",
+    "endpoints": [["udp", "192.0.2.1:41641"]],
+}
+
+
+def test_nodes_are_listed_for_people_and_programs(serve: Serve, run: Run) -> None:
+    serve("server").answers["GET", "/api/v1/nodes"] = (200, {"nodes": [NODE]})
+    shown = run(gwctl_admin.nodes, "list").stdout
+    assert all(word in shown for word in ("alice", "ada", "100.64.0.2, fd00::2", "expired", "ephemeral, tag:web"))
+    assert json.loads(run(gwctl_admin.nodes, "list", "--json").stdout) == {"nodes": [NODE]}
+
+
+def test_an_empty_mesh_says_how_to_fill_it(serve: Serve, run: Run) -> None:
+    fake = serve("server")
+    fake.answers |= {("GET", "/api/v1/nodes"): (200, {"nodes": []}), ("GET", "/api/v1/users"): (200, {"users": []})}
+    assert "preauthkeys create" in run(gwctl_admin.nodes, "list").stdout
+    assert "users create" in run(gwctl_admin.users, "list").stdout
+
+
+def test_a_node_is_shown_with_all_it_has(serve: Serve, run: Run) -> None:
+    serve("server").answers["GET", "/api/v1/nodes/alice"] = (200, NODE)
+    shown = run(gwctl_admin.nodes, "show", "alice").stdout
+    assert all(word in shown for word in ("mkey:00", "udp 192.0.2.1:41641", "linux", "ada"))
+    assert json.loads(run(gwctl_admin.nodes, "show", "alice", "--json").stdout) == NODE
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["rename", "a b", "carol"], ("PATCH", "/api/v1/nodes/a%20b", {"name": "carol"})),
+        (["expire", "alice"], ("POST", "/api/v1/nodes/alice/expire", {})),
+        (["delete", "7", "--yes"], ("DELETE", "/api/v1/nodes/7", None)),
+    ],
+)
+def test_a_node_is_changed_by_one_request(serve: Serve, run: Run, words: list[str], asked: tuple[Any, ...]) -> None:
+    fake = serve("server")
+    fake.answers[asked[0], asked[1]] = (200, {})
+    assert run(gwctl_admin.nodes, *words).exit_code == 0
+    assert fake.asked == [asked]
+
+
+@pytest.mark.parametrize(("group", "name"), [(gwctl_admin.nodes, "alice"), (gwctl_admin.users, "ada")])
+def test_nothing_is_deleted_unasked(serve: Serve, run: Run, group: Any, name: str) -> None:
+    fake = serve("server")
+    result = run(group, "delete", name)
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["create", "ada"], ("POST", "/api/v1/users", {"name": "ada"})),
+        (["rename", "ada", "grace"], ("PATCH", "/api/v1/users/ada", {"name": "grace"})),
+        (["delete", "ada", "--yes"], ("DELETE", "/api/v1/users/ada", None)),
+    ],
+)
+def test_a_user_is_changed_by_one_request(serve: Serve, run: Run, words: list[str], asked: tuple[Any, ...]) -> None:
+    fake = serve("server")
+    fake.answers[asked[0], asked[1]] = (200, {})
+    assert run(gwctl_admin.users, *words).exit_code == 0
+    assert fake.asked == [asked]
+
+
+def test_a_conflict_is_said_in_one_line(serve: Serve, run: Run) -> None:
+    refusal = {"error": {"code": "conflict", "message": "ada still has nodes"}}
+    serve("server").answers["DELETE", "/api/v1/users/ada"] = (409, refusal)
+    result = run(gwctl_admin.users, "delete", "ada", "--yes")
+    assert (result.exit_code, result.stderr) == (8, "error: ada still has nodes\n")
+
+
+def test_the_server_shows_its_address_key_and_size(serve: Serve, run: Run) -> None:
+    info = {"version": "0.1.0", "url": "https://s:8080", "control_key": "ckey:00", "nodes": 3, "online": 2, "users": 1}
+    serve("server").answers["GET", "/api/v1/server"] = (200, info)
+    shown = run(gwctl_admin.server, "status").stdout
+    assert all(word in shown for word in ("https://s:8080", "ckey:00", "3, 2 online"))
+    assert json.loads(run(gwctl_admin.server, "status", "--json").stdout) == info
+
+
+def test_away_from_the_server_it_says_where_to_go(run: Run) -> None:
+    result = run(gwctl_admin.nodes, "list")
+    assert result.exit_code == 7
+    assert "on the server's machine" in result.stderr
