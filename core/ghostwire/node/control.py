@@ -1,14 +1,16 @@
 """The control session with the server: kept open, reopened with backoff, resumed where it was.
 
-connect -> Hello -> Welcome -> the session lasts; reports and interests go, map changes come
-                 -> Refused    asked again after the time the server named, or `REFUSED_DELAY`
-nobody there, cut off, silent  asked again after the backoff, or as soon as a link changes
+    connect -> Hello -> Welcome -> the session lasts; reports and interests go, map changes come
+                     -> Refused    asked again after the time the server named, or `REFUSED_DELAY`
+    nobody there, cut off, silent  asked again after the backoff
+    `hurry`, in any of these       asked again at once
+
+The channel itself pings, answers pings, and ends when the server has gone silent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +20,6 @@ from ghostwire.errors import Refused as RefusedError
 from ghostwire.model import MapChange
 from ghostwire.node.backoff import Backoff
 from ghostwire.node.parts import Channel
-from ghostwire.node.session import Session
 from ghostwire.wire.messages import Hello, PeerEndpoints, Refused, Welcome
 
 ANSWER_TIMEOUT = 20.0
@@ -28,6 +29,8 @@ REFUSED_DELAY = 60.0
 MAX_DELAY = 3600.0
 STABLE = 30 * SECOND
 """A session that lasted this long was a success: its loss begins a new backoff."""
+
+_REFUSALS = {"authentication-failed": AuthenticationFailed, "conflict": Conflict}
 
 T = TypeVar("T")
 
@@ -54,6 +57,15 @@ class ControlEvents(Protocol):
         """The server is not reached, or the session ended."""
 
 
+class _SaidNo(Exception):
+    """The server's Refused, unlike a refusal that somebody on the way could have made up."""
+
+    def __init__(self, message: Refused) -> None:
+        super().__init__(message.message)
+        self.error = _REFUSALS.get(message.code, RefusedError)(message.message, message.code)
+        self.delay = min(message.retry_after or REFUSED_DELAY, MAX_DELAY)
+
+
 class Control:
     """Keeps one session from `start` to `close`; ``connect`` opens a channel to the server."""
 
@@ -62,30 +74,30 @@ class Control:
     ) -> None:
         self._connect, self._events, self._clock = connect, events, clock
         self._backoff = Backoff(entropy)
-        self._session: Session | None = None
-        self._hurry = asyncio.Event()
-        self._retry_after = 0.0
+        self._channel: Channel | None = None
+        self._patience: asyncio.Timeout | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closings: set[asyncio.Task[None]] = set()
         self.attempts = 0
 
     @property
     def connected(self) -> bool:
         """Whether a session is open: the server has sent its Welcome."""
-        return self._session is not None
+        return self._channel is not None
 
     def start(self) -> None:
         """Begin, and go on until `close`."""
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(_surface)
 
     def send(self, message: Any) -> bool:
         """Tell the server now; False where no session is open, or one that is clogged."""
-        return self._session is not None and self._session.send(message)
+        return self._channel is not None and self._channel.send(message)
 
-    def links_changed(self) -> None:
-        """This machine's links changed: reconnect at once, or find out soon whether the session survived."""
-        if self._session is not None:
-            self._session.probe()
-        self._hurry.set()
+    def hurry(self) -> None:
+        """Begin a new session at once: links changed, or there is something new to say in Hello."""
+        if self._task is not None and self._patience is not None and self._patience.when() is None:
+            self._patience.reschedule(0)
 
     async def close(self, goodbye: Any = None) -> None:
         """End the session, after a last message where one is open; harmless when called twice."""
@@ -94,51 +106,54 @@ class Control:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
+        if self._closings:
+            await asyncio.wait(self._closings)
 
     async def _run(self) -> None:
         while True:
             began = self._clock.now()
-            self._hurry.clear()
             try:
-                await self._attempt()
-            except RefusedError as error:
-                self._events.refused(error)
-            except GhostwireError as error:
-                self._events.failed(error)
-            if self._clock.now() - began >= STABLE:
+                async with asyncio.timeout(None) as self._patience:
+                    delay = await self._attempt(began)
+                    await asyncio.sleep(delay)
+            except TimeoutError:
                 self._backoff.reset()
-            await self._pause(self._delay())
 
-    def _delay(self) -> float:
-        wait, self._retry_after = min(self._retry_after, MAX_DELAY), 0.0
-        return wait + self._backoff.within(wait / 4) if wait else self._backoff.next()
+    async def _attempt(self, began: int) -> float:
+        """One session; the seconds to wait before the next."""
+        try:
+            await self._session()
+        except _SaidNo as refusal:
+            self._events.refused(refusal.error)
+            return refusal.delay + self._backoff.within(refusal.delay / 4)
+        except GhostwireError as error:
+            self._events.failed(error)
+        except OSError as error:
+            self._events.failed(Unavailable(f"the server is not reached: {error.strerror or error}"))
+        if self._clock.now() - began >= STABLE:
+            self._backoff.reset()
+        return self._backoff.next()
 
-    async def _pause(self, delay: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await self._hurry.wait()
-
-    async def _attempt(self) -> None:
+    async def _session(self) -> None:
         self.attempts += 1
         channel = await _answered(self._connect())
         try:
             channel.send(self._events.hello(channel))
-            welcome = self._welcome(await _answered(channel.receive()))
-            self._session = Session(channel, self._clock)
+            welcome = _welcome(await _answered(channel.receive()))
+            self._channel = channel
             self._events.welcomed(welcome)
-            await self._session.converse(self._dispatch)
+            while True:
+                self._dispatch(await channel.receive())
         finally:
-            self._session = None
-            await channel.close()
+            self._channel = None
+            self._end(channel)
 
-    def _welcome(self, answer: Any) -> Welcome:
-        if isinstance(answer, Refused):
-            raise self._refusal(answer)
-        if not isinstance(answer, Welcome):
-            raise RemoteProtocolError(f"the server answered Hello with {type(answer).__name__}; is it newer than this?")
-        return answer
+    def _end(self, channel: Channel) -> None:
+        """Close without waiting: a dead link must not hold up the next session."""
+        closing = asyncio.get_running_loop().create_task(channel.close())
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
 
     def _dispatch(self, message: Any) -> None:
         if isinstance(message, MapChange):
@@ -146,14 +161,17 @@ class Control:
         elif isinstance(message, PeerEndpoints):
             self._events.peer_endpoints(message)
         elif isinstance(message, Refused):
-            raise self._refusal(message)
+            raise _SaidNo(message)
         else:
             raise RemoteProtocolError(f"the server sent {type(message).__name__} out of turn; is it newer than this?")
 
-    def _refusal(self, message: Refused) -> RefusedError:
-        self._retry_after = message.retry_after or REFUSED_DELAY
-        kind = {"authentication-failed": AuthenticationFailed, "conflict": Conflict}.get(message.code, RefusedError)
-        return kind(message.message, message.code)
+
+def _welcome(answer: Any) -> Welcome:
+    if isinstance(answer, Refused):
+        raise _SaidNo(answer)
+    if not isinstance(answer, Welcome):
+        raise RemoteProtocolError(f"the server answered Hello with {type(answer).__name__}; is it newer than this?")
+    return answer
 
 
 async def _answered(answer: Awaitable[T]) -> T:
@@ -162,3 +180,10 @@ async def _answered(answer: Awaitable[T]) -> T:
             return await answer
     except TimeoutError:
         raise Unavailable(f"the server did not answer within {ANSWER_TIMEOUT:.0f} s") from None
+
+
+def _surface(task: asyncio.Task[None]) -> None:
+    """Show the loop a bug that ended the task, instead of ending quietly."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        context = {"message": "the control session has ended", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)

@@ -60,7 +60,7 @@ class Parts:
     entropy: Entropy
     connect: Connect
     echo: Echo
-    host: Host = Host()
+    host: Host = field(default_factory=Host)
     interface: str = "gw0"
     mtu: int = 1280
     metrics: Metrics = field(default_factory=Metrics)

@@ -1,0 +1,245 @@
+"""The node's side of its membership: says who it is, takes Welcome, map and refusals, reports its endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from ghostwire.engine import SECOND
+from ghostwire.errors import Conflict, GhostwireError, Unavailable
+from ghostwire.errors import Refused as RefusedError
+from ghostwire.keys import DiscoKey, NodeKey
+from ghostwire.model import MapChange
+from ghostwire.node.control import Control
+from ghostwire.node.director import Endpoints
+from ghostwire.node.identity import Identity, Membership
+from ghostwire.node.knowledge import Knowledge
+from ghostwire.node.parts import Channel, Parts
+from ghostwire.wire.jointoken import JoinToken
+from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Interest, Leave, PeerEndpoints, Report, Welcome
+
+LOGIN_REQUIRED, KEY_EXPIRED, REMOVED = "login-required", "key-expired", "removed"
+PASSING = frozenset(("busy", "replaced"))
+"""Refusals that pass by themselves."""
+
+
+class LinkEvents(Protocol):
+    """What the link tells the node."""
+
+    def linked(self) -> None:
+        """A session began."""
+
+    def map_changed(self) -> None:
+        """Map or own node changed, or the membership did."""
+
+    def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
+        """The server says where a peer can be reached now."""
+
+    def trouble(self, error: GhostwireError, *, final: bool) -> None:
+        """The server is not reached or said no; ``final`` where waiting does not help."""
+
+
+class Link:
+    """Membership and control session of one node. ``endpoints`` gives what to report now."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        identity: Identity,
+        knowledge: Knowledge,
+        events: LinkEvents,
+        endpoints: Callable[[], Endpoints],
+    ) -> None:
+        self._parts, self._identity, self._knowledge = parts, identity, knowledge
+        self._events, self._endpoints = events, endpoints
+        self._session_number = identity.next_session(parts.clock)
+        self._sequence = 0
+        self._reported: Endpoints | None = None
+        self._token: JoinToken | None = None
+        self._hostname = ""
+        self._unknown = False
+        self._control: Control | None = None
+        self.last_error = ""
+        self.last_connected: int | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session with the server is open."""
+        return self._control is not None and self._control.connected
+
+    @property
+    def joining(self) -> bool:
+        """Whether a join token is being tried."""
+        return self._token is not None
+
+    @property
+    def url(self) -> str:
+        """The server's URL; empty without a membership."""
+        server = self._token or self._identity.membership
+        return server.url if server is not None else ""
+
+    def open(self, token: JoinToken | None = None, hostname: str | None = None) -> None:
+        """Be in contact with the server from now on. Conflict where the token is for another server than the
+        membership, a Refused ``login-required`` where there is neither."""
+        membership = self._identity.membership
+        if token is None and membership is None:
+            raise RefusedError("this node belongs to no mesh yet; give a join token", LOGIN_REQUIRED)
+        if token is not None and membership is not None and membership.control_key != token.control_key:
+            raise Conflict(f"this node belongs to the mesh of {membership.url}; first run: gwctl down --logout")
+        if hostname is not None or not self._hostname:
+            self._hostname = hostname or (membership.hostname if membership is not None else "")
+        if token is not None and not (self.connected and self._accepted()):
+            self._token = token
+            if membership is not None and membership.expired:
+                self._identity.renew_node_key()
+        self._start()
+
+    def give_up(self) -> None:
+        """Try the join token no longer."""
+        self._token = None
+
+    def hurry(self) -> None:
+        """This machine's links changed: begin a new session at once."""
+        if self._control is not None:
+            self._control.hurry()
+
+    def report(self, *, always: bool = False) -> None:
+        """Tell the server where this node can be reached, if that is news or a new session wants to know."""
+        endpoints = self._endpoints()
+        if not self.connected or (endpoints == self._reported and not always):
+            return
+        self._sequence += 1
+        report = Report(session=self._session_number, sequence=self._sequence, endpoints=endpoints)
+        self._reported = endpoints if self._send(report) else None
+
+    def declare(self, interest: Interest) -> None:
+        """Tell the server of an interest; lost without a session, whose successor declares again."""
+        self._send(interest)
+
+    async def close(self, *, logout: bool = False) -> None:
+        """Say goodbye and end the session; harmless when called twice."""
+        control, self._control = self._control, None
+        if control is not None:
+            await control.close(Leave(logout=logout))
+
+    def forget(self) -> None:
+        """Give the membership up: keys, server and map."""
+        self._token, self._unknown = None, False
+        self._identity.forget()
+        self._knowledge.forget()
+
+    # What the control session asks and tells
+
+    def hello(self, channel: Channel) -> Hello:
+        """Credentials go along only where the server does not know this node, or no longer accepts its key."""
+        identity, host = self._identity, self._parts.host
+        return Hello(
+            protocol=PROTOCOL,
+            node_key=identity.node_key.public(NodeKey),
+            disco_key=identity.disco_key.public(DiscoKey),
+            proof=channel.prove(identity.node_key),
+            host=msgspec.structs.replace(host, hostname=self._hostname) if self._hostname else host,
+            cursor=self._knowledge.network.cursor,
+            credentials=self._credentials(),
+        )
+
+    def welcomed(self, welcome: Welcome) -> None:
+        """This node is a member."""
+        self._knowledge.welcomed(welcome)
+        server = self._server()
+        self._identity.remember(
+            Membership(url=server.url, control_key=server.control_key, hostname=self._hostname, up=True)
+        )
+        self._token, self._unknown, self.last_error = None, False, ""
+        self.last_connected = self._parts.clock.wall() // SECOND
+        self._reported = None
+        self._events.linked()
+
+    def changed(self, change: MapChange) -> None:
+        """The map changed."""
+        self._knowledge.changed(change)
+        self._events.map_changed()
+
+    def peer_endpoints(self, message: PeerEndpoints) -> None:
+        """A peer's current endpoints."""
+        self._events.peer_endpoints(message.node, message.endpoints)
+        self._knowledge.touched()
+
+    def refused(self, error: RefusedError) -> None:
+        """The server said no: what passes is waited for, what a join token heals is tried with it, the rest is told."""
+        if error.code in PASSING:
+            self._trouble(error, final=False)
+        elif self._heals(error.code):
+            self.hurry()
+        else:
+            self._token = None
+            self._settle_for(error)
+
+    def failed(self, error: GhostwireError) -> None:
+        """The server is not reached."""
+        final = self.joining and not isinstance(error, Unavailable)
+        if final:
+            self._token = None
+        self._trouble(error, final=final)
+
+    def _heals(self, code: str) -> bool:
+        """Note what the server no longer knows or accepts; whether credentials, not sent so far, may change that."""
+        unsent = self._token is not None and self._credentials() is None
+        membership = self._identity.membership
+        if code == LOGIN_REQUIRED:
+            self._unknown = True
+        elif code == KEY_EXPIRED and membership is not None:
+            self._identity.remember(msgspec.structs.replace(membership, expired=True))
+            if unsent:
+                self._identity.renew_node_key()
+        else:
+            return False
+        return unsent
+
+    def _settle_for(self, error: RefusedError) -> None:
+        if error.code == REMOVED:
+            self.forget()
+        if error.code == LOGIN_REQUIRED and self._identity.membership is not None:
+            error = RefusedError(
+                "the server does not know this node (an older backup?): join again with gwctl up --token-file FILE; "
+                "until then the node goes on with the peers that it knows",
+                LOGIN_REQUIRED,
+            )
+        self._trouble(error, final=True)
+
+    def _trouble(self, error: GhostwireError, *, final: bool) -> None:
+        self.last_error = str(error)
+        self._events.trouble(error, final=final)
+
+    def _credentials(self) -> Credentials | None:
+        token = self._token
+        return None if token is None or self._accepted() else Credentials(token.scheme, token.secret)
+
+    def _accepted(self) -> bool:
+        """Whether, as far as is known, the server accepts this node without credentials."""
+        membership = self._identity.membership
+        return membership is not None and not membership.expired and not self._unknown
+
+    def _send(self, message: Report | Interest) -> bool:
+        return self._control is not None and self._control.send(message)
+
+    def _start(self) -> None:
+        if self._control is not None:
+            if not self.connected:
+                self._control.hurry()
+            return
+        parts = self._parts
+        self._control = Control(self._connect, self, parts.clock, parts.entropy)
+        self._control.start()
+
+    def _connect(self) -> Awaitable[Channel]:
+        server, parts = self._server(), self._parts
+        return parts.connect(server.url, self._identity.machine_key, server.control_key, parts.sockets, parts.entropy)
+
+    def _server(self) -> JoinToken | Membership:
+        server = self._token or self._identity.membership
+        if server is None:
+            raise RefusedError("this node belongs to no mesh; give a join token", LOGIN_REQUIRED)
+        return server

@@ -1,0 +1,288 @@
+"""A node: brings what runs in line with what is wanted and known, and answers for it.
+
+    state         membership   wanted   dataplane
+    -----------   ----------   ------   ---------
+    needs-login   none         -        none
+    stopped       held         down     none
+    expired       held, old    up       none
+    starting      held         up       none yet: no map so far, or the system refuses something
+    running       held         up       up, with the cached map or the server's
+
+One task, the worker, starts, configures and closes the dataplane; everything else only changes what is wanted or
+known and wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from ghostwire.engine import SECOND
+from ghostwire.errors import GhostwireError, Unavailable
+from ghostwire.model import MapNode
+from ghostwire.node.backoff import Backoff
+from ghostwire.node.dataplane import Dataplane, Surroundings
+from ghostwire.node.director import Endpoints
+from ghostwire.node.identity import Identity
+from ghostwire.node.knowledge import Knowledge
+from ghostwire.node.link import Link
+from ghostwire.node.parts import Parts
+from ghostwire.node.reporter import PingResult, Reporter
+from ghostwire.node.status import State, Status
+from ghostwire.node.waiters import Waiters
+from ghostwire.wire.jointoken import JoinToken
+
+LOGOUT_TIMEOUT = 5.0
+"""Seconds to reach a server that is to be told of a logout."""
+LINKS_SETTLE = 0.5
+"""Seconds after a link change until it is acted upon: they come in flocks."""
+
+
+class Node:
+    """One node of a mesh, composed of its parts. `start` comes first, `close` last.
+
+    Making it reads the state folder: StateError or PermissionDenied say what is wrong there.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._log = parts, parts.log
+        self._identity = Identity(parts.state, parts.entropy)
+        self._knowledge = Knowledge(parts.state, self._identity, parts.log)
+        self._link = Link(parts, self._identity, self._knowledge, self, self._endpoints)
+        self._plane: Dataplane | None = None
+        self._unwatch: Callable[[], None] | None = None
+        self._waiting, self._linking = Waiters(), Waiters()
+        self._wake, self._lock = asyncio.Event(), asyncio.Lock()
+        self._retry = Backoff(parts.entropy)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._local: tuple[str, ...] = ()
+        self._worker: asyncio.Task[None] | None = None
+        self._trouble = ""
+        self._metrics = parts.metrics.scope()
+        self._register()
+
+    @property
+    def state(self) -> State:
+        """Where this node is in its life."""
+        membership = self._identity.membership
+        if membership is None:
+            return State.STARTING if self._link.joining else State.NEEDS_LOGIN
+        if self._expired():
+            return State.EXPIRED
+        if not membership.up:
+            return State.STOPPED
+        return State.STARTING if self._plane is None else State.RUNNING
+
+    async def start(self) -> None:
+        """Load what is known, and resume where the node was up: with the cached map at once, the server or not."""
+        self._knowledge.load()
+        self._worker = asyncio.get_running_loop().create_task(self._work())
+        membership = self._identity.membership
+        if membership is not None and membership.up:
+            self._link.open()
+            self._wake.set()
+
+    async def up(self, token: str | None = None, *, hostname: str | None = None, timeout: float | None = 60.0) -> None:
+        """Join by the text of a join token, or resume; returns once the node runs.
+
+        UsageError: the token is none. Refused: the server says no, or nothing was joined yet. PlatformError,
+        PermissionDenied, PluginError: this machine does. Unavailable: not within ``timeout`` seconds.
+        """
+        self._link.open(JoinToken.parse(token) if token else None, hostname)
+        self._want(up=True)
+        self._trouble = ""
+        if self._ready():
+            return
+        self._wake.set()
+        try:
+            await self._waiting.wait(timeout)
+        except TimeoutError:
+            self._link.give_up()
+            self._wake.set()
+            reason = self._link.last_error or self._trouble or "no answer from the server"
+            raise Unavailable(f"not up after {timeout:.0f} s: {reason}") from None
+
+    async def down(self, *, logout: bool = False) -> None:
+        """Take the interface away and stay down until the next `up`; with ``logout`` leave the mesh for good."""
+        async with self._lock:
+            self._link.give_up()
+            self._want(up=False)
+            await self._bring_in_line()
+            if logout:
+                await self._logout()
+            else:
+                await self._link.close()
+        self._waiting.fail(Unavailable("the node was taken down"))
+
+    async def close(self) -> None:
+        """End everything; what is wanted stays as it is for the next start. Harmless when called twice."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.cancel()
+            await asyncio.wait([worker])
+        for timer in self._timers.values():
+            timer.cancel()
+        await self._stop_plane()
+        await self._link.close()
+        self._knowledge.flush()
+        self._parts.metrics.drop(self._metrics)
+
+    def status(self) -> Status:
+        """Everything there is to show."""
+        return Reporter(self._parts, self._knowledge, self._plane).status(self.state, self._link, self._trouble)
+
+    async def ping(self, target: str, timeout: float = 5.0) -> PingResult:
+        """One echo to a node's name or mesh address; NotFound, or Unavailable without an answer in time."""
+        return await Reporter(self._parts, self._knowledge, self._plane).ping(target, timeout)
+
+    # What the link tells
+
+    def linked(self) -> None:
+        """A session with the server began."""
+        self._log.info("connected to %s", self._link.url)
+        self._link.report(always=True)
+        if self._plane is not None:
+            self._plane.reconnected()
+        self._linking.succeed()
+        self._wake.set()
+
+    def map_changed(self) -> None:
+        """The network map changed."""
+        self._update_plane()
+        self._wake.set()
+
+    def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
+        """The server says where a peer can be reached now."""
+        if self._plane is not None:
+            self._plane.peer_endpoints(peer, endpoints)
+        else:
+            self._knowledge.endpoints[peer] = endpoints
+
+    def trouble(self, error: GhostwireError, *, final: bool) -> None:
+        """The server is not reached or said no."""
+        self._log.log(logging.WARNING if final else logging.INFO, "server: %s", error)
+        if final:
+            self._waiting.fail(error)
+        self._wake.set()
+
+    # The worker
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            async with self._lock:
+                await self._bring_in_line()
+
+    async def _bring_in_line(self) -> None:
+        """Make what runs what is wanted; a failure is told, and tried again later."""
+        try:
+            await self._reconcile()
+        except GhostwireError as error:
+            self._trouble = str(error)
+            self._log.error("%s", error)
+            self._waiting.fail(error)
+            self._later("retry", self._retry.next(), self._wake.set)
+        if self._identity.membership is None and not self._link.joining:
+            await self._link.close()
+
+    async def _reconcile(self) -> None:
+        own = self._knowledge.own
+        if own is None or not self._wanted():
+            await self._stop_plane()
+        elif self._plane is None:
+            await self._start_plane(own)
+        else:
+            await self._plane.configure(own)
+        if self._ready():
+            self._trouble = ""
+            self._waiting.succeed()
+
+    async def _start_plane(self, own: MapNode) -> None:
+        parts, known = self._parts, self._knowledge
+        around = Surroundings(
+            self._identity.node_key, known.network, known.endpoints, self._link.declare, known.touched
+        )
+        self._plane = await Dataplane.start(parts, around, own)
+        self._local = tuple(parts.platform.local_addresses())
+        self._unwatch = parts.platform.watch_links(self._links_changed)
+        self._retry.reset()
+        self._update_plane()
+        self._link.report(always=True)
+        if self._plane.admits_all:
+            self._log.warning("no access rules in this mesh: every node reaches every port of this one")
+
+    async def _stop_plane(self) -> None:
+        plane, self._plane = self._plane, None
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        if plane is not None:
+            await plane.close()
+
+    def _update_plane(self) -> None:
+        own = self._knowledge.own
+        if self._plane is not None and own is not None:
+            self._plane.update(own)
+
+    def _wanted(self) -> bool:
+        membership = self._identity.membership
+        return membership is not None and membership.up and self._knowledge.complete and not self._expired()
+
+    def _ready(self) -> bool:
+        return self.state is State.RUNNING and not self._link.joining
+
+    def _want(self, *, up: bool) -> None:
+        membership = self._identity.membership
+        if membership is not None:
+            self._identity.remember(msgspec.structs.replace(membership, up=up))
+
+    def _expired(self) -> bool:
+        """Whether the server refuses the node key as too old; while it is away, whether it would."""
+        membership, welcome = self._identity.membership, self._knowledge.welcome
+        if membership is not None and membership.expired:
+            return True
+        if self._link.connected or welcome is None or welcome.expires is None:
+            return False
+        return self._parts.clock.wall() >= welcome.expires * SECOND
+
+    async def _logout(self) -> None:
+        try:
+            if self._identity.membership is not None and not self._link.connected:
+                self._link.open()
+                await self._linking.wait(LOGOUT_TIMEOUT)
+        except (TimeoutError, GhostwireError):
+            self._log.warning("the server was not told of the logout: remove this node there")
+        await self._link.close(logout=True)
+        self._link.forget()
+
+    # The machine's links
+
+    def _links_changed(self) -> None:
+        self._later("links", LINKS_SETTLE, self._links_settled)
+
+    def _links_settled(self) -> None:
+        local = tuple(self._parts.platform.local_addresses())
+        if self._plane is None or local == self._local:
+            return
+        self._local = local
+        self._log.info("this machine's addresses changed")
+        self._plane.links_changed()
+        self._link.hurry()
+
+    def _later(self, what: str, delay: float, do: Callable[[], object]) -> None:
+        if what in self._timers:
+            self._timers[what].cancel()
+        self._timers[what] = asyncio.get_running_loop().call_later(delay, do)
+
+    def _endpoints(self) -> Endpoints:
+        return self._plane.endpoints() if self._plane is not None else ()
+
+    def _register(self) -> None:
+        gauge = self._metrics.gauge
+        gauge("ghostwire_node_connected", "Whether the server is connected.", lambda: self._link.connected)
+        gauge("ghostwire_node_running", "Whether the node is up.", lambda: self._plane is not None)
+        gauge("ghostwire_node_known_nodes", "Nodes in the network map.", lambda: len(self._knowledge.network.nodes))

@@ -1,0 +1,93 @@
+"""Answers questions about a node: its status, and whether a peer answers an echo."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ghostwire.errors import NotFound, Unavailable
+from ghostwire.model import MapNode
+from ghostwire.node.dataplane import Dataplane
+from ghostwire.node.knowledge import Knowledge
+from ghostwire.node.link import Link
+from ghostwire.node.parts import Parts
+from ghostwire.node.status import (
+    OwnStatus,
+    PathStatus,
+    PeerStatus,
+    ServerStatus,
+    State,
+    Status,
+    path_status,
+    peer_status,
+)
+
+
+class PingResult(msgspec.Struct, frozen=True, kw_only=True):
+    """An echo through the mesh that was answered."""
+
+    address: str
+    name: str
+    rtt_ms: float
+    path: PathStatus | None
+
+
+class Reporter:
+    """Looks at one moment's parts, knowledge and dataplane (None while there is none)."""
+
+    def __init__(self, parts: Parts, knowledge: Knowledge, plane: Dataplane | None) -> None:
+        self._parts, self._knowledge, self._plane = parts, knowledge, plane
+
+    def status(self, state: State, link: Link, trouble: str) -> Status:
+        """Everything there is to show."""
+        welcome, parts, plane = self._knowledge.welcome, self._parts, self._plane
+        return Status(
+            state=state,
+            server=ServerStatus(
+                url=link.url, connected=link.connected, last_error=link.last_error, last_connected=link.last_connected
+            ),
+            own=self._own(),
+            domain=welcome.domain if welcome is not None else "",
+            interface=parts.interface,
+            tunnel=parts.tunnel.name,
+            transports=tuple(transport.name for transport in plane.transports) if plane is not None else (),
+            peers=tuple(self._peers()),
+            counters=parts.metrics.values(),
+            trouble=trouble,
+        )
+
+    async def ping(self, target: str, timeout: float) -> PingResult:
+        """One echo to a node's name or mesh address."""
+        if self._plane is None:
+            raise Unavailable("the node is not up; run: gwctl up")
+        node, address = self._find(target)
+        rtt = await self._parts.echo(address, timeout)
+        path = path_status(self._plane.path(node.id))
+        return PingResult(address=address, name=node.name, rtt_ms=round(rtt * 1000, 3), path=path)
+
+    def _own(self) -> OwnStatus | None:
+        own, welcome = self._knowledge.own, self._knowledge.welcome
+        if own is None or welcome is None:
+            return None
+        return OwnStatus(
+            id=own.id, name=own.name, addresses=own.addresses, node_key=own.node_key, expires=welcome.expires
+        )
+
+    def _peers(self) -> list[PeerStatus]:
+        plane, wall = self._plane, self._parts.clock.wall()
+        stats = {each.id: each for each in plane.stats()} if plane is not None else {}
+        own = self._knowledge.own
+        peers = [node for node in self._knowledge.network.nodes.values() if own is None or node.id != own.id]
+        return [
+            peer_status(node, stats.get(node.id), plane.path(node.id) if plane is not None else None, wall)
+            for node in sorted(peers, key=lambda node: node.name)
+        ]
+
+    def _find(self, target: str) -> tuple[MapNode, str]:
+        welcome = self._knowledge.welcome
+        name = target.lower().rstrip(".").removesuffix(f".{welcome.domain}" if welcome is not None else "")
+        for node in self._knowledge.network.nodes.values():
+            if target in node.addresses:
+                return node, target
+            if node.name.lower() == name and node.addresses:
+                return node, node.addresses[0]
+        raise NotFound(f"no node named {target[:100]} is in the mesh; gwctl status lists them")

@@ -1,0 +1,106 @@
+"""What a node says of itself: the answer to the local API's status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ghostwire import Path, PeerStats, __version__
+from ghostwire.engine import SECOND
+from ghostwire.keys import NodeKey
+from ghostwire.model import MapNode
+
+
+class State(StrEnum):
+    """Where a node is in its life."""
+
+    NEEDS_LOGIN = "needs-login"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    EXPIRED = "expired"
+
+
+class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The server, as this node reaches it. ``last_connected`` is in Unix seconds."""
+
+    url: str
+    connected: bool
+    last_error: str = ""
+    last_connected: int | None = None
+
+
+class OwnStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """This node in the mesh. ``expires`` is its key's end in Unix seconds."""
+
+    id: int
+    name: str
+    addresses: tuple[str, ...]
+    node_key: NodeKey
+    expires: int | None
+
+
+class PathStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer's confirmed path."""
+
+    transport: str
+    endpoint: str
+    relayed: bool
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer. ``last_handshake`` is in Unix seconds, None for never; ``active`` says that a session can exist."""
+
+    id: int
+    name: str
+    addresses: tuple[str, ...]
+    node_key: NodeKey
+    path: PathStatus | None
+    last_handshake: int | None
+    rx_bytes: int
+    tx_bytes: int
+    active: bool
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it; ``trouble`` is what keeps a node from running, in one line."""
+
+    state: State
+    version: str = __version__
+    server: ServerStatus
+    own: OwnStatus | None = msgspec.field(name="self")
+    domain: str
+    interface: str
+    tunnel: str
+    transports: tuple[str, ...]
+    peers: tuple[PeerStatus, ...]
+    counters: Mapping[str, float]
+    trouble: str = ""
+
+
+SESSION_LIFE = 180 * SECOND
+
+
+def peer_status(node: MapNode, stats: PeerStats | None, path: Path | None, wall: int) -> PeerStatus:
+    """A peer of the map with what the tunnel counted; ``wall`` in Unix nanoseconds."""
+    handshake = stats.last_handshake if stats is not None else 0
+    return PeerStatus(
+        id=node.id,
+        name=node.name,
+        addresses=node.addresses,
+        node_key=node.node_key,
+        path=path_status(path),
+        last_handshake=handshake // SECOND if handshake else None,
+        rx_bytes=stats.received_bytes if stats is not None else 0,
+        tx_bytes=stats.sent_bytes if stats is not None else 0,
+        active=bool(handshake) and wall - handshake < SESSION_LIFE,
+    )
+
+
+def path_status(path: Path | None) -> PathStatus | None:
+    """A path for people to read."""
+    if path is None:
+        return None
+    return PathStatus(transport=path.transport, endpoint=path.endpoint, relayed=path.relayed)
