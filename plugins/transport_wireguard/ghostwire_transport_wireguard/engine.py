@@ -125,6 +125,11 @@ class WireGuardEngine:
         self._handshakes.work(now)
         self._local.timers.advance(now)
 
+    @property
+    def has_output(self) -> bool:
+        """Whether events or sends wait to be drained."""
+        return bool(self._local.sends or self._local.events)
+
     def take_events(self) -> list[Event]:
         """What happened since the last call."""
         events, self._local.events = self._local.events, []

@@ -61,7 +61,7 @@ class Peer:
         self._static_shared: bytes | None = None
         self._pending: Pending | None = None
         self._pending_index = 0
-        self._initiation: bytes | None = None
+        self._initiation: Send | None = None
         self._attempts = 0
         self._last_sent = -REKEY_TIMEOUT
         self._last_taken = -INITIATION_GAP
@@ -82,9 +82,9 @@ class Peer:
         """Send over these paths from now on; an unanswered initiation is repeated over those that are new."""
         added = [path for path in paths if path not in self.paths]
         self.paths, self.source = tuple(paths), None
-        if self._pending is not None and self._initiation is not None:
-            for path in added:
-                self._local.sends.append(Send(path, [self._initiation]))
+        sends, initiation = self._local.sends, self._initiation
+        if initiation is not None and not any(send is initiation for send in sends):
+            sends.extend(Send(path, initiation.datagrams) for path in added)
 
     def route(self) -> Sequence[Path]:
         """The paths to send over."""
@@ -130,13 +130,9 @@ class Peer:
         self._restart_persistent(now)
 
     def _send_waiting(self, now: int) -> None:
-        """Confirm a new session: with what waited for it, else with a keepalive."""
         waiting = list(self._waiting)
         self._waiting.clear()
-        if waiting:
-            self.send(waiting, now)
-        else:
-            self._send_keepalive(now)
+        self.send(waiting, now)
 
     def receive(self, keypair: Keypair, datagrams: Sequence[Buffer], source: Path, now: int) -> list[bytes]:
         """Open a burst that came under one of this peer's keypairs: its packets, padded, keepalives being empty."""
@@ -154,7 +150,8 @@ class Peer:
             self._local.timers.arm(self._keepalive, now + KEEPALIVE)
         if self.sessions.confirm(keypair):
             self._completed(source, now)
-            self._send_waiting(now)
+            if self._waiting:
+                self._send_waiting(now)
         if now >= keypair.late_renewal and keypair is self.sessions.current:
             keypair.late_renewal = NEVER
             self.initiate(now)
@@ -193,14 +190,15 @@ class Peer:
             local.counters.bad_handshake += 1
             return
         local.pending[index], self._pending_index = self, index
-        self._initiation = self.stamper.stamp(body, now)
-        self._send_message(self._initiation, now)
+        self._initiation = self._send_message(body, now)
 
-    def _send_message(self, message: bytes, now: int) -> None:
-        self.sent_bytes += len(message)
-        self._local.sends.append(Send(self, [message]))
+    def _send_message(self, body: bytes, now: int) -> Send:
+        send = Send(self, [self.stamper.stamp(body, now)])
+        self._local.sends.append(send)
+        self.sent_bytes += sum(map(len, send.datagrams))
         self._keepalive.due = 0
         self._restart_persistent(now)
+        return send
 
     def _shared(self) -> bytes:
         if self._static_shared is None:
@@ -215,16 +213,18 @@ class Peer:
 
     def _retransmit_initiation(self, now: int) -> None:
         if self._attempts >= REKEY_ATTEMPTS:
+            self._abandon()
             self._drop_waiting()
             self._keepalive.due = 0
-            if not self._wipe.due:
-                self._local.timers.arm(self._wipe, now + WIPE_AFTER)
             return
         self._attempts += 1
         self._send_initiation(now)
 
     def take_response(self, message: bytes, source: Path, now: int) -> None:
-        """Complete the handshake this side began; RemoteProtocolError where the response is forged."""
+        """Complete the handshake this side began, and confirm it with what waited, else with a keepalive.
+
+        RemoteProtocolError where the response is forged.
+        """
         if self._pending is None:
             raise RemoteProtocolError("handshake: a response that nothing awaits; drop the message")
         remote, keys = self._pending.finish(message, self.spec.preshared_key or NO_PRESHARED_KEY)
@@ -234,7 +234,10 @@ class Peer:
         self.received_bytes += len(message)
         self._heard(source, now)
         self._completed(source, now)
-        self._send_waiting(now)
+        if self._waiting:
+            self._send_waiting(now)
+        else:
+            self._send_keepalive(now)
 
     def take_request(self, request: Request, size: int, source: Path, now: int) -> None:
         """Answer an initiation of ``size`` bytes; RemoteProtocolError where it is forged, replayed or too soon."""
@@ -251,7 +254,7 @@ class Peer:
         self._local.timers.arm(self._wipe, now + WIPE_AFTER)
         self.received_bytes += size
         self._heard(source, now)
-        self._send_message(self.stamper.stamp(body, now), now)
+        self._send_message(body, now)
 
     def _completed(self, source: Path, now: int) -> None:
         """Both sides hold the same keys."""

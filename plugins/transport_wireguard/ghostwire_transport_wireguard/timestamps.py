@@ -27,17 +27,20 @@ AHEAD_OF_WALL: Final = 4_096 * STEP
 
 
 class Timestamps:
-    """Gives out stamps once `open` was called; ``wall`` reads nanoseconds of Unix time."""
+    """Gives out stamps; ``wall`` reads nanoseconds of Unix time."""
 
     def __init__(self, path: Path, wall: Callable[[], int], log: logging.Logger) -> None:
         self._path, self._wall, self._log = path, wall, log
+        self._opened = False
         self._last = self._reserved = 0
 
     def open(self) -> None:
-        """Read how far stamps may have been given out, and reserve more.
+        """Read how far stamps may have been given out, and reserve more; harmless when called twice.
 
         StateError where the file is damaged or cannot be written, PermissionDenied where it may not be.
         """
+        if self._opened:
+            return
         try:
             self._last = int(self._path.read_text("ascii"))
         except FileNotFoundError:
@@ -45,9 +48,11 @@ class Timestamps:
         except (OSError, ValueError) as error:
             raise StateError(f"{self._path}: cannot read the handshake timestamp: {error}; remove it") from None
         self._reserve(self._end())
+        self._opened = True
 
     def __call__(self) -> bytes:
         """The next stamp's 12 bytes: the larger of the wall clock and the last stamp plus one step."""
+        self.open()
         following = self._following()
         if following > self._reserved:
             self._reserve_late()
@@ -57,7 +62,7 @@ class Timestamps:
 
     def close(self) -> None:
         """Give the unused part of the reservation back."""
-        if self._last < self._reserved:
+        if self._opened and self._last < self._reserved:
             self._reserve(self._last)
 
     def _following(self) -> int:

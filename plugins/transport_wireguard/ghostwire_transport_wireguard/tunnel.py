@@ -27,7 +27,7 @@ class UserspaceTunnel(Tunnel):
         self.counters = self._engine.counters
         self.counters.register(context.metrics)
         self._driver: Driver | None = None
-        self._closed = False
+        self._draining = self._closed = False
 
     async def start(self) -> None:
         """Begin reading the device; StateError or PermissionDenied where timestamps cannot be kept."""
@@ -38,6 +38,8 @@ class UserspaceTunnel(Tunnel):
 
     def apply(self, peers: Collection[TunnelPeer]) -> None:
         """Make these exactly the peers."""
+        if self._closed:
+            return
         self._engine.apply(peers, self._clock.now())
         self._settle()
 
@@ -48,7 +50,7 @@ class UserspaceTunnel(Tunnel):
 
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         """Open what came from ``source`` and give it to the device."""
-        if self._closed:
+        if self._driver is None or self._closed:
             return
         arrived = self._engine.receive(source, datagrams, self._clock.now())
         if arrived:
@@ -80,10 +82,18 @@ class UserspaceTunnel(Tunnel):
             self._driver.settle()
 
     def _drain(self) -> None:
-        for event in self._engine.take_events():
-            self._tell(event)
-        for send in self._engine.take_sends():
-            self._send(send)
+        """Tell events, then send; what the told ones change meanwhile is drained in the same go."""
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._engine.has_output:
+                for event in self._engine.take_events():
+                    self._tell(event)
+                for send in self._engine.take_sends():
+                    self._send(send)
+        finally:
+            self._draining = False
 
     def _tell(self, event: Event) -> None:
         match event:
