@@ -1,0 +1,88 @@
+"""`ghostwire server`: the coordination server in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ghostwire.cli.program import Program
+    from ghostwire.config import Config
+    from ghostwire.server.server import Server
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@click.command()
+@click.option("--listen", metavar="HOST:PORT", help="Listen here instead of 0.0.0.0:8080.")
+@click.option("--url", metavar="URL", help="What join tokens say: where nodes find this server.")
+@click.option("--no-tls", is_flag=True, help="Plain HTTP, for instance behind a proxy; control sessions stay sealed.")
+@click.pass_obj
+def server(program: Program, listen: str | None, url: str | None, no_tls: bool) -> None:
+    """Run the coordination server until it is stopped."""
+    from ghostwire.server.server import Server
+
+    log_to_stderr()
+    config = configured(program.config, listen, url, no_tls)
+    running = Server(program.host("server"), config, program.folders)
+    with _runner() as runner:
+        runner.run(_serve(running, _next_step(program)))
+
+
+def configured(config: Config, listen: str | None, url: str | None, no_tls: bool) -> Config:
+    """The configuration with the command line's words over the file's; UsageError where they are wrong."""
+    import msgspec
+
+    from ghostwire.config import CHECKS
+    from ghostwire.errors import UsageError
+
+    given: dict[str, Any] = {"listen": listen, "url": url, "tls": False if no_tls else None}
+    given = {key: value for key, value in given.items() if value is not None}
+    for key in given.keys() & {"listen", "url"}:
+        try:
+            CHECKS["server", key](given[key])
+        except ValueError as error:
+            raise UsageError(f"--{key}: {error}") from None
+    return dataclasses.replace(config, server=msgspec.structs.replace(config.server, **given))
+
+
+def log_to_stderr() -> None:
+    """One line an event; what libraries say only from warnings on."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    for library in ("uvicorn", "asyncio", "alembic", "sqlalchemy"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+async def _serve(running: Server, next_step: str) -> None:
+    """Serve until a signal; the ready line goes to stdout."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await running.start()
+    try:
+        click.echo(f"ghostwire server ready at {running.url}; let a machine join: {next_step}")
+        await stop.wait()
+    finally:
+        await running.close()
+
+
+def _next_step(program: Program) -> str:
+    given = program.folders.given
+    return f"gwctl --state {given} preauthkeys create" if given else "gwctl preauthkeys create"
+
+
+def _runner() -> asyncio.Runner:
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    return asyncio.Runner(loop_factory=factory)

@@ -1,0 +1,64 @@
+"""JSON routes for whoever provides `Routes`: bodies of a bounded size into typed values, errors into one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ghostwire.errors import AuthenticationFailed, Conflict, GhostwireError, NotFound, Refused
+from ghostwire.model import from_json, to_json
+
+T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Any]]
+
+MAX_BODY = 64 * 1024
+_STATUS: tuple[tuple[type[GhostwireError], int], ...] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (AuthenticationFailed, 401),
+    (Refused, 400),
+    (GhostwireError, 503),
+)
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """A value as JSON, keys as their text."""
+    return Response(to_json(value), status, media_type="application/json")
+
+
+def error_response(error: GhostwireError) -> Response:
+    """``{"error": {"code", "message"}}`` with the status that fits."""
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    code = error.code if isinstance(error, Refused) else "unavailable"
+    return json_response({"error": {"code": code, "message": str(error)}}, status)
+
+
+def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    """A route whose endpoint gives a JSON-able value, or raises a GhostwireError."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return json_response(await endpoint(request))
+        except GhostwireError as error:
+            return error_response(error)
+
+    return Route(path, answer, methods=[method])
+
+
+async def body_of(request: Request, kind: type[T]) -> T:
+    """The request's body as this type; Refused says which field is wrong."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BODY:
+            raise Refused(f"the body is larger than {MAX_BODY} bytes", "too-large")
+    try:
+        value: T = from_json(bytes(data) or b"{}", kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Refused(f"the body is wrong: {error}", "malformed") from None
+    return value

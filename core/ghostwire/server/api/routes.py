@@ -1,0 +1,101 @@
+"""Core's own routes: health for all; server, users and nodes for administrators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+
+from ghostwire.capabilities.http import Routes
+from ghostwire.model import Node, User
+from ghostwire.rest import body_of, route
+from ghostwire.server.api.views import node_view, user_view
+from ghostwire.server.membership import Membership
+from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.presence import Presence
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body that gives something its name."""
+
+    name: str
+
+
+class CoreRoutes(Routes):
+    """``describe`` gives what `GET /api/v1/server` answers."""
+
+    name = "core"
+
+    def __init__(
+        self,
+        mesh: LiveMesh,
+        membership: Membership,
+        presence: Presence,
+        describe: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._mesh, self._membership, self._presence, self._describe = mesh, membership, presence, describe
+
+    def public(self) -> Sequence[BaseRoute]:
+        """Health."""
+        return [route("/healthz", self._health)]
+
+    def admin(self) -> Sequence[BaseRoute]:
+        """Server, users, nodes."""
+        return [
+            route("/api/v1/server", self._server),
+            route("/api/v1/users", self._users),
+            route("/api/v1/users", self._add_user, "POST"),
+            route("/api/v1/users/{id}", self._user),
+            route("/api/v1/users/{id}", self._rename_user, "PATCH"),
+            route("/api/v1/users/{id}", self._delete_user, "DELETE"),
+            route("/api/v1/nodes", self._nodes),
+            route("/api/v1/nodes/{id}", self._node),
+            route("/api/v1/nodes/{id}", self._rename_node, "PATCH"),
+            route("/api/v1/nodes/{id}", self._delete_node, "DELETE"),
+            route("/api/v1/nodes/{id}/expire", self._expire_node, "POST"),
+        ]
+
+    async def _health(self, request: Request) -> Any:
+        return {"status": "ok"}
+
+    async def _server(self, request: Request) -> Any:
+        return self._describe()
+
+    async def _users(self, request: Request) -> Any:
+        return {"users": [user_view(user) for user in self._membership.users()]}
+
+    async def _user(self, request: Request) -> Any:
+        return user_view(self._membership.user(request.path_params["id"]))
+
+    async def _add_user(self, request: Request) -> Any:
+        return user_view(await self._membership.add_user((await body_of(request, Named)).name))
+
+    async def _rename_user(self, request: Request) -> Any:
+        name = (await body_of(request, Named)).name
+        return user_view(await self._membership.rename_user(request.path_params["id"], name))
+
+    async def _delete_user(self, request: Request) -> Any:
+        return user_view(await self._membership.delete_user(request.path_params["id"]))
+
+    async def _nodes(self, request: Request) -> Any:
+        return {"nodes": [self._view(node) for node in self._membership.nodes()]}
+
+    async def _node(self, request: Request) -> Any:
+        return self._view(self._membership.node(request.path_params["id"]))
+
+    async def _rename_node(self, request: Request) -> Any:
+        name = (await body_of(request, Named)).name
+        return self._view(await self._membership.rename_node(request.path_params["id"], name))
+
+    async def _delete_node(self, request: Request) -> Any:
+        return self._view(await self._membership.delete_node(request.path_params["id"]))
+
+    async def _expire_node(self, request: Request) -> Any:
+        return self._view(await self._membership.expire_node(request.path_params["id"]))
+
+    def _view(self, node: Node) -> dict[str, Any]:
+        owner = self._mesh.state.get(User, node.user)
+        return node_view(node, owner, self._presence.lease(node.id), self._mesh.now())

@@ -1,0 +1,44 @@
+"""How records look to users of the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ghostwire.model import Node, User
+from ghostwire.server.presence import Lease
+from ghostwire.server.state import expired
+
+
+def user_view(user: User) -> dict[str, Any]:
+    """A user."""
+    return {
+        "id": user.id,
+        "stable_id": user.stable_id,
+        "name": user.name,
+        "issuer": user.issuer,
+        "created": user.created,
+    }
+
+
+def node_view(node: Node, owner: User | None, lease: Lease, now: int) -> dict[str, Any]:
+    """A node with what is known of its presence; times in Unix seconds."""
+    return {
+        "id": node.id,
+        "stable_id": node.stable_id,
+        "name": node.name,
+        "user": {"id": node.user, "name": owner.name if owner else ""},
+        "addresses": node.addresses,
+        "tags": node.tags,
+        "ephemeral": node.ephemeral,
+        "online": lease.online,
+        "last_seen": now if lease.online else lease.last_seen,
+        "created": node.created,
+        "expires": node.expires,
+        "expired": expired(node, now),
+        "node_key": node.node_key,
+        "machine_key": node.machine_key,
+        "hostname": node.hostname,
+        "os": node.os,
+        "version": node.version,
+        "endpoints": lease.endpoints,
+    }

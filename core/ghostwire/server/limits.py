@@ -1,0 +1,67 @@
+"""Bounds on what strangers can make the server do, and on what it writes about them."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections import OrderedDict
+
+from ghostwire.engine import SECOND, Clock
+
+
+class Buckets:
+    """A token bucket for each address (each /64 of IPv6), of a bounded number of addresses.
+
+    ``burst`` at once, then one every ``interval`` seconds.
+    """
+
+    def __init__(self, clock: Clock, *, burst: int, interval: float, addresses: int = 4096) -> None:
+        self._clock, self._burst, self._addresses = clock, burst, addresses
+        self._interval = round(interval * SECOND)
+        self._full_at: OrderedDict[str, int] = OrderedDict()
+
+    def wait(self, address: str) -> int:
+        """Seconds until this address may try again, 0 for now."""
+        over = self._full_at.get(_place(address), 0) - self._clock.now() - (self._burst - 1) * self._interval
+        return max(0, -(-over // SECOND))
+
+    def take(self, address: str) -> None:
+        """Count one attempt."""
+        place, now = _place(address), self._clock.now()
+        self._full_at[place] = max(now, self._full_at.pop(place, 0)) + self._interval
+        if len(self._full_at) > self._addresses:
+            self._full_at.popitem(last=False)
+
+
+class Complaints:
+    """Counts what strangers do wrong and logs at most one line of a kind every ``quiet`` seconds."""
+
+    def __init__(self, log: logging.Logger, clock: Clock, quiet: float = 10.0) -> None:
+        self._log, self._clock, self._quiet = log, clock, round(quiet * SECOND)
+        self._counts: dict[str, int] = {}
+        self._said: dict[str, tuple[int, int]] = {}
+
+    @property
+    def total(self) -> int:
+        """All complaints so far."""
+        return sum(self._counts.values())
+
+    def add(self, kind: str, detail: str) -> None:
+        """One more of this kind (a fixed word)."""
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1
+        last, at = self._said.get(kind, (0, -self._quiet))
+        now = self._clock.now()
+        if now - at >= self._quiet:
+            self._said[kind] = (count, now)
+            more = f" (and {count - last - 1} more since)" if count - last > 1 else ""
+            self._log.warning("%s: %s%s", kind, detail, more)
+
+
+def _place(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+    return str(parsed)

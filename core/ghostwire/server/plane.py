@@ -1,0 +1,161 @@
+"""The control plane: everything of the server that stands behind the front door, composed and started in order.
+
+It needs no socket and no file of its own, so a test runs it whole in memory: give `accept` control streams.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ghostwire.capabilities.authentication import Authenticator
+from ghostwire.capabilities.storage import Commit, Storage, Transaction
+from ghostwire.capabilities.telemetry import Metrics
+from ghostwire.config import ServerConfig
+from ghostwire.engine import Clock, Entropy
+from ghostwire.model import Node, User
+from ghostwire.server import sessions as session
+from ghostwire.server.addresses import AddressPlan, stored_prefix
+from ghostwire.server.compaction import Compaction
+from ghostwire.server.enrolment import Enrolment
+from ghostwire.server.ephemeral import Ephemeral
+from ghostwire.server.expiry import Expiry
+from ghostwire.server.maps import Maps
+from ghostwire.server.membership import Membership, make_user
+from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.policy import OpenPolicy
+from ghostwire.server.sessions import Sessions
+from ghostwire.server.streams import Streams
+
+if TYPE_CHECKING:
+    from ghostwire.server.channel import ControlStream
+
+FIRST_USER = "admin"
+
+
+class ControlPlane:
+    """Made of a mesh that is not open yet and the storage for it; ``authenticators`` by their scheme."""
+
+    def __init__(
+        self,
+        mesh: LiveMesh,
+        storage: Storage,
+        authenticators: Iterable[Authenticator],
+        config: ServerConfig,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        log: logging.Logger,
+    ) -> None:
+        self.mesh = mesh
+        self._authenticators = {authenticator.name: authenticator for authenticator in authenticators}
+        self._storage, self._config, self._clock, self._entropy, self._log = storage, config, clock, entropy, log
+        self._policy = OpenPolicy()
+        self.maps = Maps(self._policy, entropy(8).hex(), self.mesh.now)
+        self.streams = Streams(self.maps)
+        self.plan: AddressPlan
+        self.membership: Membership
+        self.sessions: Sessions
+        self._ephemeral: Ephemeral
+        self._expiry: Expiry
+        self._compaction: Compaction
+        self._started = False
+
+    async def start(self) -> None:
+        """Open the storage, read it, and be ready for streams; StateError where the storage can't be used."""
+        snapshot = await self.mesh.open(self._storage)
+        try:
+            log = await self._storage.log(snapshot.oldest - 1)
+            self.maps.load(snapshot, log or ())
+            self.mesh.follow(self._committed)
+            self._compose(await self.mesh.write(self._first_start))
+        except BaseException:
+            await self.mesh.close()
+            raise
+        self._log.warning("%s", self._policy.warning)
+        self._ephemeral.start(self.mesh.list(Node))
+        self._expiry.start(self.mesh.list(Node))
+        self._compaction.start()
+        self.streams.start()
+        self._started = True
+
+    async def close(self) -> None:
+        """End the sessions, then the storage; harmless when called twice."""
+        if self._started:
+            self._started = False
+            self._expiry.close()
+            await self.sessions.close()
+            await self._ephemeral.close()
+            await self._compaction.close()
+            await self.streams.close()
+            await self.mesh.close()
+
+    def accept(self, stream: ControlStream) -> None:
+        """Take a control stream whose hello is there."""
+        self.sessions.accept(stream)
+
+    def describe(self) -> dict[str, Any]:
+        """The mesh in figures."""
+        state = self.mesh.state
+        return {
+            "revision": state.revision,
+            "domain": self._config.domain,
+            "ipv4": str(self.plan.ipv4),
+            "ipv6": str(self.plan.ipv6),
+            "nodes": state.count(Node),
+            "users": state.count(User),
+            "online": self.sessions.presence.online,
+        }
+
+    def register(self, metrics: Metrics) -> None:
+        """Make the plane's counters known; after `start`."""
+        sessions, streams = self.sessions, self.streams
+        metrics.gauge("server_nodes", "Nodes in the mesh", lambda: self.mesh.state.count(Node))
+        metrics.gauge("server_sessions", "Nodes that are connected", lambda: sessions.presence.online)
+        metrics.gauge("server_revision", "The last commit's revision", lambda: self.mesh.state.revision)
+        metrics.counter("server_registrations_total", "Machines enrolled or renewed", lambda: sessions.registrations)
+        metrics.counter("server_complaints_total", "Streams refused or cut", lambda: sessions.complaints.total)
+        metrics.counter("server_map_frames_total", "Map frames sent", lambda: streams.frames)
+        metrics.counter("server_slow_readers_total", "Streams passed over as too slow", lambda: streams.skipped)
+
+    def _first_start(self, transaction: Transaction) -> str:
+        """Make what every mesh has, where it is not there yet; the IPv6 network."""
+        if not transaction.find(User):
+            make_user(transaction, FIRST_USER, self._entropy(8).hex(), self.mesh.now())
+        return self._config.ipv6 or stored_prefix(transaction, self._entropy)
+
+    def _compose(self, ipv6: str) -> None:
+        self.plan = AddressPlan(self._config.ipv4, ipv6)
+        self.membership = Membership(self.mesh, self.plan, self._entropy)
+        self.sessions = Sessions(
+            self.mesh,
+            self.maps,
+            self.streams,
+            Enrolment(self._authenticators, self.plan, self._entropy),
+            self.membership.remove,
+            domain=self._config.domain,
+            clock=self._clock,
+            log=self._log,
+        )
+        self._ephemeral = Ephemeral(self.membership.remove, self.sessions.online, self._config.ephemeral_grace)
+        self.sessions.arrived, self.sessions.departed = self._ephemeral.arrived, self._ephemeral.departed
+        self._expiry = Expiry(self.mesh.state, self.mesh.now, self._key_ended)
+        self._compaction = Compaction(self._storage, self.mesh, self.maps, self._config.keep_revisions, self._log)
+
+    def _committed(self, commit: Commit) -> None:
+        self.maps.apply(commit)
+        self.streams.changed()
+        if not self._started:
+            return
+        for change in commit.changes:
+            if change.kind is Node and change.record is None:
+                self.sessions.presence.remove(change.id)
+                self.sessions.end(change.id, session.REMOVED)
+        self._ephemeral.apply(commit)
+        self._expiry.apply(commit)
+
+    def _key_ended(self, node: Node) -> None:
+        if self.maps.expire(node.id):
+            self.streams.changed()
+        self.sessions.end(node.id, session.EXPIRED)

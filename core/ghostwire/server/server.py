@@ -1,0 +1,197 @@
+"""The server program: its plane, front door and plugins' parts, started in order and closed in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pwd
+import socket
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ghostwire import __version__
+from ghostwire.capabilities.contexts import ServerContext, Sockets
+from ghostwire.capabilities.service import Service
+from ghostwire.capabilities.storage import Storage
+from ghostwire.capabilities.telemetry import Metrics, Telemetry
+from ghostwire.config import Config, split_listen
+from ghostwire.driver import SystemClock
+from ghostwire.engine import SECOND, Clock, Entropy
+from ghostwire.errors import PluginError
+from ghostwire.folders import Folders, make_folder
+from ghostwire.frontdoor import certificate
+from ghostwire.frontdoor.door import FrontDoor
+from ghostwire.keys import ControlKey, load_or_create_private_key
+from ghostwire.server.api.app import application
+from ghostwire.server.api.routes import CoreRoutes
+from ghostwire.server.channel import ControlUpgrade
+from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.plane import ControlPlane
+from ghostwire.server.sockets import PlainSockets
+from ghostwire.wire.jointoken import JoinToken
+
+if TYPE_CHECKING:
+    from ghostwire.plugins.host import Host
+
+CONTROL_KEY = "control.key"
+"""The control key's file in the state folder, outside the database."""
+_ANYWHERE = ("0.0.0.0", "::", "")
+
+log = logging.getLogger("ghostwire.server")
+
+
+class Server:
+    """One server of one state folder. `start` once, then it serves until `close`.
+
+    Clock, entropy and sockets are the operating system's unless given. With ``listen`` False no port is opened:
+    ``door.protocol_factory()`` then serves connections of another kind.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        config: Config,
+        folders: Folders,
+        *,
+        clock: Clock | None = None,
+        entropy: Entropy = os.urandom,
+        sockets: Sockets | None = None,
+        listen: bool = True,
+    ) -> None:
+        self._host, self.config, self._folders = host, config, folders
+        self._clock, self._entropy, self._sockets = clock or SystemClock(), entropy, sockets or PlainSockets()
+        self._listen = listen
+        self._closing = contextlib.AsyncExitStack()
+        self._pin: bytes | None = None
+        self.metrics = Metrics()
+        self.plane: ControlPlane
+        self.control_key: ControlKey
+        self.door: FrontDoor
+        self._mesh: LiveMesh
+
+    async def start(self) -> None:
+        """Bring everything up; a GhostwireError says what can't be had, and nothing is left behind."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Take everything down; harmless when called twice."""
+        await self._closing.aclose()
+
+    @property
+    def url(self) -> str:
+        """Where nodes find the server, as join tokens say."""
+        configured = self.config.server
+        if configured.url:
+            return configured.url.rstrip("/")
+        port = split_listen(configured.listen)[1] or self.door.port
+        return f"{'https' if configured.tls else 'http'}://{self._name}:{port}"
+
+    @property
+    def _name(self) -> str:
+        """The host's part of a URL, where none is configured: what it listens on, or the machine's name."""
+        name = split_listen(self.config.server.listen)[0]
+        return socket.gethostname() if name in _ANYWHERE else f"[{name}]" if ":" in name else name
+
+    def join_token(self, secret: str) -> str:
+        """A join token of a pre-auth secret."""
+        return JoinToken(self.url, secret, self.control_key, self._pin).encode()
+
+    async def _start(self) -> None:
+        private = load_or_create_private_key(self._folders.server / CONTROL_KEY)
+        self.control_key = private.public(ControlKey)
+        self._refuse_policies()
+        await self._start_plane()
+        await self._start_door(ControlUpgrade(private, self._entropy, self.plane.accept))
+        await self._start_plugins()
+
+    def _refuse_policies(self) -> None:
+        """A policy that is not enforced must not seem to be."""
+        for offer in self._host.offers("ghostwire_policies"):
+            raise PluginError(offer.plugin, "this version enforces no policies; leave the plugin out")
+
+    async def _start_plane(self) -> None:
+        self._mesh = LiveMesh(self._clock)
+        offer = self._host.one("ghostwire_storages", self.config.server.storage)
+        storage: Storage = self._host.create(offer, self._context)
+        authenticators = self._host.create_all("ghostwire_authenticators", self._context)
+        self.plane = ControlPlane(
+            self._mesh,
+            storage,
+            authenticators,
+            self.config.server,
+            clock=self._clock,
+            entropy=self._entropy,
+            log=log,
+        )
+        await self.plane.start()
+        self._closing.push_async_callback(self.plane.close)
+        self.plane.register(self.metrics)
+
+    async def _start_door(self, upgrade: ControlUpgrade) -> None:
+        self._closing.callback(upgrade.close)
+        upgrades = [upgrade, *self._host.create_all("ghostwire_upgrades", self._context)]
+        plane = self.plane
+        core = CoreRoutes(plane.mesh, plane.membership, plane.sessions.presence, self._describe)
+        app: Any = application([core, *self._host.create_all("ghostwire_routes", self._context)])
+        self.door = FrontDoor(app, upgrades, tls=self._tls(), clock=self._clock)
+        self._closing.push_async_callback(self.door.close)
+        if self._listen:
+            await self.door.start(*split_listen(self.config.server.listen))
+            await self.door.start_unix(self._folders.server_socket, self._operators())
+
+    async def _start_plugins(self) -> None:
+        services: list[Service] = self._host.create_all("ghostwire_services", self._context)
+        for service in services:
+            await service.start()
+            self._closing.push_async_callback(service.close)
+        exporters: list[Telemetry] = self._host.create_all("ghostwire_telemetry", self._context)
+        for exporter in exporters:
+            await exporter.start(self.metrics)
+            self._closing.push_async_callback(exporter.close)
+
+    def _context(self, plugin: str, settings: Any) -> ServerContext:
+        return ServerContext(
+            settings=settings,
+            clock=self._clock,
+            entropy=self._entropy,
+            metrics=self.metrics,
+            log=logging.getLogger(f"ghostwire.plugin.{plugin}"),
+            sockets=self._sockets,
+            state=make_folder(self._folders.server / plugin, 0o700),
+            mesh=self._mesh,
+            join_token=self.join_token,
+        )
+
+    def _tls(self) -> ssl.SSLContext | None:
+        """The TLS context, whose key join tokens pin; None where TLS is off."""
+        configured = self.config.server
+        if not configured.tls:
+            return None
+        if configured.certificate:
+            pair = Path(configured.certificate), Path(configured.certificate_key or configured.certificate)
+        else:
+            announced = urlsplit(configured.url).hostname or self._name.strip("[]")
+            names = {announced, socket.gethostname(), "localhost", "127.0.0.1"}
+            pair = certificate.ensure_certificate(self._folders.server, names, self._clock.wall() // SECOND)
+        self._pin = certificate.spki_pin(pair[0])
+        return certificate.server_context(*pair)
+
+    def _operators(self) -> list[int]:
+        name = self.config.server.operator
+        if not name:
+            return []
+        try:
+            return [pwd.getpwnam(name).pw_uid]
+        except KeyError:
+            raise self.config.error(f"this machine has no user {name!r}", "server", "operator") from None
+
+    def _describe(self) -> dict[str, Any]:
+        known = {"version": __version__, "url": self.url, "control_key": self.control_key}
+        return {**known, **self.plane.describe()}

@@ -1,0 +1,109 @@
+"""Makes, lists and revokes pre-auth keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+
+from ghostwire import Mesh, Transaction
+from ghostwire.engine import SECOND, Clock, Entropy
+from ghostwire.errors import NotFound, Refused
+from ghostwire.model import PreAuthKey, User
+from ghostwire_auth_key import secret
+from ghostwire_auth_key.settings import Settings
+
+_TAG = re.compile(r"tag:[a-z][a-z0-9-]{0,62}")
+MAX_TAGS = 32
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What key is wanted. ``user`` is a name or an id; empty: the first user. ``ttl_seconds`` 0: the usual time."""
+
+    user: str | int = ""
+    reusable: bool = False
+    ephemeral: bool = False
+    tags: tuple[str, ...] = ()
+    ttl_seconds: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Issuer:
+    """Works on the mesh's records."""
+
+    def __init__(self, mesh: Mesh, clock: Clock, entropy: Entropy, settings: Settings) -> None:
+        self._mesh, self._clock, self._entropy, self._settings = mesh, clock, entropy, settings
+
+    def now(self) -> int:
+        """Unix seconds."""
+        return self._clock.wall() // SECOND
+
+    def issued(self) -> Sequence[PreAuthKey]:
+        """All keys, by id."""
+        return self._mesh.list(PreAuthKey)
+
+    def owner(self, key: PreAuthKey) -> User | None:
+        """Whose nodes the key makes."""
+        return next((user for user in self._mesh.list(User) if user.id == key.user), None)
+
+    async def issue(self, order: Order) -> tuple[PreAuthKey, str]:
+        """A new key and its secret, which is known to nobody else and never shown again."""
+        user, ttl, now = self._user(str(order.user)), self._ttl(order), self.now()
+        tags = _checked_tags(order.tags)
+        made = secret.make(self._entropy)
+
+        def work(transaction: Transaction) -> PreAuthKey:
+            key = PreAuthKey(
+                id=transaction.new_id(PreAuthKey),
+                stable_id=made.stable_id,
+                digest=made.digest,
+                user=user.id,
+                created=now,
+                expires=now + ttl,
+                reusable=order.reusable,
+                ephemeral=order.ephemeral,
+                tags=tags,
+            )
+            transaction.put(key)
+            return key
+
+        return await self._mesh.write(work), made.text
+
+    async def revoke(self, id_: int) -> PreAuthKey:
+        """Let the key admit nobody any more; NotFound where there is none."""
+
+        def work(transaction: Transaction) -> PreAuthKey:
+            key = transaction.get(PreAuthKey, id_)
+            if key is None:
+                raise NotFound(f"there is no pre-auth key {id_}; see: gwctl preauthkeys list")
+            key = msgspec.structs.replace(key, revoked=True)
+            transaction.put(key)
+            return key
+
+        return await self._mesh.write(work)
+
+    def _user(self, text: str) -> User:
+        users = self._mesh.list(User)
+        if not text:
+            return users[0]
+        for user in users:
+            if text in (user.name, str(user.id)):
+                return user
+        raise NotFound(f"no user is called {text!r}; see: gwctl users list")
+
+    def _ttl(self, order: Order) -> int:
+        longest = self._settings.max_ttl_seconds
+        if order.ttl_seconds > longest:
+            raise Refused(f"a key may live for {longest} seconds at most", "usage")
+        return order.ttl_seconds or min(self._settings.ttl_seconds, longest)
+
+
+def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    named = tuple(dict.fromkeys(tag if tag.startswith("tag:") else f"tag:{tag}" for tag in tags))
+    wrong = next((tag for tag in named if not _TAG.fullmatch(tag)), None)
+    if wrong is not None:
+        raise Refused(f"{wrong[:80]!r} is not a tag: give tag: and a-z, 0-9 and -, a letter first", "usage")
+    if len(named) > MAX_TAGS:
+        raise Refused(f"a key may carry {MAX_TAGS} tags at most", "usage")
+    return named

@@ -1,0 +1,43 @@
+"""One server per state: a lock file beside the database that names its holder's process id."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from ghostwire.errors import StateError
+
+
+class Lock:
+    """Held from `take` to `release` or the end of the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """StateError where another process holds it or the folder can't be written."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(
+                f"{self._path.parent}: cannot write here: {error.strerror}; make it writable or pass --state"
+            ) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StateError(
+                f"{self._path.parent}: another server (process {holder}) uses this state; stop it or pass --state"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the next one in; harmless when called twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

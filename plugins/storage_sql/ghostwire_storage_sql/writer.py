@@ -1,0 +1,118 @@
+"""The one thread that touches the database: whatever waits is committed together, then acknowledged together."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ghostwire.capabilities.storage import Commit, Snapshot
+from ghostwire.errors import Unavailable
+from ghostwire_storage_sql.database import Database, Outcome, Work
+
+BATCH = 512
+"""At most so many works share a commit."""
+
+Future = asyncio.Future[Any]
+Read = Callable[[Database], Any]
+
+
+class Writer:
+    """Runs works in the order they came; ``committed`` is called on the loop before their futures resolve."""
+
+    def __init__(self, database: Database, committed: Callable[[Commit], None]) -> None:
+        self._database, self._committed = database, committed
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[tuple[Work | None, Read | None, Future]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
+        self._opened: asyncio.Future[Snapshot] = self._loop.create_future()
+        self._ended = asyncio.Event()
+        self._closing = False
+
+    async def open(self) -> Snapshot:
+        """Start the thread and open the database in it."""
+        self._thread.start()
+        return await self._opened
+
+    async def write(self, work: Work) -> Any:
+        """The work's result, once it is durable."""
+        return await self._enqueue(work, None)
+
+    async def read(self, read: Read) -> Any:
+        """Something that needs no transaction, after all that was queued before it."""
+        return await self._enqueue(None, read)
+
+    async def close(self) -> None:
+        """Finish what waits, then end the thread."""
+        if not self._closing:
+            self._closing = True
+            self._queue.put((None, None, self._loop.create_future()))
+        await self._ended.wait()
+        self._thread.join()
+
+    def _enqueue(self, work: Work | None, read: Read | None) -> Future:
+        if self._closing:
+            raise Unavailable("the storage is closed")
+        future: Future = self._loop.create_future()
+        self._queue.put((work, read, future))
+        return future
+
+    def _run(self) -> None:
+        try:
+            snapshot = self._database.open()
+        except Exception as error:
+            self._post(_resolve, self._opened, (None, error))
+        else:
+            self._post(_resolve, self._opened, (snapshot, None))
+            while self._serve():
+                continue
+            self._database.close()
+        self._post(self._ended.set)
+
+    def _serve(self) -> bool:
+        works: list[tuple[Work, Future]] = []
+        work, read, future = self._queue.get()
+        while work is not None:
+            works.append((work, future))
+            if len(works) == BATCH or self._queue.empty():
+                break
+            work, read, future = self._queue.get()
+        if works:
+            self._commit(works)
+        if work is None and read is not None:
+            self._post(_resolve, future, self._outcome(read))
+        return work is not None or read is not None
+
+    def _commit(self, works: list[tuple[Work, Future]]) -> None:
+        commit, outcomes = self._database.commit([work for work, _ in works])
+        self._post(self._deliver, commit, [future for _, future in works], outcomes)
+
+    def _outcome(self, read: Read) -> Outcome:
+        try:
+            return read(self._database), None
+        except Exception as error:
+            return None, error
+
+    def _deliver(self, commit: Commit | None, futures: list[Future], outcomes: list[Outcome]) -> None:
+        if commit is not None:
+            self._committed(commit)
+        for future, outcome in zip(futures, outcomes, strict=True):
+            _resolve(future, outcome)
+
+    def _post(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            return  # the loop is closed: nobody is left to be told
+
+
+def _resolve(future: Future, outcome: Outcome) -> None:
+    result, error = outcome
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
