@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -13,6 +14,7 @@ from scapy.packet import Raw
 
 from ghostwire import BURST, Buffer, NetworkConfig
 from ghostwire_net_linux.device import LinuxDevice
+from ghostwire_net_linux.offload import joined
 from ghostwire_net_linux.platform import LinuxPlatform
 
 from .conftest import make_platform
@@ -119,5 +121,50 @@ def test_a_closed_device_takes_and_delivers_nothing_and_its_name_is_free(in_name
         again = await platform.open_device("gwt0", 1280)
         await platform.configure(NETWORK)
         again.close()
+
+    in_namespace(work)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_tcp_stream_survives_joining_whole(in_namespace, monkeypatch, version):
+    """Each packet comes back with its addresses exchanged, so that the system talks to itself through the device."""
+    content = random.Random(version).randbytes(4_000_000)
+    at, size = (12, 4) if version == 4 else (8, 16)
+    own, far = ("100.64.0.2", "100.64.0.9") if version == 4 else ("fd7a::2", "fd7a::9")
+    writes: list[int] = []
+
+    def counted(packets: Sequence[Buffer]) -> Iterator[tuple[int, list[Buffer]]]:
+        for count, buffers in joined(packets):
+            writes.append(count)
+            yield count, buffers
+
+    def exchanged(packet: Buffer) -> bytes:
+        source, target = packet[at : at + size], packet[at + size : at + 2 * size]
+        return b"".join((packet[:at], target, source, packet[at + 2 * size :]))
+
+    async def work() -> None:
+        monkeypatch.setattr("ghostwire_net_linux.device.joined", counted)
+        device = await make_platform().open_device("gwt0", 1280)
+        await make_platform().configure(NETWORK)
+        device.start(lambda burst: device.write([exchanged(each) for each in burst]))
+        received = bytearray()
+        done = asyncio.Event()
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while chunk := await reader.read(65_536):
+                received.extend(chunk)
+            writer.close()
+            done.set()
+
+        server = await asyncio.start_server(take, own, 7000)
+        _, writer = await asyncio.open_connection(far, 7000)
+        writer.write(content)
+        await writer.drain()
+        writer.close()
+        await done.wait()
+        server.close()
+        assert bytes(received) == content
+        assert max(writes) > 8
+        device.close()
 
     in_namespace(work)

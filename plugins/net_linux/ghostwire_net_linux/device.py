@@ -1,6 +1,7 @@
 """A TUN device: whole IP packets between the kernel and the program, in bursts.
 
 The device is not persistent: it lives as long as its file descriptor, so a killed process leaves nothing behind.
+Each packet read or written is preceded by a virtio header, which lets TCP segments be written joined (`offload`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import io
 import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ghostwire import BURST, Buffer, Device
 from ghostwire.capabilities.platform import Deliver
 from ghostwire.errors import PermissionDenied, PlatformError
+from ghostwire_net_linux.offload import VIRTIO_HEADER, joined
 
 _TUNSETIFF = 0x400454CA
-_IFF_TUN, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x8000
+_IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x4000, 0x8000
+_FLAGS = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_TUN_EXCL
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", re.ASCII)
 
 
@@ -32,9 +35,7 @@ def open_tun(name: str, node: str = "/dev/net/tun") -> int:
         raise PlatformError(f"interface name {name[:40]!r}: 1 to 15 letters, digits, '_', '-' or '.' expected")
     descriptor = _open_node(node)
     try:
-        fcntl.ioctl(
-            descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL)
-        )
+        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _FLAGS))
     except OSError as error:
         os.close(descriptor)
         raise _refusal(name, error) from None
@@ -70,8 +71,8 @@ class LinuxDevice(Device):
         self.name, self.mtu, self.dropped = name, mtu, 0
         self._file: io.FileIO | None = io.FileIO(descriptor, "r+")
         self._deliver: Deliver | None = None
-        whole = memoryview(bytearray(BURST * mtu))
-        size = mtu
+        size = VIRTIO_HEADER.size + mtu
+        whole = memoryview(bytearray(BURST * size))
         self._slots = [whole[at : at + size] for at in range(0, len(whole), size)]
 
     def start(self, deliver: Deliver) -> None:
@@ -80,13 +81,11 @@ class LinuxDevice(Device):
             raise PlatformError(f"interface {self.name} is closed")
         self._loop = asyncio.get_running_loop()
         self._deliver = deliver
-        self._loop.add_reader(self._file.fileno(), self._read)
+        self._loop.add_reader(self._file.fileno(), self._read, self._file.readinto, deliver)
 
-    def _read(self) -> None:
-        if self._file is None or self._deliver is None:
-            return
+    def _read(self, readinto: Callable[[Buffer], int | None], deliver: Deliver) -> None:
         burst: list[Buffer] = []
-        readinto = self._file.readinto
+        skip = VIRTIO_HEADER.size
         for slot in self._slots:
             try:
                 size = readinto(slot)
@@ -94,20 +93,21 @@ class LinuxDevice(Device):
                 break
             if not size:
                 break
-            burst.append(slot[:size])
+            burst.append(slot[skip:size])
         if burst:
-            self._deliver(burst)
+            deliver(burst)
 
     def write(self, packets: Sequence[Buffer]) -> int:
         """Give packets to the kernel, as many as it takes."""
         taken = 0
         if self._file is not None:
-            write = self._file.write
-            for packet in packets:
+            descriptor = self._file.fileno()
+            for count, buffers in joined(packets):
                 try:
-                    taken += write(packet) is not None
+                    os.writev(descriptor, buffers)
                 except OSError:
                     continue
+                taken += count
         self.dropped += len(packets) - taken
         return taken
 

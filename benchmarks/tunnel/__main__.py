@@ -1,0 +1,136 @@
+"""`python -m benchmarks.tunnel [--json] [--seconds N] [--rounds N]`: ours and wireguard-go in turn, medians."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.tunnel.load import measure, round_trips
+from benchmarks.tunnel.namespaces import Side, two_namespaces
+from benchmarks.tunnel.tunnels import MTU, Tunnel, ours, wireguard_go
+
+UNITS = {
+    "tcp": "Gbit/s",
+    "packets_per_second": "1/s",
+    "latency_p50": "us added",
+    "latency_p99": "us added",
+    "cpu": "s/GB per side",
+    "rss": "MB per side",
+}
+LESS_IS_BETTER = {"latency_p50", "latency_p99", "cpu", "rss"}
+NEEDED = {"ip": "iproute2", "iperf3": "iperf3", "wireguard-go": "wireguard-go", "wg": "wireguard-tools"}
+Results = dict[str, list[dict[str, float]]]
+
+
+def main() -> None:
+    options = _options()
+    _install_what_is_missing()
+    tunnels: dict[str, Tunnel] = {"ours": ours, "wireguard-go (Debian)": wireguard_go("wireguard-go")}
+    if current := _current_wireguard_go():
+        tunnels["wireguard-go current"] = wireguard_go(current)
+    with two_namespaces() as (left, right):
+        results = _measure(tunnels, left, right, options.seconds, options.rounds)
+    rows = _rows("wireguard-go (Debian)", "", results)
+    if current:
+        rows += _rows("wireguard-go current", "_current", results)
+    if options.json:
+        print("\n".join(json.dumps(row) for row in rows))
+    else:
+        _print_table(rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.tunnel", description=__doc__)
+    parser.add_argument("--json", action="store_true", default=os.environ.get("JSON") == "1")
+    parser.add_argument("--seconds", type=float, default=5, help="of TCP in each round")
+    parser.add_argument("--rounds", type=int, default=3, help="of all tunnels in turn")
+    return parser.parse_args()
+
+
+def _install_what_is_missing() -> None:
+    if os.geteuid():
+        sys.exit("error: benchmarks/tunnel makes network namespaces: run it as root")
+    missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
+    if missing:
+        say(f"installing {' '.join(missing)}")
+        command = ["apt-get", "install", "-qq", "--no-install-recommends", *missing]
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        )
+        if done.returncode:
+            sys.exit(f"error: cannot install {' '.join(missing)}: install them and run again")
+
+
+def _current_wireguard_go() -> str | None:
+    """Build it where a Go toolchain is at hand, once; None where that is not so."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ghostwire-bench"
+    program = cache / "wireguard"
+    if program.exists():
+        return str(program)
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if not go:
+        return None
+    say("building a current wireguard-go")
+    environment = {**os.environ, "GOBIN": str(cache), "GOFLAGS": "-mod=mod"}
+    done = subprocess.run(
+        [go, "install", "golang.zx2c4.com/wireguard@latest"], env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        say(f"cannot build a current wireguard-go, going on without: {done.stderr.strip().splitlines()[-1:]}")
+        return None
+    return str(program)
+
+
+def _measure(tunnels: dict[str, Tunnel], left: Side, right: Side, seconds: float, rounds: int) -> Results:
+    results: Results = {name: [] for name in tunnels}
+    for number in range(rounds):
+        bare = round_trips(left, right, right.link)
+        for name, tunnel in tunnels.items():
+            with tunnel(left, right) as pair:
+                values = measure(left, right, pair, seconds)
+            values["latency_p50"] -= bare[0]
+            values["latency_p99"] -= bare[1]
+            results[name].append(values)
+            say(f"round {number + 1}/{rounds}  {name:24}{values['tcp']:8.3f} Gbit/s")
+    return results
+
+
+def _rows(peer: str, suffix: str, results: Results) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for metric, unit in UNITS.items():
+        mine, theirs = (statistics.median(run[metric] for run in results[name]) for name in ("ours", peer))
+        better, worse = (theirs, mine) if metric in LESS_IS_BETTER else (mine, theirs)
+        rows.append(
+            {
+                "metric": metric + suffix,
+                "unit": unit,
+                "ours": round(mine, 3),
+                "peer": round(theirs, 3),
+                "peer_name": peer,
+                "ratio": round(better / worse, 3) if worse > 0 else None,
+            }
+        )
+    return rows
+
+
+def _print_table(rows: list[dict[str, object]]) -> None:
+    print(f"\nMTU {MTU}, medians; ratio above 1: ours is ahead")
+    print(f"{'metric':28}{'ours':>12}{'peer':>12}{'ratio':>8}  unit, peer")
+    for row in rows:
+        print("{metric:28}{ours:>12}{peer:>12}{ratio!s:>8}  {unit}, {peer_name}".format(**row))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

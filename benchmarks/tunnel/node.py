@@ -1,0 +1,96 @@
+"""One end of our tunnel, from static keys: `python -m benchmarks.tunnel.node`, settings as one JSON line on stdin.
+
+Prints ``ready`` once packets may flow and ends when stdin does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path as FilePath
+from types import SimpleNamespace
+from typing import Any
+
+import uvloop
+
+from ghostwire import Metrics, NetworkConfig, NodeContext, Sockets, TunnelContext, TunnelPeer
+from ghostwire.driver import SystemClock
+from ghostwire.keys import NodeKey, PrivateKey
+from ghostwire.model import NetworkMap
+from ghostwire_net_linux.platform import LinuxPlatform
+from ghostwire_net_linux.settings import Settings as PlatformSettings
+from ghostwire_transport_wireguard.settings import Settings as TransportSettings
+from ghostwire_transport_wireguard.tunnel import UserspaceTunnel
+from ghostwire_transport_wireguard.udp import UdpTransport
+
+
+class PlainSockets(Sockets):
+    def udp(self, host: str, port: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        if ":" in host:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setblocking(False)
+        made.bind((host, port))
+        return made
+
+    async def connect(self, protocol: Any, host: str, port: int, *, tls: Any = None) -> Any:
+        raise NotImplementedError("a tunnel opens no streams")
+
+
+class NoEvents:
+    def wanted(self, peer: int) -> None: ...
+
+    def authenticated(self, peer: int, source: object) -> None: ...
+
+    def established(self, peer: int, source: object) -> None: ...
+
+
+async def run(settings: dict[str, Any], state: FilePath) -> None:
+    key = PrivateKey(bytes.fromhex(settings["private_key"]))
+    log, metrics = logging.getLogger("tunnel"), Metrics()
+    platform = LinuxPlatform(SimpleNamespace(settings=PlatformSettings(), log=log, metrics=metrics))  # type: ignore[arg-type]
+    device = await platform.open_device(settings["interface"], settings["mtu"])
+    shared: dict[str, Any] = {
+        "clock": SystemClock(),
+        "entropy": os.urandom,
+        "metrics": metrics,
+        "log": log,
+        "sockets": PlainSockets(),
+        "state": state,
+        "node_key": key.public(NodeKey),
+        "map": NetworkMap(),
+        "local_addresses": platform.local_addresses,
+    }
+    udp = UdpTransport(NodeContext(settings=TransportSettings(port=settings["port"]), **shared))
+    tunnel = UserspaceTunnel(
+        TunnelContext(settings=None, private_key=key, device=device, filter=None, events=NoEvents(), **shared)
+    )
+    await udp.start(tunnel.receive)
+    await tunnel.start()
+    allowed = ipaddress.ip_network(settings["peer_address"])
+    tunnel.apply([TunnelPeer(1, NodeKey(bytes.fromhex(settings["peer_key"])), (allowed,))])
+    tunnel.attach(1, [udp.path(settings["endpoint"])])
+    await platform.configure(
+        NetworkConfig(device.name, device.mtu, (f"{settings['address']}/32",), (settings["peer_address"],))
+    )
+    print("ready", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await tunnel.close()
+    await udp.close()
+    device.close()
+
+
+def main() -> None:
+    settings = json.loads(sys.stdin.readline())
+    with tempfile.TemporaryDirectory() as state:
+        uvloop.run(run(settings, FilePath(state)))
+
+
+if __name__ == "__main__":
+    main()
