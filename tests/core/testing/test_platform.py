@@ -138,5 +138,6 @@ def test_packets_agree_with_another_implementation() -> None:
     assert echo == bytes(
         six.IPv6(src="fd00::1", dst="fd00::2", hlim=64) / six.ICMPv6EchoReply(id=5, seq=6, data=b"data")
     )
+    head = six.IPv6(src="fd00::1", dst="fd00::2", hlim=64)
     datagram = packets.udp_packet("fd00::1", "fd00::2", Datagram(1, 2, b"odd"))
-    assert datagram == bytes(six.IPv6(src="fd00::1", dst="fd00::2", hlim=64) / scapy.UDP(sport=1, dport=2) / b"odd")
+    assert datagram == bytes(head / scapy.UDP(sport=1, dport=2) / b"odd")

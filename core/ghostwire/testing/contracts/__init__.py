@@ -1,0 +1,30 @@
+"""The capabilities' rules as test classes: subclass one, say how to make yours, and pytest does the rest.
+
+    from ghostwire.testing.contracts import TransportContract
+
+    class TestPigeon(TransportContract):
+        async def make(self) -> Transport:
+            return PigeonTransport(loft=self.loft)
+
+Each rule runs in an event loop of its own (`Contract.run`) and closes what it opened.
+"""
+
+from __future__ import annotations
+
+from ghostwire.testing.contracts.authenticator import AuthenticatorContract
+from ghostwire.testing.contracts.base import Contract, rule
+from ghostwire.testing.contracts.platform import PlatformContract, System
+from ghostwire.testing.contracts.storage import StorageContract
+from ghostwire.testing.contracts.transport import TransportContract
+from ghostwire.testing.contracts.tunnel import TunnelContract
+
+__all__ = [
+    "AuthenticatorContract",
+    "Contract",
+    "PlatformContract",
+    "StorageContract",
+    "System",
+    "TransportContract",
+    "TunnelContract",
+    "rule",
+]

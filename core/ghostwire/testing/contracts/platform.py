@@ -1,0 +1,217 @@
+"""What every platform and its devices must do to the operating system, and undo."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from ghostwire.capabilities.platform import Device, NetworkConfig, Platform
+from ghostwire.capabilities.transport import BURST, Buffer
+from ghostwire.errors import PlatformError
+from ghostwire.testing import packets
+from ghostwire.testing.contracts.base import Contract, refused, rule
+from ghostwire.testing.packets import Datagram, Packet
+
+OWN, PEER = "100.64.0.2", "100.64.0.3"
+FULL = NetworkConfig("gwtest0", 1280, (f"{OWN}/32", "fd00::2/128"), ("100.64.0.0/24", "fd00::/64"))
+CHANGED = NetworkConfig("gwtest0", 1280, ("100.64.0.5/32", "fd00::2/128"), ("fd00::/64", "100.64.1.0/24"))
+
+
+class System(ABC):
+    """The operating system behind a platform, seen with other eyes than the platform's own."""
+
+    @abstractmethod
+    def observe(self) -> NetworkConfig | None:
+        """Addresses and routes of the interface ``gwtest0``, each in any order; None without such an interface.
+
+        Without addresses, routes and being up it is ``NetworkConfig("gwtest0", mtu, (), ())``.
+        """
+
+    @abstractmethod
+    def listen(self) -> None:
+        """Open UDP port 9; the interface is configured."""
+
+    @abstractmethod
+    def send(self, address: str, port: int, data: bytes) -> None:
+        """Let an application of this system send a UDP payload from port 9."""
+
+    @abstractmethod
+    async def receive(self) -> tuple[str, bytes]:
+        """The next UDP payload for port 9 of this system, and the address it came from."""
+
+
+class Sink:
+    """Collects what a device delivers; copies at once, since the buffers are only valid during the call."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.bursts: list[int] = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, burst: Sequence[Buffer]) -> None:
+        """What the device calls."""
+        self.packets += [bytes(packet) for packet in burst]
+        self.bursts.append(len(burst))
+        self._changed.set()
+
+    def datagrams(self) -> list[tuple[Packet, Datagram]]:
+        """The UDP datagrams for the peer among them: systems also send of their own accord."""
+        parsed = [packets.decode(raw) for raw in self.packets]
+        pairs = [(packet, packets.read_udp(packet)) for packet in parsed if packet.target == PEER]
+        return [(packet, datagram) for packet, datagram in pairs if datagram is not None]
+
+    async def count(self, number: int) -> None:
+        """Wait until this many datagrams for the peer have come."""
+        while len(self.datagrams()) < number:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class PlatformContract(Contract):
+    """Subclass it as ``Test...`` and implement `make`; run it where no harm is done, in a namespace say."""
+
+    async def make(self) -> tuple[Platform, System]:
+        """The platform, and the system it works on, as another program sees it."""
+        raise NotImplementedError
+
+    async def opened(self) -> tuple[Platform, System, Device]:
+        """With a device."""
+        platform, system = await self.make()
+        device = await platform.open_device("gwtest0", 1280)
+        self.cleanup.callback(device.close)
+        self.cleanup.push_async_callback(platform.restore)
+        return platform, system, device
+
+    async def started(self) -> tuple[System, Device, Sink]:
+        """Configured, and delivering."""
+        platform, system, device = await self.opened()
+        await platform.configure(FULL)
+        system.listen()
+        sink = Sink()
+        device.start(sink)
+        return system, device, sink
+
+    def sees(self, system: System, expected: NetworkConfig) -> None:
+        """The system has exactly this."""
+        found = system.observe()
+        assert found is not None, f"there is no interface {expected.interface}"
+        assert found.mtu == expected.mtu, f"the MTU is {found.mtu} instead of {expected.mtu}"
+        for what in ("addresses", "routes"):
+            have, want = set(getattr(found, what)), set(getattr(expected, what))
+            assert have == want, f"{what}: missing {sorted(want - have)}, left over {sorted(have - want)}"
+
+    @rule
+    async def test_a_device_has_the_name_and_mtu_asked_for_and_no_addresses_yet(self) -> None:
+        """Configuring is a step of its own."""
+        _, system, device = await self.opened()
+        assert (device.name, device.mtu) == ("gwtest0", 1280)
+        self.sees(system, NetworkConfig("gwtest0", 1280, ()))
+
+    @rule
+    async def test_a_name_that_is_taken_is_refused(self) -> None:
+        """By whoever has it."""
+        platform, _, _ = await self.opened()
+        with refused(PlatformError, "a second interface of the same name"):
+            await platform.open_device("gwtest0", 1280)
+
+    @rule
+    async def test_configuring_brings_exactly_what_was_asked_for(self) -> None:
+        """Addresses and routes of both families."""
+        platform, system, _ = await self.opened()
+        await platform.configure(FULL)
+        self.sees(system, FULL)
+
+    @rule
+    async def test_configuring_again_changes_nothing_and_changing_leaves_nothing_over(self) -> None:
+        """Whatever the order."""
+        platform, system, _ = await self.opened()
+        for config in (FULL, FULL, CHANGED, FULL):
+            await platform.configure(config)
+            self.sees(system, config)
+
+    @rule
+    async def test_restoring_undoes_it_and_may_be_done_twice_or_for_nothing(self) -> None:
+        """A node that goes leaves nothing behind."""
+        platform, system, _ = await self.opened()
+        await platform.restore()
+        await platform.configure(FULL)
+        await platform.restore()
+        await platform.restore()
+        self.sees(system, NetworkConfig("gwtest0", 1280, ()))
+        await platform.configure(FULL)
+        self.sees(system, FULL)
+
+    @rule
+    async def test_closing_removes_the_device_and_may_be_done_twice(self) -> None:
+        """And its name is free again."""
+        platform, system, device = await self.opened()
+        await platform.configure(FULL)
+        device.close()
+        device.close()
+        assert system.observe() is None, "the interface is still there"
+        await platform.restore()
+        again = await platform.open_device("gwtest0", 1280)
+        again.close()
+
+    @rule
+    async def test_what_the_system_sends_is_delivered_as_whole_ip_packets(self) -> None:
+        """In bursts no larger than `BURST`, in order."""
+        system, _, sink = await self.started()
+        sent = [bytes([number]) * number for number in range(1, 101)]
+        for data in sent:
+            system.send(PEER, 7, data)
+        await self.within(sink.count(len(sent)), f"{len(sent)} packets should be delivered")
+        assert [datagram.data for _, datagram in sink.datagrams()] == sent
+        assert {packet.source for packet, _ in sink.datagrams()} == {OWN}
+        assert max(sink.bursts) <= BURST, f"{max(sink.bursts)} packets in one burst"
+
+    @rule
+    async def test_what_is_written_reaches_the_system_whatever_kind_of_buffer_it_is_in(self) -> None:
+        """The buffers may be reused at once."""
+        system, device, _ = await self.started()
+        whole = [packets.udp_packet(PEER, OWN, Datagram(7, 9, data)) for data in (b"one", b"two", b"three")]
+        reused = bytearray(whole[2])
+        assert device.write([whole[0], memoryview(b"-" + whole[1] + b"-")[1:-1], reused]) == 3
+        reused[:] = bytes(len(reused))
+        got = [await self.within(system.receive(), "what was written should reach the system") for _ in range(3)]
+        assert got == [(PEER, b"one"), (PEER, b"two"), (PEER, b"three")]
+
+    @rule
+    async def test_what_is_no_packet_does_no_harm(self) -> None:
+        """Whatever a peer sealed."""
+        system, device, _ = await self.started()
+        good = packets.udp_packet(PEER, OWN, Datagram(7, 9, b"good"))
+        device.write([b"", b"\0", b"\x45", b"\xff" * 100, good[:10], bytes(1280)])
+        device.write([good])
+        assert (await self.within(system.receive(), "a good packet after bad ones"))[1] == b"good"
+
+    @rule
+    async def test_a_closed_device_delivers_nothing_and_takes_nothing(self) -> None:
+        """And raises nothing."""
+        _, device, sink = await self.started()
+        device.close()
+        before = len(sink.packets)
+        assert device.write([packets.udp_packet(PEER, OWN, Datagram(7, 9, b"late"))]) == 0
+        await asyncio.sleep(0)
+        assert len(sink.packets) == before
+
+    @rule
+    async def test_local_addresses_are_plain_addresses_that_peers_might_reach(self) -> None:
+        """Neither loopback nor link-local nor the mesh's own."""
+        platform, _, _ = await self.opened()
+        await platform.configure(FULL)
+        for text in platform.local_addresses():
+            address = ipaddress.ip_address(text)
+            assert not address.is_loopback, f"{text} is a loopback address"
+            assert not address.is_link_local, f"{text} is a link-local address"
+            assert text not in (OWN, "fd00::2"), f"{text} is the mesh's own"
+
+    @rule
+    async def test_watching_links_can_be_stopped(self) -> None:
+        """More than once."""
+        platform, _, _ = await self.opened()
+        stop = platform.watch_links(lambda: None)
+        stop()
+        stop()

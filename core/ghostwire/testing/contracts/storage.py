@@ -1,0 +1,360 @@
+"""What every storage must do: dense revisions, marks, unique values, nothing acknowledged lost, nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from ghostwire.capabilities.storage import Commit, Snapshot, Storage, Transaction
+from ghostwire.errors import Conflict, StateError
+from ghostwire.keys import DiscoKey, MachineKey, NodeKey
+from ghostwire.model import RECORDS, Node, PreAuthKey, Record, ReleasedAddress, User
+from ghostwire.testing.contracts.base import Contract, refused, rule
+
+
+def user(number: int) -> User:
+    """A user like no other."""
+    return User(id=number, stable_id=f"u{number}", name=f"user{number}", subject=str(number), created=number)
+
+
+def node(number: int, owner: int = 1) -> Node:
+    """A node like no other, with every field set."""
+    raw = number.to_bytes(32, "big")
+    return Node(
+        id=number,
+        stable_id=f"n{number}",
+        name=f"node{number}",
+        user=owner,
+        machine_key=MachineKey(raw),
+        node_key=NodeKey(raw),
+        disco_key=DiscoKey(raw),
+        addresses=(f"100.64.{number // 250}.{number % 250 + 2}", f"fd00::{number:x}"),
+        tags=("tag:web", "tag:ü"),
+        ephemeral=True,
+        hostname="host",
+        os="linux",
+        version="1",
+        created=number,
+        expires=2_000_000_000,
+    )
+
+
+def pre_auth_key(number: int, owner: int = 1) -> PreAuthKey:
+    """A pre-auth key like no other, with every field set."""
+    return PreAuthKey(
+        id=number,
+        stable_id=f"k{number}",
+        digest=number.to_bytes(32, "big"),
+        user=owner,
+        created=1,
+        expires=2,
+        reusable=True,
+        ephemeral=True,
+        tags=("tag:web",),
+        uses=3,
+        used_by=MachineKey(bytes(32)),
+        revoked=True,
+    )
+
+
+SAMPLES: dict[type[Record], Callable[[int], Record]] = {
+    User: user,
+    Node: node,
+    PreAuthKey: pre_auth_key,
+    ReleasedAddress: lambda number: ReleasedAddress(id=number, address=f"100.64.9.{number}", released=number),
+}
+
+
+class StorageContract(Contract):
+    """Subclass it as ``Test...`` and implement `make`."""
+
+    async def make(self) -> Storage:
+        """A storage that was not opened; all made by one test are over the same store, which is empty at first."""
+        raise NotImplementedError
+
+    async def opened(self, commits: list[Commit] | None = None) -> tuple[Storage, Snapshot]:
+        """An open storage; its commits go to the list."""
+        storage = await self.make()
+        snapshot = await storage.open((commits if commits is not None else []).append)
+        self.cleanup.push_async_callback(storage.close)
+        return storage, snapshot
+
+    async def put(self, storage: Storage, *records: Record) -> None:
+        """Write records in one transaction."""
+
+        def work(transaction: Transaction) -> None:
+            for record in records:
+                transaction.put(record)
+
+        await storage.write(work)
+
+    async def reopened(self, storage: Storage) -> Snapshot:
+        """Close it, and what the next one finds."""
+        await storage.close()
+        return (await self.opened())[1]
+
+    # Writing
+
+    @rule
+    async def test_a_new_store_is_empty_at_revision_0(self) -> None:
+        """Revisions count commits."""
+        _, snapshot = await self.opened()
+        assert (snapshot.revision, snapshot.records) == (0, ())
+
+    @rule
+    async def test_write_returns_what_the_work_returned_after_the_commit_was_told(self) -> None:
+        """Whoever wrote finds the server's memory up to date."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+
+        def work(transaction: Transaction) -> str:
+            transaction.put(user(1))
+            return "result"
+
+        assert await storage.write(work) == "result"
+        assert [commit.revision for commit in commits] == [1], "committed() must be called before write() returns"
+        (change,) = commits[0].changes
+        assert (change.kind, change.id, change.record) == (User, 1, user(1))
+
+    @rule
+    async def test_revisions_are_dense_and_in_order_however_many_write_at_once(self) -> None:
+        """A follower who sees n+2 after n reloads everything."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        await asyncio.gather(*(self.put(storage, user(number)) for number in range(1, 101)))
+        assert [commit.revision for commit in commits] == list(range(1, len(commits) + 1))
+        assert {change.id for commit in commits for change in commit.changes} == set(range(1, 101))
+
+    @rule
+    async def test_every_revision_has_a_mark_of_its_own(self) -> None:
+        """Marks tell a restored backup's history from the one that followed it."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        for number in range(1, 6):
+            await self.put(storage, user(number))
+        marks = [commit.mark for commit in commits]
+        assert len(set(marks)) == 5, f"marks repeat: {marks}"
+        assert min(map(len, marks)) >= 8, "a mark needs 8 random bytes"
+
+    @rule
+    async def test_a_work_that_raises_undoes_only_itself(self) -> None:
+        """Though others share its commit."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+
+        def fails(transaction: Transaction) -> None:
+            transaction.put(user(2))
+            transaction.set_setting("name", "value")
+            transaction.delete(User, 1)
+            raise ZeroDivisionError
+
+        works = (self.put(storage, user(1)), storage.write(fails), self.put(storage, user(3)))
+        outcomes = await asyncio.gather(*works, return_exceptions=True)
+        assert isinstance(outcomes[1], ZeroDivisionError), (
+            f"the caller must get what the work raised, not {outcomes[1]!r}"
+        )
+        assert [outcomes[0], outcomes[2]] == [None, None], f"the other works must succeed: {outcomes}"
+        assert {change.id for commit in commits for change in commit.changes} == {1, 3}
+        assert await storage.write(lambda transaction: transaction.setting("name")) is None
+        assert [record.id for record in (await self.reopened(storage)).records] == [1, 3]
+
+    @rule
+    async def test_a_work_sees_its_own_changes(self) -> None:
+        """And those of works before it."""
+        storage, _ = await self.opened()
+        await self.put(storage, user(1))
+
+        def work(transaction: Transaction) -> list[object]:
+            transaction.put(user(2))
+            seen: list[object] = [transaction.get(User, 2), transaction.find(User, name="user2")]
+            transaction.delete(User, 1)
+            return [*seen, transaction.get(User, 1), transaction.find(User)]
+
+        got, found, gone, rest = await storage.write(work)
+        assert (got, gone) == (user(2), None)
+        assert [list(found), list(rest)] == [[user(2)], [user(2)]]  # type: ignore[call-overload]
+
+    @rule
+    async def test_deleting_tells_that_the_record_is_gone_and_deleting_nothing_does_no_harm(self) -> None:
+        """A change without a record is a deletion."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        await self.put(storage, user(1))
+        await storage.write(lambda transaction: transaction.delete(User, 1))
+        await storage.write(lambda transaction: transaction.delete(User, 77))
+        (change,) = commits[1].changes
+        assert (change.kind, change.id, change.record) == (User, 1, None)
+        assert (await self.reopened(storage)).records == ()
+
+    # Records
+
+    @rule
+    async def test_records_of_every_kind_come_back_as_they_were(self) -> None:
+        """From the transaction, and after opening again; by kind, then by id."""
+        storage, _ = await self.opened()
+        records = [SAMPLES[kind](number) for kind in RECORDS for number in (1, 2)]
+        await self.put(storage, *records)
+        for record in records:
+            kind, id_ = type(record), record.id
+            assert await storage.write(lambda transaction, k=kind, i=id_: transaction.get(k, i)) == record  # type: ignore[misc]
+        assert set(map(repr, (await self.reopened(storage)).records)) == set(map(repr, records))
+
+    @rule
+    async def test_a_second_put_replaces_the_record(self) -> None:
+        """And the last state is what viewers are told."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        renamed = User(id=1, stable_id="u1", name="other")
+        await self.put(storage, user(1))
+        await self.put(storage, User(id=1, stable_id="u1", name="between"), renamed)
+        states = {(change.kind, change.id): change.record for change in commits[-1].changes}
+        assert states == {(User, 1): renamed}
+        assert (await self.reopened(storage)).records == (renamed,)
+
+    @rule
+    async def test_a_unique_value_has_one_holder(self) -> None:
+        """Conflict, for each unique field of each kind; the holder itself may be put again."""
+        storage, _ = await self.opened()
+        await self.put(storage, user(1))
+        for kind in RECORDS:
+            holder, other = SAMPLES[kind](5), SAMPLES[kind](6)
+            await self.put(storage, holder)
+            await self.put(storage, holder)
+            for field in kind.unique:
+                values = {name: getattr(other, name) for name in kind.__struct_fields__}
+                twin = kind(**{**values, field: getattr(holder, field)})
+                with refused(Conflict, f"a second {kind.__name__} with the same {field}"):
+                    await self.put(storage, twin)
+
+    @rule
+    async def test_a_unique_value_is_free_again_after_its_holder_went(self) -> None:
+        """Names and addresses are given out again."""
+        storage, _ = await self.opened()
+        await self.put(storage, user(1))
+        await storage.write(lambda transaction: transaction.delete(User, 1))
+        await self.put(storage, User(id=2, stable_id="u1", name="user1"))
+
+    @rule
+    async def test_records_are_found_by_their_fields_in_order_of_ids(self) -> None:
+        """By unique ones, by others, by several, by keys."""
+        storage, _ = await self.opened()
+        await self.put(storage, user(1), user(2))
+        await self.put(storage, *(node(number, owner=1 + number % 2) for number in (5, 3, 4, 1)))
+
+        async def found(**equal: object) -> list[int]:
+            records: Sequence[Node] = await storage.write(lambda transaction: transaction.find(Node, **equal))
+            return [record.id for record in records]
+
+        assert await found(user=2) == [1, 3, 5]
+        assert await found(name="node4", user=1) == [4]
+        assert await found(node_key=node(3).node_key) == [3]
+        assert await found(addresses=node(5).addresses) == [5]
+        assert await found(name="nobody") == []
+
+    @rule
+    async def test_ids_are_never_given_out_twice(self) -> None:
+        """Not within a work, not after the record went, not after opening again."""
+        storage, _ = await self.opened()
+
+        def work(transaction: Transaction) -> list[int]:
+            ids = [transaction.new_id(User) for _ in range(3)]
+            transaction.put(user(ids[-1]))
+            return ids
+
+        first = await storage.write(work)
+        await storage.write(lambda transaction: transaction.delete(User, first[-1]))
+        await storage.close()
+        storage, _ = await self.opened()
+        second = await storage.write(work)
+        assert len({*first, *second}) == 6, f"{first} and then {second} were given out"
+        assert min(first) > 0, "ids are positive"
+
+    @rule
+    async def test_settings_are_kept(self) -> None:
+        """Values of the whole mesh."""
+        storage, _ = await self.opened()
+        assert await storage.write(lambda transaction: transaction.setting("prefix")) is None
+        for value in ("one", "two"):
+            await storage.write(lambda transaction, v=value: transaction.set_setting("prefix", v))  # type: ignore[misc]
+        await storage.close()
+        storage, _ = await self.opened()
+        assert await storage.write(lambda transaction: transaction.setting("prefix")) == "two"
+
+    # The log
+
+    @rule
+    async def test_what_was_acknowledged_is_there_at_the_next_open_with_its_revision_and_mark(self) -> None:
+        """Durable before acknowledged."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        await self.put(storage, user(1))
+        await self.put(storage, user(2))
+        snapshot = await self.reopened(storage)
+        assert (snapshot.revision, snapshot.mark) == (2, commits[-1].mark)
+        assert snapshot.records == (user(1), user(2))
+        assert snapshot.oldest == 1
+
+    @rule
+    async def test_the_log_tells_what_happened_after_a_revision(self) -> None:
+        """The same commits that were told at the time."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        for number in (1, 2, 3):
+            await self.put(storage, user(number))
+        await storage.write(lambda transaction: transaction.delete(User, 2))
+        assert list(await storage.log(1) or ()) == commits[1:]
+        assert list(await storage.log(4) or ()) == []
+        assert [await storage.mark(number) for number in (1, 4)] == [commits[0].mark, commits[3].mark]
+        assert await storage.mark(5) is None, "a revision that does not exist yet has no mark"
+
+    @rule
+    async def test_compacted_revisions_are_not_in_the_log(self) -> None:
+        """Their followers must reload, and learn that from None."""
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        for number in range(1, 6):
+            await self.put(storage, user(number))
+        await storage.compact(4)
+        assert await storage.log(2) is None, "revision 3 is gone, so what happened after 2 cannot be told"
+        assert list(await storage.log(3) or ()) == commits[3:]
+        assert [await storage.mark(number) for number in (3, 4)] == [None, commits[3].mark]
+        snapshot = await self.reopened(storage)
+        assert (snapshot.oldest, snapshot.revision, len(snapshot.records)) == (4, 5, 5)
+
+    @rule
+    async def test_revisions_go_on_after_opening_again(self) -> None:
+        """Never the same number twice."""
+        storage, _ = await self.opened()
+        await self.put(storage, user(1))
+        await storage.close()
+        commits: list[Commit] = []
+        storage, _ = await self.opened(commits)
+        await self.put(storage, user(2))
+        assert [commit.revision for commit in commits] == [2]
+
+    # Opening and closing
+
+    @rule
+    async def test_a_store_is_open_once(self) -> None:
+        """Two servers must not write the same database."""
+        storage, _ = await self.opened()
+        second = await self.make()
+        with refused(StateError, "a second open of the same store"):
+            await second.open(lambda commit: None)
+        await self.put(storage, user(1))
+        await storage.close()
+        snapshot = await second.open(lambda commit: None)
+        self.cleanup.push_async_callback(second.close)
+        assert snapshot.records == (user(1),)
+
+    @rule
+    async def test_closing_finishes_what_was_begun_and_may_be_done_twice(self) -> None:
+        """A write that waits is not lost."""
+        storage, _ = await self.opened()
+        writing = asyncio.ensure_future(self.put(storage, user(1)))
+        await asyncio.sleep(0)
+        await storage.close()
+        await storage.close()
+        (outcome,) = await asyncio.gather(writing, return_exceptions=True)
+        assert outcome is None, f"a write that was begun before close() ended with {outcome!r}"
+        assert (await self.opened())[1].records == (user(1),)

@@ -1,0 +1,215 @@
+"""What every transport must do, whatever it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from ghostwire.capabilities.transport import BURST, SEALED_MTU, Buffer, Path, Transport
+from ghostwire.testing.contracts.base import Contract, refused, rule
+from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS
+
+NONSENSE = ("", "?", "\0", "x" * 1000, "host", "host:port:what")
+
+
+class Inbox:
+    """Collects what a transport delivers; copies at once, since the buffers are only valid during the call."""
+
+    def __init__(self) -> None:
+        self.datagrams: list[bytes] = []
+        self.sources: list[Path] = []
+        self.bursts: list[int] = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, source: Path, datagrams: Sequence[Buffer]) -> None:
+        """What the transport calls."""
+        burst = [bytes(datagram) for datagram in datagrams]
+        self.datagrams += burst
+        self.sources += [source] * len(burst)
+        self.bursts.append(len(burst))
+        self._changed.set()
+
+    async def count(self, number: int) -> None:
+        """Wait until this many datagrams have arrived."""
+        while len(self.datagrams) < number:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class TransportContract(Contract):
+    """Subclass it as ``Test...`` and implement `make`."""
+
+    async def make(self) -> Transport:
+        """A transport that was not started; all made by one test can reach each other, and nothing gets lost."""
+        raise NotImplementedError
+
+    async def started(self) -> tuple[Transport, Inbox]:
+        """A running one, and what it receives."""
+        transport, inbox = await self.make(), Inbox()
+        await transport.start(inbox)
+        self.cleanup.push_async_callback(transport.close)
+        return transport, inbox
+
+    def towards(self, one: Transport, other: Transport) -> Path:
+        """The path from one to the other's best endpoint."""
+        return one.path(other.endpoints()[0])
+
+    async def arrive(self, inbox: Inbox, number: int) -> list[bytes]:
+        """The first datagrams, once they are there."""
+        await self.within(inbox.count(number), f"{number} datagrams should arrive ({len(inbox.datagrams)} have)")
+        return inbox.datagrams[:number]
+
+    async def silence(self, one: Transport, other: Transport, inbox: Inbox) -> list[bytes]:
+        """What has arrived by the time a datagram sent now does, without that datagram."""
+        before = len(inbox.datagrams)
+        assert self.towards(one, other).send([b"the last"])
+        await self.arrive(inbox, before + 1)
+        return [datagram for datagram in inbox.datagrams if datagram != b"the last"]
+
+    @rule
+    async def test_it_has_a_name_and_says_whether_it_is_relayed(self) -> None:
+        """Names are what endpoints and settings refer to."""
+        transport = await self.make()
+        assert re.fullmatch(r"[a-z][a-z0-9_-]*", transport.name), f"{transport.name!r} is not a plugin's name"
+        assert isinstance(transport.relayed, bool)
+
+    @rule
+    async def test_a_running_transport_advertises_endpoints_as_short_text(self) -> None:
+        """Reports carry them to the server."""
+        transport, _ = await self.started()
+        endpoints = transport.endpoints()
+        assert 0 < len(endpoints) <= MAX_ENDPOINTS, f"{len(endpoints)} endpoints; 1 to {MAX_ENDPOINTS} can be reported"
+        for text in endpoints:
+            assert isinstance(text, str), f"an endpoint is text, not {type(text).__name__}"
+            assert 0 < len(text.encode()) <= MAX_ENDPOINT_TEXT, f"{text!r} is longer than {MAX_ENDPOINT_TEXT} bytes"
+
+    @rule
+    async def test_a_path_names_its_transport_and_can_be_found_again_by_its_endpoint(self) -> None:
+        """The map cache keeps endpoints, not paths."""
+        (one, _), (other, _) = await self.started(), await self.started()
+        path = self.towards(one, other)
+        assert path.transport == one.name
+        assert path.relayed is one.relayed
+        assert one.path(path.endpoint) == path, f"path({path.endpoint!r}) is another path than the one it came from"
+
+    @rule
+    async def test_paths_to_the_same_end_are_equal_and_hash_alike(self) -> None:
+        """Tunnels look sources up in dictionaries."""
+        (one, _), (other, _), (third, _) = [await self.started() for _ in range(3)]
+        first, again, elsewhere = self.towards(one, other), self.towards(one, other), self.towards(one, third)
+        assert first == again, "two paths to the same end must be equal"
+        assert hash(first) == hash(again), "two paths to the same end must hash alike"
+        assert first != elsewhere, "paths to different ends must differ"
+
+    @rule
+    async def test_an_endpoint_that_makes_no_sense_is_a_value_error(self) -> None:
+        """Endpoints come from the network."""
+        transport, _ = await self.started()
+        for text in NONSENSE:
+            with refused(ValueError, f"the endpoint {text[:20]!r}"):
+                transport.path(text)
+
+    @rule
+    async def test_a_full_burst_of_full_datagrams_arrives_whole(self) -> None:
+        """64 datagrams of a full mesh packet and WireGuard's 32 bytes each."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        burst = [bytes([number]) * SEALED_MTU for number in range(BURST)]
+        assert self.towards(one, other).send(burst), "a first burst must not be dropped"
+        assert await self.arrive(inbox, BURST) == burst
+
+    @rule
+    async def test_datagrams_of_different_sizes_keep_their_borders(self) -> None:
+        """Whatever joins datagrams for speed must part them again."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        burst = [bytes([size % 256]) * size for size in (SEALED_MTU, SEALED_MTU, 32, 1, 148, 148, 500, SEALED_MTU, 33)]
+        self.towards(one, other).send(burst)
+        assert await self.arrive(inbox, len(burst)) == burst
+
+    @rule
+    async def test_no_delivery_is_larger_than_a_burst(self) -> None:
+        """Receivers size their buffers by it."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        for _ in range(4):
+            self.towards(one, other).send([bytes(100)] * BURST)
+        await self.arrive(inbox, BURST)
+        assert max(inbox.bursts) <= BURST, f"{max(inbox.bursts)} datagrams in one delivery"
+
+    @rule
+    async def test_any_kind_of_buffer_is_sent_and_may_be_reused_at_once(self) -> None:
+        """Tunnels seal into buffers that they use again."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        reused = bytearray(b"original")
+        kinds: list[Buffer] = [b"bytes", bytearray(b"bytearray"), memoryview(b"--view--")[2:6], reused]
+        self.towards(one, other).send(kinds)
+        reused[:] = b"scribble"
+        assert await self.arrive(inbox, 4) == [b"bytes", b"bytearray", b"view", b"original"]
+
+    @rule
+    async def test_the_source_of_a_delivery_leads_back(self) -> None:
+        """A peer that nobody knew can be answered."""
+        (one, mine), (other, yours) = await self.started(), await self.started()
+        self.towards(one, other).send([b"who is there"])
+        await self.arrive(yours, 1)
+        assert yours.sources[0].send([b"me"])
+        assert await self.arrive(mine, 1) == [b"me"]
+
+    @rule
+    async def test_deliveries_from_one_source_have_equal_paths(self) -> None:
+        """Else every burst would look like roaming."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        for number in range(3):
+            self.towards(one, other).send([bytes([number])])
+            await self.arrive(inbox, number + 1)
+        assert len(set(inbox.sources)) == 1, f"one sender appears as {set(inbox.sources)}"
+
+    @rule
+    async def test_two_sources_are_told_apart(self) -> None:
+        """And never share a delivery."""
+        (one, _), (two, _), (other, inbox) = [await self.started() for _ in range(3)]
+        self.towards(one, other).send([b"one"])
+        self.towards(two, other).send([b"two"])
+        await self.arrive(inbox, 2)
+        sources = dict(zip(inbox.datagrams, inbox.sources, strict=True))
+        assert sources[b"one"] != sources[b"two"], "two senders have the same path"
+
+    @rule
+    async def test_a_send_never_raises_and_answers_yes_or_no(self) -> None:
+        """Not even into a flood, or to where nobody listens."""
+        (one, _), (gone, _), (other, inbox) = [await self.started() for _ in range(3)]
+        nowhere = self.towards(one, gone)
+        await gone.close()
+        for path in (self.towards(one, other), nowhere):
+            for _ in range(100):
+                answer = path.send([bytes(SEALED_MTU)] * BURST)
+                assert answer is True or answer is False, f"send() answered {answer!r} instead of True or False"
+        await self.within(inbox.count(1), "some of a flood should arrive")
+
+    @rule
+    async def test_a_closed_transport_delivers_nothing_and_sends_nothing(self) -> None:
+        """The node closes transports while peers still send."""
+        (one, mine), (other, yours), (third, inbox) = [await self.started() for _ in range(3)]
+        there, back = self.towards(one, other), self.towards(other, one)
+        await one.close()
+        assert there.send([b"from the grave"]) is False, "a closed transport must answer False"
+        back.send([b"to the grave"])
+        assert await self.silence(other, third, inbox) == []
+        assert await self.silence(third, other, yours) == []
+        assert mine.datagrams == []
+
+    @rule
+    async def test_closing_twice_or_before_starting_does_no_harm(self) -> None:
+        """Programs close in reverse order, whatever was begun."""
+        transport = await self.make()
+        await transport.close()
+        started, _ = await self.started()
+        await started.close()
+        await started.close()
+
+    @rule
+    async def test_it_can_be_started_again_after_closing(self) -> None:
+        """What it held is free again."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        await one.close()
+        await one.start(Inbox())
+        assert await self.silence(one, other, inbox) == []

@@ -1,0 +1,428 @@
+"""What every tunnel must do, seen from outside: two or three ends on a simulated network."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path as FilePath
+from typing import Any
+
+from ghostwire.capabilities.contexts import TunnelContext
+from ghostwire.capabilities.platform import NetworkConfig
+from ghostwire.capabilities.telemetry import Metrics
+from ghostwire.capabilities.transport import Buffer, Path
+from ghostwire.capabilities.tunnel import Filter, PeerStats, Tunnel, TunnelPeer
+from ghostwire.engine import SECOND
+from ghostwire.errors import Unavailable
+from ghostwire.keys import NodeKey, PrivateKey
+from ghostwire.model import NetworkMap
+from ghostwire.testing import packets
+from ghostwire.testing.clock import SeededEntropy
+from ghostwire.testing.contracts.base import Contract, rule
+from ghostwire.testing.datagrams import MemoryTransport
+from ghostwire.testing.loop import running_clock, simulate
+from ghostwire.testing.network import Host, Link, Network
+from ghostwire.testing.packets import Datagram
+from ghostwire.testing.platform import MemoryDevice
+
+MARK = b"this is plaintext "
+
+
+class RecordedEvents:
+    """What a tunnel told its node."""
+
+    def __init__(self) -> None:
+        self.wants: list[int] = []
+        self.sources: list[tuple[int, Path]] = []
+        self.handshakes: list[tuple[int, Path]] = []
+
+    def wanted(self, peer: int) -> None:
+        """An initiation is about to go out."""
+        self.wants.append(peer)
+
+    def authenticated(self, peer: int, source: Path) -> None:
+        """A datagram came from elsewhere."""
+        self.sources.append((peer, source))
+
+    def established(self, peer: int, source: Path) -> None:
+        """A handshake was completed."""
+        self.handshakes.append((peer, source))
+
+
+class Judge:
+    """A filter that notes what it is asked, and admits what ``admits`` says."""
+
+    def __init__(self) -> None:
+        self.admits = True
+        self.asked: list[int] = []
+        self.left = 0
+
+    def admit(self, peer: int, packets: Sequence[Buffer]) -> Sequence[Buffer]:
+        """All or nothing."""
+        self.asked.append(peer)
+        return packets if self.admits else []
+
+    def record(self, packets: Sequence[Buffer]) -> None:
+        """Count what leaves."""
+        self.left += len(packets)
+
+
+@dataclass(slots=True)
+class End:
+    """One machine with a tunnel; ``number`` is its peer id at the others and the end of its addresses."""
+
+    number: int
+    host: Host
+    key: PrivateKey
+    device: MemoryDevice
+    transport: MemoryTransport
+    events: RecordedEvents
+    tunnel: Tunnel
+    datagrams: list[tuple[Path, bytes]] = field(default_factory=list)
+    """What arrived, as it arrived."""
+
+    @property
+    def ipv4(self) -> str:
+        """Its mesh address."""
+        return f"100.64.0.{self.number}"
+
+    @property
+    def ipv6(self) -> str:
+        """Its other mesh address."""
+        return f"fd00::{self.number}"
+
+    def as_peer(self, **changes: Any) -> TunnelPeer:
+        """How the others know it."""
+        allowed = (ip_network(self.ipv4), ip_network(self.ipv6))
+        return TunnelPeer(**{"id": self.number, "key": self.key.public(NodeKey), "allowed_ips": allowed, **changes})
+
+    def path_to(self, other: End) -> Path:
+        """The way to the other's transport."""
+        return self.transport.path(other.transport.endpoints()[0])
+
+    def stats_of(self, other: End) -> PeerStats:
+        """What the tunnel counted for that peer."""
+        return next(stats for stats in self.tunnel.stats() if stats.id == other.number)
+
+    def handshakes(self) -> int:
+        """How many handshakes it completed."""
+        return len(self.events.handshakes)
+
+
+def meet(*ends: End) -> None:
+    """Make every end the others' peer, with a path."""
+    for end in ends:
+        others = [other for other in ends if other is not end]
+        end.tunnel.apply([other.as_peer() for other in others])
+        for other in others:
+            end.tunnel.attach(other.number, [end.path_to(other)])
+
+
+async def reaches(one: End, other: End, address: str = "", timeout: float = 1.0) -> bool:
+    """Whether a ping comes back in time."""
+    try:
+        await one.device.ping(address or other.ipv4, timeout=timeout)
+    except Unavailable:
+        return False
+    return True
+
+
+class TunnelContract(Contract):
+    """Subclass it as ``Test...`` and implement `make`. It always runs in a simulation."""
+
+    network: Network
+
+    def make(self, context: TunnelContext) -> Tunnel:
+        """A tunnel that was not started, using nothing but its context."""
+        raise NotImplementedError
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a rule in virtual time on a new network; its last datagrams are shown when it fails."""
+
+        async def with_network() -> None:
+            self.network = Network()
+            try:
+                await main()
+            except BaseException as error:
+                error.add_note(self.network.diagram())
+                raise
+
+        simulate(with_network)
+
+    async def end(self, number: int, judge: Filter | None = None) -> End:
+        """A machine with a running tunnel and no peers."""
+        host = self.network.host(f"host{number}", f"192.0.2.{number}")
+        clock, entropy = running_clock(), SeededEntropy(number)
+        device, transport = MemoryDevice("gw0", 1280, clock), MemoryTransport(host)
+        own = (f"100.64.0.{number}/32", f"fd00::{number}/128")
+        device.config = NetworkConfig("gw0", 1280, own, ("100.64.0.0/16", "fd00::/64"))
+        key, events = PrivateKey.generate(entropy), RecordedEvents()
+        context = TunnelContext(
+            settings=None,
+            clock=clock,
+            entropy=entropy,
+            metrics=Metrics(),
+            log=logging.getLogger("ghostwire.testing"),
+            sockets=host.sockets,
+            state=FilePath(self.cleanup.enter_context(tempfile.TemporaryDirectory())),
+            node_key=key.public(NodeKey),
+            map=NetworkMap(),
+            local_addresses=lambda: host.addresses,
+            private_key=key,
+            device=device,
+            filter=judge,
+            events=events,
+        )
+        made = End(number, host, key, device, transport, events, self.make(context))
+        await self.start(made)
+        return made
+
+    async def start(self, end: End) -> None:
+        """Start it, and its transport, as a node does."""
+
+        def receive(source: Path, datagrams: Sequence[Buffer]) -> None:
+            end.datagrams += [(source, bytes(datagram)) for datagram in datagrams]
+            end.tunnel.receive(source, datagrams)
+
+        await end.tunnel.start()
+        self.cleanup.push_async_callback(end.tunnel.close)
+        await end.transport.start(receive)
+        self.cleanup.push_async_callback(end.transport.close)
+
+    async def pair(self) -> tuple[End, End]:
+        """Two ends that know each other."""
+        one, two = await self.end(1), await self.end(2)
+        meet(one, two)
+        return one, two
+
+    @rule
+    async def test_two_peers_reach_each_other_by_both_families(self) -> None:
+        """The first packet waits for the handshake and is not lost."""
+        one, two = await self.pair()
+        for sender, receiver in ((one, two), (two, one)):
+            for address in (receiver.ipv4, receiver.ipv6):
+                assert await reaches(sender, receiver, address), f"{address} does not answer"
+
+    @rule
+    async def test_full_packets_arrive_whole_in_both_directions(self) -> None:
+        """1280 bytes in, 1280 bytes out, and any smaller size."""
+        one, two = await self.pair()
+        for size in (0, 1, 15, 16, 17, 600, 1251, 1252):
+            one.device.udp(9).send(two.ipv4, 9, bytes([size % 256]) * size)
+            received = await two.device.udp(9).receive()
+            assert (received.data, received.source) == (bytes([size % 256]) * size, one.ipv4)
+        assert not two.device.refused, f"the device was given what is no packet: {list(two.device.refused)}"
+
+    @rule
+    async def test_neither_plaintext_nor_keys_are_seen_on_the_network(self) -> None:
+        """Of any packet, before, during or after a handshake."""
+        sent: list[bytes] = []
+        self.network.taps.append(lambda host, target, payload: sent.append(payload))
+        one, two = await self.pair()
+        for _ in range(20):
+            one.device.udp(9).send(two.ipv6, 9, MARK * 60)
+            await two.device.udp(9).receive()
+        assert len(sent) > 20
+        for secret in (MARK, one.key.raw, two.key.raw, one.key.public_raw, two.key.public_raw):
+            assert not any(secret in payload for payload in sent), f"{secret[:8]!r}... was sent in the clear"
+
+    @rule
+    async def test_a_packet_for_nobody_goes_nowhere(self) -> None:
+        """No peer has its address."""
+        one, two = await self.pair()
+        one.device.udp(9).send("100.64.0.77", 9, b"lost")
+        assert await reaches(one, two)
+        assert all(packet.target != "100.64.0.77" for packet in two.device.received)
+        assert not two.device.refused
+
+    @rule
+    async def test_a_peer_cannot_speak_as_another(self) -> None:
+        """Sources must be among the allowed IPs of the peer whose key sealed the packet."""
+        one, two = await self.pair()
+        forged = packets.udp_packet("100.64.0.9", two.ipv4, Datagram(9, 9, b"forged"))
+        two.device.udp(9)
+        one.device.inject(forged)
+        one.device.udp(9).send(two.ipv4, 9, b"honest")
+        assert (await two.device.udp(9).receive()).data == b"honest"
+        assert two.device.udp(9).waiting() == []
+
+    @rule
+    async def test_the_filter_is_asked_on_arrival_and_told_what_leaves(self) -> None:
+        """With the peer the packets came from."""
+        judge = Judge()
+        one, two = await self.end(1), await self.end(2, judge)
+        meet(one, two)
+        assert await reaches(one, two)
+        assert set(judge.asked) == {1}
+        assert judge.left > 0, "the answer that left was not recorded"
+        judge.admits = False
+        assert not await reaches(one, two), "a refused packet reached the device"
+
+    @rule
+    async def test_a_removed_peer_is_cut_off_and_the_others_keep_their_sessions(self) -> None:
+        """`apply` makes these exactly the peers."""
+        one, two, three = [await self.end(number) for number in (1, 2, 3)]
+        meet(one, two, three)
+        assert await reaches(one, two)
+        assert await reaches(one, three)
+        before = one.handshakes()
+        one.tunnel.apply([three.as_peer()])
+        assert not await reaches(two, one), "a removed peer still gets answers"
+        assert not await reaches(one, two)
+        assert await reaches(one, three)
+        assert [stats.id for stats in one.tunnel.stats()] == [3]
+        assert one.handshakes() == before, "the peer that stayed had to shake hands again"
+
+    @rule
+    async def test_applying_the_same_peers_again_changes_nothing(self) -> None:
+        """The reconciler may repeat itself."""
+        one, two = await self.pair()
+        assert await reaches(one, two)
+        one.tunnel.apply([two.as_peer()])
+        two.tunnel.apply([one.as_peer()])
+        assert await reaches(one, two)
+        assert (one.handshakes(), two.handshakes()) == (1, 1)
+
+    @rule
+    async def test_a_peer_that_is_removed_and_comes_back_can_be_reached_again(self) -> None:
+        """With a new handshake."""
+        one, two = await self.pair()
+        assert await reaches(one, two)
+        one.tunnel.apply([])
+        meet(one, two)
+        assert await reaches(one, two, timeout=20)
+
+    @rule
+    async def test_the_node_is_told_that_a_peer_is_wanted_and_of_the_handshake(self) -> None:
+        """Even while the peer has no path."""
+        one, two = await self.end(1), await self.end(2)
+        one.tunnel.apply([two.as_peer()])
+        two.tunnel.apply([one.as_peer()])
+        one.device.send_echo(two.ipv4)
+        assert not await reaches(one, two, timeout=0.5)
+        assert one.events.wants[:1] == [2], "a packet waits for a peer without a path, and wanted() was not called"
+        one.tunnel.attach(2, [one.path_to(two)])
+        two.tunnel.attach(1, [two.path_to(one)])
+        assert await reaches(one, two, timeout=10)
+        assert one.events.handshakes == [(2, one.path_to(two))]
+        assert two.events.handshakes == [(1, two.path_to(one))]
+
+    @rule
+    async def test_a_new_source_address_is_reported_once_the_datagram_is_authenticated(self) -> None:
+        """Roaming: the node decides what to make of it."""
+        one, two = await self.pair()
+        assert await reaches(one, two)
+        one.host.move("198.51.100.7")
+        one.device.send_echo(two.ipv4)
+        two.tunnel.receive(two.transport.path("203.0.113.66:1"), [b"\x04\0\0\0" + bytes(60)])
+        await self.network_settles()
+        assert set(two.events.sources) == {(1, two.path_to(one))}, "authenticated() tells peer and new source"
+        two.tunnel.attach(1, [two.path_to(one)])
+        assert await reaches(one, two)
+        assert (one.handshakes(), two.handshakes()) == (1, 1), "the session must go on at the new address"
+
+    async def network_settles(self) -> None:
+        """Let everything under way arrive: a second of virtual time."""
+        await asyncio.sleep(1)
+
+    @rule
+    async def test_every_packet_goes_over_all_attached_paths_and_is_delivered_once(self) -> None:
+        """Two at most; the replay window drops the copy."""
+        one, two = await self.end(1), await self.end(2)
+        second = MemoryTransport(two.host, 5000, name="second")
+        await second.start(two.tunnel.receive)
+        self.cleanup.push_async_callback(second.close)
+        meet(one, two)
+        one.tunnel.attach(2, [one.path_to(two), one.transport.path("192.0.2.2:5000")])
+        assert await reaches(one, two)
+        sent: list[int] = []
+        self.network.taps.append(lambda host, target, payload: sent.append(target[1]) if host is one.host else None)
+        one.device.udp(9).send(two.ipv4, 9, b"once")
+        assert (await two.device.udp(9).receive()).data == b"once"
+        await self.network_settles()
+        assert sorted(sent) == [5000, 41641], f"one packet went to the ports {sent}"
+        assert two.device.udp(9).waiting() == []
+
+    @rule
+    async def test_replayed_datagrams_are_dropped(self) -> None:
+        """From wherever they come."""
+        one, two = await self.pair()
+        assert await reaches(one, two)
+        two.datagrams.clear()
+        one.device.udp(9).send(two.ipv4, 9, b"once")
+        assert (await two.device.udp(9).receive()).data == b"once"
+        for source, datagram in list(two.datagrams):
+            two.tunnel.receive(source, [datagram, datagram])
+        await self.network_settles()
+        assert two.device.udp(9).waiting() == []
+
+    @rule
+    async def test_malformed_datagrams_do_no_harm(self) -> None:
+        """Every length, every type, every byte of a good one changed."""
+        one, two = await self.pair()
+        assert await reaches(one, two)
+        source, good = two.datagrams[-1]
+        chance = SeededEntropy("malformed")
+        bad = [bytes([kind]) + chance(size) for kind in range(6) for size in (0, 1, 3, 15, 31, 63, 91, 147, 1500)]
+        bad += [good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :] for at in range(len(good))]
+        bad += [good[:size] for size in range(len(good))]
+        for at in range(0, len(bad), 64):
+            two.tunnel.receive(source, bad[at : at + 64])
+        assert await reaches(one, two)
+        assert not two.device.refused
+
+    @rule
+    async def test_sessions_are_renewed_while_packets_flow_and_none_is_lost(self) -> None:
+        """Ten minutes of pings, across several rekeys."""
+        one, two = await self.pair()
+        for _ in range(120):
+            assert await reaches(one, two), "a ping was lost on a perfect network"
+            await asyncio.sleep(5)
+        assert one.handshakes() >= 4, f"{one.handshakes()} handshakes in ten minutes; a session lasts two"
+
+    @rule
+    async def test_a_lossy_network_only_delays_the_handshake(self) -> None:
+        """Initiations are repeated."""
+        self.network.default = Link(loss=0.3, duplication=0.2, reordering=0.2)
+        one, two = await self.pair()
+        answered = 0
+        for _ in range(100):
+            answered += await reaches(one, two)
+            await asyncio.sleep(1)
+        assert answered > 20, f"{answered} of 100 pings came back over a network that loses 30 %"
+
+    @rule
+    async def test_a_wall_clock_that_jumps_does_not_stop_handshakes(self) -> None:
+        """Neither forward nor back."""
+        one, two = await self.pair()
+        for jump in (0, 365 * 24 * 3600 * SECOND, -2 * 365 * 24 * 3600 * SECOND, 60 * SECOND):
+            running_clock().jump_wall(jump)
+            await asyncio.sleep(200)
+            assert await reaches(one, two), f"no handshake after the wall clock jumped by {jump // SECOND} s"
+
+    @rule
+    async def test_the_counters_tell_bytes_path_and_the_time_of_the_handshake(self) -> None:
+        """What `gwctl status` shows."""
+        one, two = await self.pair()
+        assert one.stats_of(two).last_handshake == 0
+        assert await reaches(one, two)
+        stats = one.stats_of(two)
+        assert stats.received_bytes > 100
+        assert stats.sent_bytes > 100
+        assert abs(stats.last_handshake - running_clock().wall()) < SECOND
+        assert stats.path == one.path_to(two)
+
+    @rule
+    async def test_a_closed_tunnel_is_silent_and_may_be_closed_again(self) -> None:
+        """Whatever still arrives."""
+        one, two = await self.pair()
+        assert await reaches(one, two)
+        await two.tunnel.close()
+        await two.tunnel.close()
+        taken = len(two.device.received)
+        assert not await reaches(one, two)
+        assert len(two.device.received) == taken

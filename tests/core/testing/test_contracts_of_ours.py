@@ -1,0 +1,44 @@
+"""The kit's own parts obey the capabilities' contracts."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from ghostwire.testing import MemoryDatabase, MemoryPlatform, MemoryStorage, MemoryTransport, Network, simulate
+from ghostwire.testing.contracts import PlatformContract, StorageContract, System, TransportContract
+
+
+class Simulated:
+    """Runs the rules in virtual time."""
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        simulate(main)
+
+
+class TestMemoryTransport(Simulated, TransportContract):
+    network: Network | None = None
+
+    async def make(self) -> MemoryTransport:
+        self.network = self.network or Network()
+        number = len(self.network.hosts) + 1
+        return MemoryTransport(self.network.host(f"host{number}", f"192.0.2.{number}", f"2001:db8::{number}"))
+
+
+class TestMemoryStorage(Simulated, StorageContract):
+    @pytest.fixture(autouse=True)
+    def database(self) -> None:
+        self.disk = MemoryDatabase()
+
+    async def make(self) -> MemoryStorage:
+        return MemoryStorage(self.disk)
+
+
+class TestMemoryPlatform(Simulated, PlatformContract):
+    @pytest.fixture(autouse=True)
+    def eyes(self, memory_system: Callable[[MemoryPlatform], System]) -> None:
+        self.system = memory_system
+
+    async def make(self) -> tuple[MemoryPlatform, System]:
+        platform = MemoryPlatform(Network().host("laptop", "192.0.2.7"))
+        return platform, self.system(platform)
