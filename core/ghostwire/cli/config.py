@@ -13,7 +13,6 @@ import msgspec
 from ghostwire.cli.program import Program
 from ghostwire.cli.tables import as_json, print_json
 from ghostwire.config import DEFAULT_FILE
-from ghostwire.errors import PluginError
 from ghostwire.plugins.host import Host
 
 HIDDEN = "(hidden)"
@@ -37,9 +36,8 @@ def config(ctx: click.Context, json_: bool) -> None:
 @click.pass_obj
 def check(program: Program) -> None:
     """Check the file, and the settings of every selected plugin."""
-    for info in Host.inspect(program.selection).report():
-        if info.error:
-            raise PluginError(info.name, info.error.removeprefix(f"plugin {info.name}: "))
+    for failure in Host.inspect(program.selection).failures():
+        raise failure
     click.echo(f"{program.config.file or f'no {DEFAULT_FILE}, defaults'}: ok")
 
 

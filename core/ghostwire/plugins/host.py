@@ -85,18 +85,15 @@ class PluginInfo:
 
 @dataclass(slots=True)
 class _Member:
-    """A chosen plugin: loaded with its settings and offers, or failed."""
+    """A chosen plugin: loaded with its settings and offers, or failed. ``reason`` is the failure without the name;
+    ``optional`` says that it only lacks a library."""
 
     plugin: loader.Installed
     settings: Any = None
     offers: dict[str, list[Offer]] = field(default_factory=dict)
-    failure: loader.Failure | GhostwireError | None = None
-
-    @property
-    def error(self) -> str:
-        if isinstance(self.failure, loader.Failure):
-            return self.failure.reason
-        return str(self.failure or "")
+    failure: GhostwireError | None = None
+    reason: str = ""
+    optional: bool = False
 
 
 class _Registry(pluggy.PluginManager):
@@ -154,7 +151,9 @@ class Host:
         if name in offers:
             return offers[name]
         kind = hook.removeprefix("ghostwire_")
-        failed = "".join(f"; {member.plugin.name} {member.error}" for member in self._members.values() if member.error)
+        failed = "".join(
+            f"; {member.plugin.name} {member.reason}" for member in self._members.values() if member.reason
+        )
         raise PluginError(name, f"no selected plugin offers {kind} of this name{did_you_mean(name, offers)}{failed}")
 
     def settings(self, plugin: str) -> Any:
@@ -195,6 +194,11 @@ class Host:
         """Every installed plugin, chosen or not, by name."""
         return [self._info(plugin) for _, plugin in sorted(self._installed.items())]
 
+    def failures(self) -> Sequence[GhostwireError]:
+        """Why each plugin that failed did, except those that only lack libraries and that nobody named."""
+        members = [m for m in self._members.values() if not m.optional or m.plugin.name in self._chosen.named]
+        return [member.failure for member in members if member.failure]
+
     def _info(self, plugin: loader.Installed) -> PluginInfo:
         member = self._members.get(plugin.name)
         return PluginInfo(
@@ -207,7 +211,7 @@ class Host:
             provides={
                 hook: tuple(o.name for o in offers) for hook, offers in (member.offers if member else {}).items()
             },
-            error=member.error if member else "",
+            error=member.reason if member else "",
         )
 
     def _trusts(self, plugin: loader.Installed) -> bool:
@@ -222,20 +226,18 @@ class Host:
             self._register(member.plugin, module)
             member.offers = self._without_twins(self._ask(member.plugin))
         except _Failed as failed:
-            member.failure = failed.failure
+            member.reason, member.optional = failed.failure.reason, bool(failed.failure.missing)
+            member.failure = PluginError(name, member.reason)
         except GhostwireError as error:
-            member.failure = error
+            member.reason, member.failure = str(error), error
 
     def _judge(self, member: _Member) -> None:
         """A failure ends the program, is said, or (a library that was never installed) only shows in the report."""
         if member.failure is None:
             return
-        name = member.plugin.name
-        error = member.failure if isinstance(member.failure, GhostwireError) else PluginError(name, member.error)
-        if name in self._chosen.named:
-            raise error
-        missing = isinstance(member.failure, loader.Failure) and member.failure.missing
-        log.log(logging.DEBUG if missing else logging.WARNING, "%s; going on without it", error)
+        if member.plugin.name in self._chosen.named:
+            raise member.failure
+        log.log(logging.DEBUG if member.optional else logging.WARNING, "%s; going on without it", member.failure)
 
     def _load(self, plugin: loader.Installed) -> ModuleType:
         if not self._trusts(plugin):
@@ -247,6 +249,9 @@ class Host:
         module = loader.load(plugin)
         if isinstance(module, loader.Failure):
             raise _Failed(module)
+        lacking = loader.lacks(plugin, module) if self.role != "ctl" else None  # commands need no provider's libraries
+        if lacking:
+            raise _Failed(lacking)
         return module
 
     def _register(self, plugin: loader.Installed, module: ModuleType) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.util import find_spec
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -84,13 +85,20 @@ def load(plugin: Installed) -> ModuleType | Failure:
     return module if isinstance(module, ModuleType) else Failure(f"{plugin.entry.value} is not a module")
 
 
+def lacks(plugin: Installed, module: ModuleType) -> Failure | None:
+    """The first of the module's ``LIBRARIES`` (modules its providers import late) that is not installed."""
+    for name in getattr(module, "LIBRARIES", ()):
+        if find_spec(name) is None:
+            return _missing(name, plugin)
+    return None
+
+
 def describe(error: BaseException, plugin: Installed) -> Failure:
     """An exception as a Failure: what, where, and for a missing library what to install."""
     if isinstance(error, ModuleNotFoundError) and error.name:
-        own = plugin.entry.module
-        if own == error.name or own.startswith(f"{error.name}."):
-            return Failure(f"its module {own} does not exist; reinstall {plugin.distribution}")
-        return Failure(f"needs the Python module {error.name}; run: pip install {_wanted(plugin)}", error.name)
+        if f"{plugin.entry.module}.".startswith(f"{error.name}."):
+            return Failure(f"its module {error.name} does not exist; reinstall {plugin.distribution}")
+        return _missing(error.name, plugin)
     return Failure(f"raised {type(error).__name__}: {one_line(error) or '(no text)'}{_where(error)}")
 
 
@@ -128,6 +136,10 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 def _distribution_name(distribution: Distribution | None) -> str:
     name = distribution.name if distribution else None
     return name.lower().replace("_", "-").replace(".", "-") if name else "an unnamed distribution"
+
+
+def _missing(module: str, plugin: Installed) -> Failure:
+    return Failure(f"needs the Python module {module}; run: pip install {_wanted(plugin)}", module)
 
 
 def _wanted(plugin: Installed) -> str:

@@ -72,9 +72,10 @@ def test_unknown_settings_say_file_line_key_and_what_may_have_been_meant(install
 
 def test_only_hooks_that_the_role_asks_are_called(install):
     install("pigeon", offering("1/0") + "\n@hookimpl\ndef ghostwire_resolvers():\n    return []\n")
-    assert Host.compose("ctl", Selection(parse(TRUSTED))).offers("ghostwire_commands") == []
+    host = compose(role="ctl")
+    assert [info.error for info in host.report() if info.name == "pigeon"] == [""]
     with pytest.raises(ValueError, match="not a hook that ctl asks"):
-        Host.compose("ctl", Selection(parse(TRUSTED))).offers("ghostwire_services")
+        host.offers("ghostwire_services")
 
 
 def test_a_third_party_that_is_not_trusted_is_refused_and_not_imported(install):
@@ -155,6 +156,17 @@ def test_a_plugin_that_only_lacks_its_libraries_is_left_out_quietly_and_shown(in
     assert info.error == "needs the Python module no_such_library; run: pip install 'third-party-pigeon[node]'"
     with pytest.raises(PluginError, match=r"offers tunnels of this name; .*pigeon needs the Python module"):
         host.one("ghostwire_tunnels", "dark")
+
+
+def test_libraries_that_providers_import_late_are_looked_for_but_not_imported(install, monkeypatch):
+    monkeypatch.setattr("ghostwire.plugins.loader.DISTRIBUTION", "third-party-pigeon")
+    install("pigeon", "LIBRARIES = ('wave', 'no_such_library')" + offering("Provider('bird', Bird)"))
+    sys.modules.pop("wave", None)
+    host = compose("")
+    assert names(host) == []
+    assert "wave" not in sys.modules
+    (info,) = [info for info in host.report() if info.name == "pigeon"]
+    assert info.error.startswith("needs the Python module no_such_library; run: pip install")
 
 
 def test_the_report_says_what_is_selected_trusted_provided_and_wrong(install):
