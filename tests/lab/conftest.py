@@ -13,6 +13,7 @@ sys.path.insert(0, str(HERE))
 
 from natlab import Lab  # noqa: E402
 from netns import clean_leftovers, why_no_tun, why_not  # noqa: E402
+from programs import Mesh  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +39,24 @@ def tun(namespaces: None) -> None:
     reason = why_no_tun()
     if reason:
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def mesh(tun: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """The nodes alice and bob, whom no test hurts for good, and eve's machine, where strangers may run."""
+    with Lab() as lab:
+        mesh = Mesh(lab, tmp_path_factory.mktemp("mesh"), "alice", "bob", "eve")
+        mesh.start("alice", "bob")
+        yield mesh
+
+
+@pytest.fixture
+def own_mesh(tun: None, tmp_path: Path) -> Iterator[Mesh]:
+    """A mesh of one test: alice and bob are enrolled, eve does not run yet."""
+    with Lab() as lab:
+        mesh = Mesh(lab, tmp_path, "alice", "bob", "eve")
+        mesh.start("alice", "bob")
+        yield mesh
 
 
 @pytest.fixture(scope="module")

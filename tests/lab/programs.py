@@ -1,0 +1,191 @@
+"""GhostWire's own programs in the lab's members, and gwctl run on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from natlab import Lab
+from netns import in_netns
+
+from ghostwire.cli.api_client import Api, NodeApi, ServerApi
+from ghostwire.folders import Folders
+
+PATIENCE = 20.0
+_RUN = "import sys; from ghostwire.cli.main import {0}; sys.exit({0}())"
+_GHOSTWIRE = [sys.executable, "-c", _RUN.format("ghostwire")]
+_GWCTL = [sys.executable, "-c", _RUN.format("gwctl")]
+
+
+def wait_for(what: str, happened: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Look until it happened; an AssertionError names what did not."""
+    deadline = time.monotonic() + patience
+    while not happened():
+        assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
+        time.sleep(0.02)
+
+
+class Daemon:
+    """A program in a member: its state folder, settings, log and process."""
+
+    command = ""
+
+    def __init__(self, lab: Lab, member: str, folder: Path, settings: str = "") -> None:
+        self.lab, self.member, self.state = lab, member, folder / member
+        self.log = folder / f"{member}.log"
+        self.config = folder / f"{member}.toml"
+        self.config.write_text(settings)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def api(self) -> Api:
+        raise NotImplementedError
+
+    def words(self) -> list[str]:
+        return [*_GHOSTWIRE, "--config", str(self.config), "--state", str(self.state), self.command]
+
+    def spawn(self, wrapper: Sequence[str] = ()) -> None:
+        with self.log.open("ab") as log:
+            words = [*wrapper, *self.words()]
+            self.process = self.lab.popen(self.member, words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def start(self) -> None:
+        self.spawn()
+        self.ready()
+
+    def ready(self) -> None:
+        wait_for(f"{self.member} answers", self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.member} ended: {self.text()}"
+        return self.api.answers()
+
+    def fails(self, wrapper: Sequence[str] = ()) -> tuple[int, str]:
+        """Start it where it must not start; its exit code and its last line."""
+        self.spawn(wrapper)
+        assert self.process is not None
+        code = self.process.wait(PATIENCE)
+        return code, self.text().splitlines()[-1]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def gwctl(self, *words: str, stdin: str = "", fails: int = 0) -> str:
+        """Run gwctl; what it printed, or its error line where it has to fail with that code."""
+        options: dict[str, Any] = {"text": True, "capture_output": True, "input": stdin, "timeout": 60}
+        done = subprocess.run([*_GWCTL, "--state", str(self.state), *words], **options)
+        assert done.returncode == fails, (words, done.returncode, done.stdout, done.stderr, self.text()[-2000:])
+        assert "Traceback" not in done.stderr
+        return done.stderr.strip().splitlines()[-1] if fails else done.stdout
+
+
+class Server(Daemon):
+    """``ghostwire server`` in a member with a public address."""
+
+    command = "server"
+
+    def __init__(self, lab: Lab, member: str, folder: Path, *, port: int = 8080, url: str = "") -> None:
+        self.url = url or f"https://{lab.addresses[member]}:{port}"
+        super().__init__(lab, member, folder, f'[server]\nlisten = "0.0.0.0:{port}"\nurl = "{self.url}"\n')
+
+    @property
+    def api(self) -> ServerApi:
+        return ServerApi(Folders(self.state))
+
+    def user(self, name: str) -> None:
+        self.gwctl("users", "create", name)
+
+    def join_token(self, user: str = "ada", *options: str) -> str:
+        made = json.loads(self.gwctl("preauthkeys", "create", "--user", user, *options, "--json"))
+        return str(made["token"])
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        return {node["name"]: node for node in self.api.get("/api/v1/nodes")["nodes"]}
+
+
+class Node(Daemon):
+    """``ghostwire client`` in a member; the mesh's name for it is the member's."""
+
+    command = "client"
+
+    @property
+    def api(self) -> NodeApi:
+        return NodeApi(Folders(self.state))
+
+    def join(self, token: str, *, fails: int = 0) -> str:
+        return self.gwctl("up", "--token-file", "-", "--hostname", self.member, stdin=token, fails=fails)
+
+    def status(self) -> dict[str, Any]:
+        return self.api.get("/v1/status")
+
+    def knows(self, *names: str) -> bool:
+        status = self.status()
+        return status["state"] == "running" and set(names) <= {peer["name"] for peer in status["peers"]}
+
+    def peer(self, name: str) -> dict[str, Any]:
+        return next(peer for peer in self.status()["peers"] if peer["name"] == name)
+
+    def address(self, version: int = 4) -> str:
+        addresses: list[str] = self.status()["self"]["addresses"]
+        return addresses[0 if version == 4 else 1]
+
+    def can_ping(self, address: str) -> bool:
+        """One echo request of the system's own ping."""
+        return self.lab.run(self.member, ["ping", "-c", "1", "-W", "1", address]).returncode == 0
+
+    def leftovers(self) -> list[str]:
+        """What of a node is still to be seen: its interface, routes to the mesh, its socket."""
+        found = []
+        with in_netns(self.lab.ns(self.member)):
+            found += [name for _, name in socket.if_nameindex() if name not in ("lo", "eth0")]
+        for family in ("-4", "-6"):
+            routes = self.lab.run(self.member, ["ip", family, "route", "show", "table", "all"]).stdout
+            found += [line for line in routes.splitlines() if "gw0" in line]
+        rules = self.lab.run(self.member, ["nft", "list", "ruleset"]).stdout
+        found += [line for line in rules.splitlines() if line.startswith("table")]
+        found += [str(path) for path in [self.state / "run" / "node.sock"] if os.path.lexists(path)]
+        return found
+
+
+class Mesh:
+    """A server and nodes, each a public host of the lab, enrolled and knowing each other."""
+
+    def __init__(self, lab: Lab, folder: Path, *names: str) -> None:
+        self.lab, self.folder = lab, folder
+        lab.host("control", "10.50.0.1", v6="fd50::1")
+        for number, name in enumerate(names, 11):
+            lab.host(name, f"10.50.0.{number}", v6=f"fd50::{number}")
+        lab.build()
+        self.server = Server(lab, "control", folder)
+        self.nodes = {name: Node(lab, name, folder) for name in names}
+
+    def start(self, *enrolled: str) -> None:
+        """Start the server, make the user ada, and enrol these nodes (the others do not run yet)."""
+        self.server.start()
+        self.server.user("ada")
+        for name in enrolled:
+            self.nodes[name].spawn()
+        for name in enrolled:
+            self.nodes[name].ready()
+            self.nodes[name].join(self.server.join_token())
+        for name in enrolled:
+            others = [other for other in enrolled if other != name]
+            wait_for(f"{name} knows {others}", lambda: self.nodes[name].knows(*others))  # noqa: B023
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]

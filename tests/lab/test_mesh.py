@@ -1,0 +1,95 @@
+"""The real programs in namespaces: two nodes of one server reach each other, and nobody on the way reads along."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import threading
+
+import pytest
+from programs import Mesh, Node, wait_for
+
+pytestmark = pytest.mark.usefixtures("tun")
+
+
+def transfer(source: Node, target: Node, size: int) -> int:
+    """Send so many bytes over TCP to the target's mesh address; how many arrived."""
+    address, arrived = target.address(), 0
+    with (
+        target.lab.socket(target.member, kind=socket.SOCK_STREAM) as listener,
+        source.lab.socket(source.member, kind=socket.SOCK_STREAM) as sender,
+    ):
+        listener.bind((address, 0))
+        listener.listen()
+        listener.settimeout(20)
+        sender.settimeout(20)
+        sender.connect(listener.getsockname())
+        receiver, _ = listener.accept()
+
+        def send() -> None:
+            sender.sendall(bytes(size))
+            sender.shutdown(socket.SHUT_WR)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        with receiver:
+            receiver.settimeout(20)
+            while data := receiver.recv(1 << 16):
+                arrived += len(data)
+        sending.join()
+    return arrived
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_nodes_enrolled_by_join_token_ping_each_other(mesh: Mesh, version: int) -> None:
+    alice, bob = mesh["alice"], mesh["bob"]
+    wait_for("alice reaches bob", lambda: alice.can_ping(bob.address(version)))
+    assert bob.can_ping(alice.address(version))
+
+
+def test_tcp_crosses_the_mesh_whole(mesh: Mesh) -> None:
+    assert transfer(mesh["alice"], mesh["bob"], 20 << 20) == 20 << 20
+
+
+def test_what_crosses_the_internet_is_wireguard(mesh: Mesh) -> None:
+    secret = b"nobody on the way reads this"
+    alice, bob = mesh["alice"], mesh["bob"]
+    with mesh.lab.socket("inet", socket.AF_PACKET, socket.SOCK_RAW) as tap:
+        tap.bind(("br0", 0x0003))
+        with mesh.lab.socket("alice") as sender, mesh.lab.socket("bob") as receiver:
+            receiver.bind((bob.address(), 9999))
+            receiver.settimeout(10)
+            sender.sendto(secret, (bob.address(), 9999))
+            data, source = receiver.recvfrom(100)
+        assert (data, source[0]) == (secret, alice.address())
+        seen = bytearray()
+        while select.select([tap], [], [], 0)[0]:
+            seen += tap.recv(4096)
+    assert b"\x04\x00\x00\x00" in seen  # a WireGuard data message
+    assert secret not in seen
+
+
+def test_gwctl_shows_the_mesh_from_a_node(mesh: Mesh) -> None:
+    alice, bob = mesh["alice"], mesh["bob"]
+    answer = json.loads(alice.gwctl("ping", "bob", "-c", "2", "-i", "0.1", "--json"))
+    assert answer["received"] == 2
+    assert answer["answers"][0]["rtt_ms"] > 0
+    assert alice.gwctl("ip", "bob", "-4").strip() == bob.address()
+    peer = alice.peer("bob")
+    assert peer["path"] == {"transport": "udp", "endpoint": peer["path"]["endpoint"], "relayed": False}
+    assert peer["last_handshake"]
+    assert peer["rx_bytes"] > 0
+    assert peer["tx_bytes"] > 0
+    shown = alice.gwctl("status")
+    assert peer["path"]["endpoint"] in shown
+    assert "(connected)" in shown
+
+
+def test_gwctl_administers_the_mesh_on_the_server(mesh: Mesh) -> None:
+    nodes = mesh.server.nodes()
+    assert {"alice", "bob"} <= set(nodes)
+    assert nodes["alice"]["online"]
+    assert nodes["alice"]["addresses"] == mesh["alice"].status()["self"]["addresses"]
+    assert "alice" in mesh.server.gwctl("nodes", "list")
+    assert mesh.server.url in mesh.server.gwctl("server", "status")
