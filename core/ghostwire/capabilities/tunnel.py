@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,7 +24,7 @@ class TunnelPeer:
     key: NodeKey
     allowed_ips: tuple[Prefix, ...]
     keepalive: int = 0
-    preshared_key: bytes | None = None
+    preshared_key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
