@@ -7,12 +7,12 @@ import functools
 import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import h11
 
 from ghostwire.errors import AuthenticationFailed, GhostwireError, RemoteProtocolError, Unavailable, UsageError
 from ghostwire.wire import messages
+from ghostwire.wire.serverurl import ServerUrl
 from ghostwire.wire.session import ControlSession
 from ghostwire.wire.stream import CLOSE_GRACE, SessionStream
 
@@ -44,11 +44,11 @@ async def connect(
     AuthenticationFailed: it is another one. UsageError: the URL makes no sense. Whoever sits on the path can forge
     the last two answers, so a running daemon tries again in every case.
     """
-    target = _Target(url)
+    target = _parse(url)
     session = ControlSession.initiator(machine_key, server_key, entropy)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await _open(target, session, sockets)
+            return await _open(url, target, session, sockets)
     except TimeoutError:
         raise Unavailable(f"{url}: no answer within {CONNECT_TIMEOUT:.0f} s; is the server up?") from None
     except ssl.SSLError as error:
@@ -58,9 +58,11 @@ async def connect(
         raise Unavailable(f"{url}: {error.strerror or error}") from None
 
 
-async def _open(target: _Target, session: ControlSession, sockets: Sockets) -> Channel:
+async def _open(url: str, target: ServerUrl, session: ControlSession, sockets: Sockets) -> Channel:
     tls = client_tls() if target.tls else None
-    transport, upgrading = await sockets.connect(lambda: _Upgrading(target, session), target.host, target.port, tls=tls)
+    transport, upgrading = await sockets.connect(
+        lambda: _Upgrading(url, target, session), target.host, target.port, tls=tls
+    )
     try:
         return await upgrading.done
     except BaseException:
@@ -79,47 +81,28 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
-class _Target:
-    """A server's URL, taken apart."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host = port = None
-        if not host or parts.scheme not in ("http", "https"):
-            raise UsageError(f"{url}: not a server's URL; expected http(s)://host[:port]")
-        self.tls = parts.scheme == "https"
-        self.host = host
-        self.port = port or (443 if self.tls else 80)
-        self.path = parts.path.rstrip("/") + messages.PATH
-
-    def request(self) -> h11.Request:
-        """The upgrade request."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        headers = [("Host", f"{host}:{self.port}"), ("Connection", "Upgrade"), ("Upgrade", messages.UPGRADE)]
-        try:
-            return h11.Request(method="GET", target=self.path, headers=headers)
-        except h11.LocalProtocolError:
-            raise UsageError(f"{self.url}: not a server's URL; expected http(s)://host[:port]") from None
+def _parse(url: str) -> ServerUrl:
+    try:
+        return ServerUrl.parse(url)
+    except ValueError as error:
+        raise UsageError(f"{url!r}: not a server's URL: {error}") from None
 
 
 class _Upgrading(asyncio.Protocol):
     """The connection until the Noise handshake is done; ``done`` gives the channel, or says why there is none."""
 
-    def __init__(self, target: _Target, session: ControlSession) -> None:
-        self._target, self._session = target, session
+    def __init__(self, url: str, target: ServerUrl, session: ControlSession) -> None:
+        self._url, self._target, self._session = url, target, session
         self._http: h11.Connection | None = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        self._request = target.request()
         self.done: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
         assert self._http is not None
         self._transport = cast("asyncio.Transport", transport)
-        head = self._http.send(self._request) or b""
+        headers = [("Host", self._target.authority), ("Connection", "Upgrade"), ("Upgrade", messages.UPGRADE)]
+        request = h11.Request(method="GET", target=self._target.prefix + messages.PATH, headers=headers)
+        head = self._http.send(request) or b""
         self._transport.write(head + (self._http.send(h11.EndOfMessage()) or b""))
 
     def data_received(self, data: bytes) -> None:
@@ -135,9 +118,11 @@ class _Upgrading(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody there, after all."""
+        if self._http is not None and self._http.trailing_data[0]:
+            return self._fail(self._stranger("answered something that is not HTTP"))
         hint = "" if self._target.tls or self._http is None else "; a server with TLS has an https:// URL"
         cause = f" ({exc})" if exc else ""
-        self._fail(Unavailable(f"{self._target.url}: closed the connection without an answer{cause}{hint}"))
+        return self._fail(Unavailable(f"{self._url}: closed the connection without an answer{cause}{hint}"))
 
     def _answer(self, data: bytes) -> bytes:
         """Read the HTTP answer; once it is 101, send message 1 and give back what followed."""
@@ -158,28 +143,26 @@ class _Upgrading(asyncio.Protocol):
 
     def _check_upgraded(self, event: Any) -> None:
         if isinstance(event, h11.Response) and event.status_code in _BUSY:
-            raise Unavailable(f"{self._target.url}: busy or restarting (answered {event.status_code}); try again later")
+            raise Unavailable(f"{self._url}: busy or restarting (answered {event.status_code}); try again later")
         if isinstance(event, h11.Response):
             raise self._stranger(f"answered {event.status_code} to the upgrade")
         if (b"upgrade", messages.UPGRADE.encode()) not in [(name, value.lower()) for name, value in event.headers]:
             raise self._stranger("upgraded to something else")
 
     def _stranger(self, what: str) -> RemoteProtocolError:
-        return RemoteProtocolError(
-            f"{self._target.url}: not a GhostWire server ({what}); check the URL in the join token"
-        )
+        return RemoteProtocolError(f"{self._url}: not a GhostWire server ({what}); check the URL in the join token")
 
     def _handshake(self, data: bytes) -> None:
         try:
             frames = self._session.receive(data)
         except RemoteProtocolError:
             raise AuthenticationFailed(
-                f"the server at {self._target.url} is not the one that made this join token; ask for a new one"
+                f"the server at {self._url} is not the one that made this join token; ask for a new one"
             ) from None
         if frames:
             raise self._stranger("spoke before the node did")
         if self._session.established:
-            channel = Channel(self._session, self._transport, self._target.url)
+            channel = Channel(self._session, self._transport, self._url)
             self._transport.set_protocol(channel)
             self.done.set_result(channel)
 

@@ -60,7 +60,7 @@ class Node:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._local: tuple[str, ...] = ()
         self._worker: asyncio.Task[None] | None = None
-        self._trouble = ""
+        self._trouble = self._told = ""
         self._metrics = parts.metrics.scope()
         self._register()
 
@@ -143,6 +143,7 @@ class Node:
     def linked(self) -> None:
         """A session with the server began."""
         self._log.info("connected to %s", self._link.url)
+        self._told = ""
         self._link.report(always=True)
         if self._plane is not None:
             self._plane.reconnected()
@@ -163,9 +164,10 @@ class Node:
 
     def trouble(self, error: GhostwireError, *, final: bool) -> None:
         """The server is not reached or said no."""
-        self._log.log(logging.WARNING if final else logging.INFO, "server: %s", error)
-        if final:
-            self._waiting.fail(error)
+        told = final and self._waiting.fail(error)
+        if not told and str(error) != self._told:
+            self._log.log(logging.WARNING if final else logging.INFO, "server: %s", error)
+        self._told = str(error)
         self._wake.set()
 
     # The worker
@@ -183,8 +185,8 @@ class Node:
             await self._reconcile()
         except GhostwireError as error:
             self._trouble = str(error)
-            self._log.error("%s", error)
-            self._waiting.fail(error)
+            if not self._waiting.fail(error):
+                self._log.error("%s", error)
             self._later("retry", self._retry.next(), self._wake.set)
         if self._identity.membership is None and not self._link.joining:
             await self._link.close()

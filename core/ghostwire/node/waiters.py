@@ -29,8 +29,9 @@ class Waiters:
             if not future.done():
                 future.set_result(None)
 
-    def fail(self, error: GhostwireError) -> None:
-        """It won't come, and this is why."""
-        for future in self._futures:
-            if not future.done():
-                future.set_exception(error)
+    def fail(self, error: GhostwireError) -> bool:
+        """It won't come, and this is why; whether anyone was told."""
+        waiting = [future for future in self._futures if not future.done()]
+        for future in waiting:
+            future.set_exception(error)
+        return bool(waiting)

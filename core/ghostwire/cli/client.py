@@ -1,0 +1,69 @@
+"""`ghostwire client`: the node daemon in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING
+
+import click
+import msgspec
+
+from ghostwire.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghostwire.cli.program import Program
+    from ghostwire.config import Config
+
+TOKEN_VARIABLE = "GHOSTWIRE_JOIN_TOKEN"  # noqa: S105 - the variable's name
+MAX_TOKEN = 64 * 1024
+UDP_PLUGIN = "transport_wireguard"
+
+
+@click.command()
+@click.option("--token-file", type=click.File("r"), metavar="FILE", help="Read the join token here; - is stdin.")
+@click.option("--interface", metavar="NAME", help="The device's name (default: gw0).")
+@click.option("--port", type=click.IntRange(0, 65535), help="The UDP port (default: 41641; 0 is any).")
+@click.option("--hostname", metavar="NAME", help="The name to ask for in the mesh.")
+@click.option("--operator", metavar="USER", help="Who may use gwctl besides root.")
+@click.pass_obj
+def client(
+    program: Program,
+    token_file: IO[str] | None,
+    interface: str | None,
+    port: int | None,
+    hostname: str | None,
+    operator: str | None,
+) -> None:
+    """Run the node daemon until it is interrupted.
+
+    A join token, from --token-file or the environment variable GHOSTWIRE_JOIN_TOKEN, joins a mesh. Without one a node
+    that was up comes up again, and another waits for `gwctl up`.
+    """
+    from ghostwire.node.daemon import Order, run_forever
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    token = _token(token_file)
+    program.config = _with(program.config, port, interface=interface, operator=operator)
+    run_forever(program.host("node"), program.config, program.folders, Order(token, hostname, click.echo))
+
+
+def _token(file: IO[str] | None) -> str | None:
+    """The join token's text; the environment forgets it, so that no child inherits it."""
+    inherited = os.environ.pop(TOKEN_VARIABLE, "").strip()
+    if file is None:
+        return inherited or None
+    token = file.read(MAX_TOKEN).strip()
+    if not token:
+        raise UsageError(f"{file.name}: there is no join token in it")
+    return token
+
+
+def _with(config: Config, port: int | None, **given: str | None) -> Config:
+    """The configuration with the command line's options in it."""
+    node = msgspec.structs.replace(config.node, **{key: value for key, value in given.items() if value is not None})
+    if port is None:
+        return replace(config, node=node)
+    udp = {**config.plugin.get(UDP_PLUGIN, {}), "port": port}
+    return replace(config, node=node, plugin={**config.plugin, UDP_PLUGIN: udp})

@@ -1,0 +1,170 @@
+"""The node daemon: composes a node from plugins, configuration and folders, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ghostwire import Context, Metrics, NodeContext, Platform, Provider, __version__
+from ghostwire.config import Config
+from ghostwire.driver import SystemClock
+from ghostwire.errors import PluginError, Refused, Unavailable
+from ghostwire.folders import Folders, make_folder
+from ghostwire.node import channel
+from ghostwire.node.localapi import LocalApi, allowed_uids
+from ghostwire.node.node import Node
+from ghostwire.node.parts import Parts
+from ghostwire.node.ping import echo
+from ghostwire.node.routes import routes
+from ghostwire.node.status import State
+from ghostwire.node.system import SystemSockets, state_lock
+from ghostwire.plugins.host import Host, Offer
+from ghostwire.wire import messages
+
+log = logging.getLogger("ghostwire.node")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the command line adds to the configuration; ``announce`` prints a line for the person who started it."""
+
+    token: str | None = None
+    hostname: str | None = None
+    announce: Callable[[str], object] = print
+
+
+async def run(host: Host, config: Config, folders: Folders, order: Order) -> None:
+    """Run the node until SIGTERM or SIGINT, then take everything down.
+
+    Ends at once by the error that keeps it from running, where waiting would not help.
+    """
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(state_lock(folders.node))
+        node = Node(compose(host, config, folders))
+        stack.push_async_callback(node.close)
+        api = LocalApi(folders.node_socket, routes(node), allowed_uids(config.node.operator), log)
+        await api.start()
+        stack.push_async_callback(api.close)
+        await node.start()
+        await _until(stopped, _come_up(node, order))
+        await stopped.wait()
+
+
+async def _until(stopped: asyncio.Event, coming: Coroutine[Any, Any, None]) -> None:
+    """Wait for the node to come up or for the end, whichever is first."""
+    up, end = asyncio.ensure_future(coming), asyncio.ensure_future(stopped.wait())
+    try:
+        await asyncio.wait((up, end), return_when=asyncio.FIRST_COMPLETED)
+        if up.done():
+            up.result()
+    finally:
+        for task in (up, end):
+            task.cancel()
+
+
+async def _come_up(node: Node, order: Order) -> None:
+    if order.token is None and node.state in (State.NEEDS_LOGIN, State.STOPPED):
+        order.announce(f"{node.state}: waiting for gwctl up")
+        return
+    try:
+        await node.up(order.token, hostname=order.hostname, timeout=None)
+    except (Refused, Unavailable) as error:
+        if order.token is not None and node.state is State.NEEDS_LOGIN:
+            raise
+        order.announce(f"{node.state}: {error}")
+    else:
+        own = node.status().own
+        assert own is not None
+        order.announce(f"up: {own.name} {' '.join(own.addresses)}")
+
+
+def compose(host: Host, config: Config, folders: Folders) -> Parts:
+    """A node's parts from what plugins offer. PluginError where something is missing."""
+    maker = _Maker(host, folders.node)
+    node = config.node
+    tunnel = host.one("ghostwire_tunnels", node.tunnel)
+    return Parts(
+        state=folders.node,
+        transports=tuple(maker.provider(offer) for offer in host.offers("ghostwire_transports")),
+        tunnel=maker.provider(tunnel),
+        platform=maker.platform(node.platform),
+        sockets=maker.sockets,
+        clock=maker.clock,
+        entropy=os.urandom,
+        connect=channel.connect,
+        echo=echo,
+        host=messages.Host(node.hostname or socket.gethostname(), _system(), __version__),
+        interface=node.interface,
+        mtu=node.mtu,
+        metrics=maker.metrics,
+        log=log,
+    )
+
+
+class _Maker:
+    """Makes contexts for plugins: each with its own settings, logger and state folder."""
+
+    def __init__(self, host: Host, state: Path) -> None:
+        self._host, self._state = host, state
+        self.clock, self.sockets, self.metrics = SystemClock(), SystemSockets(), Metrics()
+
+    def provider(self, offer: Offer) -> Provider[Any]:
+        """The offer, to be created with a context that lacks only what is the plugin's own."""
+
+        def create(context: NodeContext) -> Any:
+            return self._host.create(offer, lambda plugin, settings: replace(context, **self._own(plugin, settings)))
+
+        return Provider(offer.name, create, offer.order[0])
+
+    def platform(self, name: str) -> Platform:
+        """The platform of that name, or the first."""
+        offers = self._host.offers("ghostwire_platforms")
+        if not name and not offers:
+            raise PluginError("net_linux", "no plugin offers a platform for this system; see: ghostwire plugins")
+        offer = self._host.one("ghostwire_platforms", name) if name else offers[0]
+        platform: Platform = self._host.create(offer, self._context)
+        return platform
+
+    def _context(self, plugin: str, settings: Any) -> Context:
+        return Context(
+            clock=self.clock,
+            entropy=os.urandom,
+            metrics=self.metrics,
+            sockets=self.sockets,
+            **self._own(plugin, settings),
+        )
+
+    def _own(self, plugin: str, settings: Any) -> Mapping[str, Any]:
+        folder = make_folder(self._state / plugin, 0o700)
+        return {"settings": settings, "log": log.getChild(plugin), "state": folder}
+
+
+def _system() -> str:
+    name = os.uname()
+    return f"{name.sysname.lower()} {name.release}"
+
+
+def run_forever(host: Host, config: Config, folders: Folders, order: Order) -> None:
+    """`run` on uvloop where it is installed, else on asyncio's own loop."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run(host, config, folders, order))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

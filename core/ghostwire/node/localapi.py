@@ -1,0 +1,175 @@
+"""The node's local API: JSON over HTTP on a Unix socket, for root, the node's own user and the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ghostwire.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    Conflict,
+    GhostwireError,
+    NotFound,
+    PermissionDenied,
+    PlatformError,
+    PluginError,
+    Refused,
+    StateError,
+    Unavailable,
+    UsageError,
+)
+from ghostwire.model import to_json
+from ghostwire.node.exchange import MAX_HEAD, BadRequest, Exchange, Request
+
+MAX_CLIENTS = 32
+
+_CREDENTIALS = struct.Struct("3i")
+"""struct ucred of SO_PEERCRED: pid, uid, gid."""
+_ANSWERS: dict[type[GhostwireError], tuple[int, str]] = {
+    UsageError: (400, "usage"),
+    ConfigError: (400, "config"),
+    AuthenticationFailed: (401, ""),
+    PermissionDenied: (403, "permission-denied"),
+    NotFound: (404, ""),
+    Conflict: (409, ""),
+    Refused: (400, ""),
+    Unavailable: (503, "unavailable"),
+    PlatformError: (500, "platform"),
+    PluginError: (500, "plugin"),
+    StateError: (500, "state"),
+    GhostwireError: (500, "failed"),
+}
+"""Status and code of each error; a Refused brings its own code."""
+
+Handler = Callable[[bytes], Awaitable[Any]]
+"""Takes a request's body and gives what is answered as JSON; a GhostwireError becomes an error answer."""
+Routes = Mapping[tuple[str, str], Handler]
+"""(method, path) -> handler."""
+
+
+class LocalApi:
+    """Serves routes on a Unix socket; who connects is known by SO_PEERCRED, and only ``allowed`` uids are served."""
+
+    def __init__(self, path: Path, routes: Routes, allowed: frozenset[int], log: logging.Logger) -> None:
+        self._path, self._routes, self._allowed, self._log = path, routes, allowed, log
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen. A socket that nobody serves is replaced; StateError names the process that serves it."""
+        _make_way(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            listener.bind(os.fspath(self._path))
+            self._path.chmod(0o666)
+        except OSError as error:
+            listener.close()
+            raise PlatformError(f"{self._path}: cannot listen: {error.strerror or error}; pass --state DIR") from None
+        self._server = await asyncio.start_unix_server(self._accept, sock=listener, limit=MAX_HEAD)
+
+    async def close(self) -> None:
+        """Stop listening and end what goes on; harmless when called twice."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        self._path.unlink(missing_ok=True)
+        for client in self._clients:
+            client.cancel()
+        if self._clients:
+            await asyncio.wait(self._clients)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            await self._serve(Exchange(reader, writer), _credentials(writer.get_extra_info("socket"))[1])
+        except (TimeoutError, ConnectionError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(self, exchange: Exchange, uid: int) -> None:
+        try:
+            request = await exchange.request()
+        except BadRequest as error:
+            status, answer = error.status, _error("malformed", str(error))
+        else:
+            if request is None:
+                return
+            status, answer = await self._answer(request, uid)
+        await exchange.respond(status, to_json(answer))
+
+    async def _answer(self, request: Request, uid: int) -> tuple[int, Any]:
+        if uid not in self._allowed:
+            return 403, _error("permission-denied", "only root and the operator may; set operator in [node]")
+        if len(self._clients) > MAX_CLIENTS:
+            return 503, _error("unavailable", "too many requests at once; try again")
+        handler = self._routes.get((request.method, request.path))
+        if handler is None:
+            return self._no_route(request)
+        try:
+            return 200, await handler(request.body)
+        except GhostwireError as error:
+            return describe(error)
+        except Exception as error:
+            self._log.exception("the local API failed on %s", request.path)
+            return 500, _error("internal", f"internal error: {type(error).__name__}; see the node's log")
+
+    def _no_route(self, request: Request) -> tuple[int, Any]:
+        if any(path == request.path for _, path in self._routes):
+            return 405, _error("method", f"{request.path} does not take {request.method}")
+        return 404, _error("not-found", f"the local API has no {request.path}; is gwctl newer than the node?")
+
+
+def describe(error: GhostwireError) -> tuple[int, Any]:
+    """An error as status and JSON answer."""
+    status, code = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    return status, _error(code or getattr(error, "code", ""), str(error))
+
+
+def allowed_uids(operator: str) -> frozenset[int]:
+    """Root, this process's user, and the operator (a user's name); ConfigError where there is no such user."""
+    uids = {0, os.geteuid()}
+    if operator:
+        try:
+            uids.add(pwd.getpwnam(operator).pw_uid)
+        except KeyError:
+            raise ConfigError(f"no user named {operator!r} on this machine", key="node.operator") from None
+    return frozenset(uids)
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket that nobody serves."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise PlatformError(f"{path}: {error.strerror or error}; move it away or pass --state DIR") from None
+        pid = _credentials(probe)[0]
+    raise StateError(f"a node is already running (pid {pid}); gwctl talks to it, --state DIR makes another")
+
+
+def _credentials(connected: socket.socket) -> tuple[int, int, int]:
+    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    return pid, uid, gid

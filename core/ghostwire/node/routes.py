@@ -1,0 +1,77 @@
+"""The local API's routes: what may be asked of a node, and how a request's JSON becomes a call."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from ghostwire import __version__
+from ghostwire.errors import UsageError
+from ghostwire.node.localapi import Routes
+from ghostwire.node.node import Node
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+
+
+class Up(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``token`` is a join token's text; ``hostname`` the name to ask for."""
+
+    token: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
+    hostname: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    timeout: Seconds = 60.0
+
+
+class Down(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``logout`` gives the membership up."""
+
+    logout: bool = False
+
+
+class PingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``target`` is a node's name or mesh address."""
+
+    target: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
+
+
+S = TypeVar("S")
+
+
+def routes(node: Node) -> Routes:
+    """All routes of this node."""
+
+    async def status(_: bytes) -> Any:
+        return node.status()
+
+    async def version(_: bytes) -> Any:
+        return {"version": __version__}
+
+    async def up(body: bytes) -> Any:
+        order = _parse(body, Up)
+        await node.up(order.token, hostname=order.hostname, timeout=order.timeout)
+        return node.status()
+
+    async def down(body: bytes) -> Any:
+        await node.down(logout=_parse(body, Down).logout)
+        return node.status()
+
+    async def ping(body: bytes) -> Any:
+        order = _parse(body, PingRequest)
+        return await node.ping(order.target, order.timeout)
+
+    return {
+        ("GET", "/v1/status"): status,
+        ("GET", "/v1/version"): version,
+        ("POST", "/v1/up"): up,
+        ("POST", "/v1/down"): down,
+        ("POST", "/v1/ping"): ping,
+    }
+
+
+def _parse(body: bytes, kind: type[S]) -> S:
+    """A request's JSON object, an empty body standing for one without members; UsageError says what is wrong."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"malformed request: {error}") from None
