@@ -1,0 +1,1 @@
+"""What an idle node costs: memory and processor time with 100 peers."""
