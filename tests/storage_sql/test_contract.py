@@ -1,0 +1,17 @@
+"""SqlStorage on real SQLite obeys the storage contract."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ghostwire.testing.contracts import StorageContract
+from ghostwire_storage_sql.storage import SqlStorage
+
+
+class TestSqlStorage(StorageContract):
+    @pytest.fixture(autouse=True)
+    def place(self, make_storage: Callable[[], SqlStorage]) -> None:
+        self.factory = make_storage
+
+    async def make(self) -> SqlStorage:
+        return self.factory()
