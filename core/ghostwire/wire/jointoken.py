@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
 from typing import Self
-from urllib.parse import urlsplit
 
 import msgspec
 
 from ghostwire.errors import UsageError
 from ghostwire.keys import ControlKey
 from ghostwire.model import pack, unpacker
+from ghostwire.wire.serverurl import EXPECTED, ServerUrl
 
 PREFIX = "gwjoin-"
 MAX_TEXT = 4096
-MAX_URL = 1024
 MAX_SECRET = 512
 PIN_BYTES = 32
 
@@ -64,8 +63,8 @@ def _unarmour(text: str) -> bytes:
 
 
 def _problem(token: JoinToken) -> str:
-    if len(token.url) > MAX_URL or not _is_server_url(token.url):
-        return "names no server: its URL must be http(s)://host[:port]"
+    if not _is_server_url(token.url):
+        return f"names no server: its URL must be {EXPECTED}"
     if not 0 < len(token.secret) <= MAX_SECRET:
         return "holds no usable secret"
     if token.pin is not None and len(token.pin) != PIN_BYTES:
@@ -75,10 +74,10 @@ def _problem(token: JoinToken) -> str:
 
 def _is_server_url(url: str) -> bool:
     try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        ServerUrl.parse(url)
     except ValueError:
         return False
+    return True
 
 
 _decoder = unpacker(JoinToken)
