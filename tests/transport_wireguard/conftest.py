@@ -198,7 +198,7 @@ class Pair:
             end.events.clear()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pair() -> type[Pair]:
     return Pair
 
@@ -216,16 +216,16 @@ def connected() -> Pair:
     return pair
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def path() -> type[MemoryPath]:
     return MemoryPath
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_ipv4() -> Callable[..., bytes]:
     return ipv4
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_ipv6() -> Callable[..., bytes]:
     return ipv6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ghostwire.engine import MILLISECOND, SECOND
@@ -69,7 +70,7 @@ def test_an_unanswered_initiation_is_repeated_for_90_s_and_then_given_up(pair: A
     pair.send(pair.a, b"never arrives")
     pair.run(600 * SECOND)
     times = [each.at for each in pair.a.sent]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert {each.kind for each in pair.a.sent} == {INITIATION}
     assert len(times) == 19
     assert all(5 * SECOND <= gap <= 5 * SECOND + 333 * MILLISECOND for gap in gaps)
@@ -140,7 +141,7 @@ def test_a_session_is_renewed_after_120_s_and_no_packet_is_lost(connected: Any) 
     assert len(connected.a.packets) == len(connected.b.packets) == sent
     renewals = [each.at for each in connected.a.sent if each.kind == INITIATION]
     assert len(renewals) == 3
-    for earlier, later in zip(renewals, renewals[1:], strict=False):
+    for earlier, later in itertools.pairwise(renewals):
         assert 120 * SECOND <= later - earlier <= 122 * SECOND
     assert INITIATION not in connected.b.kinds(), "only the session's initiator renews it"
     assert drops(connected) == 0
@@ -202,7 +203,7 @@ def test_a_peer_that_never_answers_is_tried_for_as_long_as_there_is_traffic(pair
         pair.run(SECOND)
     times = [each.at for each in pair.a.sent]
     assert 33 <= len(times) <= 41
-    assert all(later - earlier >= 5 * SECOND for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 5 * SECOND for earlier, later in itertools.pairwise(times))
 
 
 def test_events_say_when_a_peer_is_wanted_before_each_initiation(pair: Any) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import Final
 
@@ -68,8 +68,8 @@ def kdf(chain: bytes, secret: bytes, count: int) -> list[bytes]:
 class SessionKeys:
     """The two 32-byte keys of a session, named from their holder's side."""
 
-    send: bytes
-    receive: bytes
+    send: bytes = field(repr=False)
+    receive: bytes = field(repr=False)
 
 
 class Transcript:

@@ -1,0 +1,202 @@
+"""Macs, cookies and the handshake queue: what a node under load asks of its peers, and what a flood may cost it."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha_open
+
+from ghostwire.engine import SECOND
+from ghostwire.keys import PrivateKey
+from ghostwire.testing.clock import SeededEntropy
+from ghostwire_transport_wireguard import noise
+from ghostwire_transport_wireguard.cookie import (
+    COOKIE_REFRESH,
+    COOKIE_USE,
+    NO_MAC,
+    RATE,
+    RATE_BURST,
+    RATE_SOURCES,
+    MacChecker,
+    MacStamper,
+    RateLimiter,
+    _keyed,
+)
+from ghostwire_transport_wireguard.handshakes import COMPUTED, CROWDED, QUEUE
+
+NODE, PEER = PrivateKey(b"n" * 32), PrivateKey(b"p" * 32)
+BODY = struct.pack("<II", 1, 7) + bytes(108)
+HERE, THERE = b"udp 192.0.2.1:5", b"udp 192.0.2.1:6"
+
+
+@pytest.fixture
+def checker() -> MacChecker:
+    return MacChecker(NODE.public_raw, SeededEntropy("cookies"))
+
+
+def forged_initiations(pair: Any, count: int) -> list[bytes]:
+    """Initiations with a valid mac1 (the node's key is public) and nothing else."""
+    stamper, entropy = MacStamper(pair.b.key.public_raw), SeededEntropy("forger")
+    bodies = [noise.INITIATION_BODY.pack(1, n, entropy(32), entropy(48), entropy(28)) for n in range(count)]
+    return [stamper.stamp(body, 0) for body in bodies]
+
+
+def test_mac1_shows_that_the_sender_knows_the_nodes_key(checker: MacChecker) -> None:
+    message = MacStamper(NODE.public_raw).stamp(BODY, 0)
+    assert len(message) == noise.INITIATION_BYTES
+    assert message.endswith(NO_MAC)
+    assert checker.mac1_valid(message)
+    assert not checker.mac1_valid(MacStamper(PEER.public_raw).stamp(BODY, 0))
+    assert not checker.mac1_valid(b"\0" + message[1:])
+
+
+def test_a_cookie_makes_mac2_valid_from_its_source_alone(checker: MacChecker) -> None:
+    stamper = MacStamper(NODE.public_raw)
+    first = stamper.stamp(BODY, 0)
+    assert not checker.mac2_valid(first, HERE, 0)
+    assert stamper.accept(checker.reply(first, HERE, 0), 0)
+    second = stamper.stamp(BODY, 1)
+    assert checker.mac2_valid(second, HERE, 1)
+    assert not checker.mac2_valid(second, THERE, 1)
+
+
+def test_a_cookie_reply_is_sealed_as_the_paper_says(checker: MacChecker) -> None:
+    message = MacStamper(NODE.public_raw).stamp(BODY, 0)
+    reply = checker.reply(message, HERE, 0)
+    kind, receiver, nonce, sealed = struct.unpack("<II24s32s", reply)
+    assert (len(reply), kind, receiver) == (64, 3, 7)
+    cookie = xchacha_open(sealed, message[116:132], nonce, _keyed(b"cookie--", NODE.public_raw))
+    assert len(cookie) == 16
+
+
+def test_a_cookie_is_used_for_less_long_than_its_secret_lasts(checker: MacChecker) -> None:
+    stamper = MacStamper(NODE.public_raw)
+    stamper.accept(checker.reply(stamper.stamp(BODY, 0), HERE, 0), 0)
+    assert COOKIE_USE < COOKIE_REFRESH
+    assert checker.mac2_valid(stamper.stamp(BODY, COOKIE_USE - 1), HERE, COOKIE_USE - 1)
+    assert stamper.stamp(BODY, COOKIE_USE).endswith(NO_MAC)
+
+
+def test_a_cookie_of_an_old_secret_is_worthless(checker: MacChecker) -> None:
+    stamper = MacStamper(NODE.public_raw)
+    stamper.accept(checker.reply(stamper.stamp(BODY, 0), HERE, 0), 0)
+    assert not checker.mac2_valid(stamper.stamp(BODY, 1), HERE, COOKIE_REFRESH)
+
+
+def test_a_reply_that_is_forged_or_answers_nothing_is_refused(checker: MacChecker) -> None:
+    stamper = MacStamper(NODE.public_raw)
+    message = MacStamper(NODE.public_raw).stamp(BODY, 0)
+    reply = checker.reply(message, HERE, 0)
+    assert not stamper.accept(reply, 0), "nothing was sent"
+    stamper.stamp(BODY, 0)
+    assert not stamper.accept(reply[:-1] + bytes([reply[-1] ^ 1]), 0)
+    assert stamper.accept(reply, 0)
+    assert not stamper.accept(reply, 0), "one reply for one message"
+
+
+def test_a_source_has_a_burst_and_then_a_rate() -> None:
+    limiter = RateLimiter()
+    assert [limiter.allow("a", 0) for _ in range(RATE_BURST + 1)] == [True] * RATE_BURST + [False]
+    assert limiter.allow("b", 0)
+    assert not limiter.allow("a", SECOND // RATE - 1)
+    assert limiter.allow("a", SECOND // RATE)
+    assert not limiter.allow("a", SECOND // RATE)
+
+
+def test_only_so_many_sources_are_remembered() -> None:
+    limiter = RateLimiter()
+    for number in range(3 * RATE_SOURCES):
+        limiter.allow(str(number), 0)
+    assert len(limiter._full_at) == RATE_SOURCES
+
+
+def test_a_flood_costs_four_computations_a_pass_and_no_established_packet(connected: Any, path: Any) -> None:
+    flooder, engine, counters = path("flooder:1"), connected.b.engine, connected.b.engine.counters
+    forged = forged_initiations(connected, 200)
+    passes = 50
+    for _ in range(passes):
+        connected.receive(connected.b, flooder, forged)
+        before = counters.computed + counters.cookies
+        engine.advance(connected.now)
+        assert counters.computed + counters.cookies - before <= COMPUTED
+        connected.send(connected.a, *(b"data" for _ in range(64)))
+        connected.run(20_000_000)
+    assert len(connected.b.packets) == 64 * passes
+    assert len(engine._handshakes) <= QUEUE
+    assert counters.queue_full > 0
+
+
+def test_the_queue_is_bounded_and_asks_to_be_worked_on_at_once(connected: Any, path: Any) -> None:
+    connected.b.engine.receive(path("flooder:1"), forged_initiations(connected, 500), connected.now)
+    assert len(connected.b.engine._handshakes) == QUEUE
+    assert connected.b.engine.counters.queue_full == 500 - QUEUE
+    assert connected.b.engine.deadline() == 0
+
+
+def test_few_initiations_are_computed_without_a_cookie(connected: Any, path: Any) -> None:
+    connected.receive(connected.b, path("flooder:1"), forged_initiations(connected, CROWDED - 1))
+    connected.run(SECOND)
+    assert connected.b.engine.counters.computed == 1 + CROWDED - 1
+    assert connected.b.engine.counters.bad_handshake == CROWDED - 1
+    assert connected.b.engine.counters.cookies == 0
+
+
+def test_forged_messages_without_a_valid_mac_are_passed_over_cheaply(connected: Any, path: Any) -> None:
+    junk = [message[:-32] + bytes(32) for message in forged_initiations(connected, 12)]
+    connected.b.engine.receive(path("flooder:1"), junk, connected.now)
+    connected.b.engine.advance(connected.now)
+    assert connected.b.engine.counters.bad_mac == 12
+    assert connected.b.engine.deadline() != 0
+
+
+def test_a_peer_gets_through_under_load_by_its_cookie(pair: Any, path: Any) -> None:
+    flooder = path("flooder:1")
+    pair.receive(pair.b, flooder, forged_initiations(pair, 10))
+    pair.send(pair.a, b"urgent")
+    for _ in range(20):
+        pair.run(SECOND // 2)
+        pair.receive(pair.b, flooder, forged_initiations(pair, 10))
+    assert [packet[20:] for packet in pair.b.packets] == [b"urgent"]
+    first, second = (each.datagram for each in pair.a.sent if each.kind == noise.INITIATION)
+    assert first.endswith(NO_MAC)
+    assert not second.endswith(NO_MAC)
+    assert pair.b.engine.counters.computed == 1, "the forged ones never show a cookie"
+
+
+def test_an_unanswerable_response_is_dropped_before_it_costs_anything(connected: Any, path: Any) -> None:
+    stamper = MacStamper(connected.b.key.public_raw)
+    responses = [stamper.stamp(noise.RESPONSE_BODY.pack(2, 1, n, bytes(32), bytes(16)), 0) for n in range(20)]
+    before = connected.b.engine.counters.computed
+    connected.receive(connected.b, path("flooder:1"), responses)
+    connected.run(SECOND)
+    assert connected.b.engine.counters.computed == before
+    assert connected.b.engine.counters.unknown_session == 20
+    assert connected.b.kinds() == []
+
+
+def test_initiations_of_one_peer_are_taken_20_ms_apart(pair: Any) -> None:
+    pair.carries = lambda sender, datagram: False
+    captured = []
+    for _ in range(3):
+        pair.a.engine.peers[1]._send_initiation(pair.now)
+        pair.settle()
+        captured.append(pair.a.sent[-1].datagram)
+    for gap, answered, datagram in zip((0, 19_999_999, 1), (1, 1, 2), captured, strict=True):
+        pair.run(gap)
+        pair.receive(pair.b, pair.a.path, [datagram])
+        pair.b.engine.advance(pair.now)
+        pair.settle()
+        assert len(pair.b.sent) == answered
+    assert pair.b.engine.counters.limited == 1
+
+
+def test_an_initiation_is_taken_once(pair: Any) -> None:
+    pair.send(pair.a, b"data")
+    initiation = pair.a.sent[0].datagram
+    pair.run(SECOND)
+    pair.receive(pair.b, pair.a.path, [initiation])
+    pair.run(SECOND)
+    assert pair.b.kinds() == [noise.RESPONSE]
+    assert pair.b.engine.counters.bad_handshake == 1
