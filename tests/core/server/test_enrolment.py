@@ -1,0 +1,226 @@
+"""Who is let in, as whom, and what they are told."""
+
+from ghostwire.config import ServerConfig
+from ghostwire.keys import NodeKey
+from ghostwire.model import Node
+from ghostwire.testing import simulated
+from ghostwire.wire.messages import Refused, Welcome
+
+NEW_KEY = NodeKey(b"\x55" * 32)
+
+
+@simulated
+async def test_a_machine_with_good_credentials_gets_a_name_addresses_and_the_map(serve):
+    async with serve() as rig:
+        client = rig.client(1, hostname="Büro-PC.example.org", os="linux", version="6.1")
+        welcome = await client.join()
+        assert welcome.node.name == "buro-pc"
+        assert welcome.node.addresses[0] == "100.64.0.2"
+        assert welcome.node.addresses[1].startswith("fd")
+        assert welcome.node.addresses[1].endswith(":6440:2")
+        assert welcome.domain == "mesh.local"
+        assert client.map.nodes == {welcome.node.id: welcome.node}
+        assert rig.nodes["buro-pc"].os == "linux"
+
+
+@simulated
+async def test_names_are_unique_however_machines_are_called(serve):
+    async with serve() as rig:
+        for number in range(1, 7):
+            await rig.client(number, hostname="printer").join()
+        for number in range(7, 9):
+            await rig.client(number, hostname="!!!\x07").join()
+        assert set(rig.nodes) == {"printer", *(f"printer-{n}" for n in range(1, 6)), "node", "node-1"}
+
+
+@simulated
+async def test_a_machine_without_credentials_is_told_to_log_in(serve):
+    async with serve() as rig:
+        refusal = await rig.client(1).refused(None)
+        assert refusal.code == "login-required"
+        assert rig.nodes == {}
+
+
+@simulated
+async def test_wrong_credentials_are_refused_with_the_authenticators_reason(serve):
+    async with serve() as rig:
+        refusal = await rig.client(1).refused("let me in")
+        assert (refusal.code, refusal.message) == ("authentication-failed", "say please")
+
+
+@simulated
+async def test_an_unknown_scheme_is_refused(serve):
+    from ghostwire.wire.messages import Credentials
+
+    async with serve() as rig:
+        refusal = await rig.client(1).refused(credentials=Credentials("carrier-pigeon", "coo"))
+        assert refusal.code == "authentication-failed"
+
+
+@simulated
+async def test_a_node_key_without_its_proof_is_refused_before_anything_happens(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+        revision = rig.plane.mesh.state.revision
+        refusal = await client.refused(node_key=NEW_KEY)
+        assert refusal.code == "authentication-failed"
+        assert rig.plane.mesh.state.revision == revision
+
+
+@simulated
+async def test_a_protocol_that_is_not_served_is_refused(serve):
+    async with serve() as rig:
+        assert (await rig.client(1).refused(protocol=99)).code == "protocol"
+
+
+@simulated
+async def test_a_known_machine_needs_no_credentials_and_costs_no_commit(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        first = await client.join()
+        client.leave()
+        revision = rig.plane.mesh.state.revision
+        assert (await client.join(None)).node == first.node
+        assert rig.plane.mesh.state.revision == revision
+
+
+@simulated
+async def test_retrying_the_same_enrolment_makes_no_second_node(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        streams = [client.connect() for _ in range(3)]
+        await streams[-1].until(lambda: streams[-1].of(Welcome))
+        assert len({welcome.node.id for stream in streams for welcome in stream.of(Welcome)}) == 1
+        assert len(rig.nodes) == 1
+
+
+@simulated
+async def test_a_machine_that_changes_its_node_key_stays_the_same_node(serve):
+    async with serve() as rig:
+        viewer, client = await rig.clients(2)
+        before = rig.nodes["host2"]
+        client.node_key = NEW_KEY
+        welcome = await client.join(None)
+        assert (welcome.node.id, welcome.node.addresses) == (before.id, before.addresses)
+        await rig.settle()
+        assert viewer.read().nodes[before.id].node_key == NEW_KEY
+        assert not rig.plane.mesh.admits(before.node_key)
+        assert rig.plane.mesh.admits(NEW_KEY)
+
+
+@simulated
+async def test_a_node_key_of_another_machine_is_a_conflict(serve):
+    async with serve() as rig:
+        first = rig.client(1)
+        await first.join()
+        thief = rig.client(2)
+        thief.node_key = first.node_key
+        assert (await thief.refused()).code == "conflict"
+        assert list(rig.nodes) == ["host1"]
+
+
+@simulated
+async def test_what_a_machine_says_of_itself_follows_its_changes_but_its_name_stays(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+        await client.join(None, host=client.host.__class__("other-name", "linux", "7"))
+        node = rig.nodes["host1"]
+        assert (node.hostname, node.version) == ("other-name", "7")
+
+
+@simulated
+async def test_an_expired_node_comes_back_only_with_credentials_and_as_itself(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        before = await client.join()
+        await rig.plane.membership.expire_node("host1")
+        stream = client.stream
+        await stream.until(lambda: stream.closed)
+        assert stream.of(Refused)[0].code == "key-expired"
+        assert (await client.refused(None)).code == "key-expired"
+        after = await client.join("please")
+        assert (after.node.id, after.node.addresses) == (before.node.id, before.node.addresses)
+        assert after.expires is None
+
+
+@simulated
+async def test_a_removed_node_is_told_and_comes_back_as_a_new_one(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        before = await client.join()
+        await rig.plane.membership.delete_node("host1")
+        stream = client.stream
+        await stream.until(lambda: stream.closed)
+        assert stream.of(Refused)[0].code == "removed"
+        assert (await client.refused(None)).code == "login-required"
+        after = await client.join()
+        assert after.node.id > before.node.id
+        assert after.node.addresses != before.node.addresses
+
+
+@simulated
+async def test_a_newer_stream_replaces_the_older_one(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+        older = client.stream
+        await client.join(None)
+        await older.until(lambda: older.closed)
+        assert older.of(Refused)[0].code == "replaced"
+        assert not client.stream.closed
+        assert rig.plane.sessions.presence.online == 1
+
+
+@simulated
+async def test_a_stream_that_is_refused_replaces_nothing(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+        older = client.stream
+        await client.refused(proof=b"wrong")
+        assert not older.closed
+
+
+@simulated
+async def test_logging_out_gives_up_the_membership(serve):
+    from ghostwire.wire.messages import Leave
+
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+        client.stream.say(Leave(logout=True))
+        await rig.settle()
+        assert rig.nodes == {}
+
+
+@simulated
+async def test_guessing_secrets_is_slowed_down_and_only_for_the_guesser(serve):
+    async with serve() as rig:
+        codes = [(await rig.client(number).refused("guess")).code for number in range(1, 15)]
+        assert codes[:10] == ["authentication-failed"] * 10
+        assert set(codes[10:]) == {"busy"}
+        assert (await rig.client(30).refused("please")).retry_after > 0
+        await rig.client(31).join(client="198.51.100.1")
+
+
+@simulated
+async def test_texts_of_a_machine_are_cut_and_cleaned(serve):
+    async with serve() as rig:
+        client = rig.client(1, hostname="x" * 9000, os="a\nb\x1b[31m", version="\0")
+        await client.join()
+        (node,) = rig.plane.mesh.list(Node)
+        assert len(node.hostname) == 255
+        assert (node.os, node.version) == ("ab[31m", "")
+        assert len(node.name) <= 63
+
+
+@simulated
+async def test_the_address_range_may_run_out(serve):
+    async with serve(config=ServerConfig(ipv4="10.9.0.0/29")) as rig:
+        for number in range(1, 6):
+            await rig.client(number).join()
+        refusal = await rig.client(6).refused()
+        assert refusal.code == "conflict"
+        assert "no address is free" in refusal.message

@@ -1,0 +1,268 @@
+"""What streams are told of the map: everything, then changes, each once, and on return only what was missed."""
+
+import asyncio
+
+from ghostwire.config import ServerConfig
+from ghostwire.model import MapChange
+from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
+from ghostwire.wire.messages import Leave
+
+
+def names(network):
+    return sorted(node.name for node in network.nodes.values())
+
+
+def changes(client):
+    return client.stream.of(MapChange)
+
+
+@simulated
+async def test_the_first_map_is_full_and_holds_the_rule_that_lets_everything_in(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+        (first,) = changes(client)
+        assert first.full
+        assert [(rule.sources, rule.destinations) for rule in first.rules] == [((0,), (0,))]
+        assert first.sets[0].everyone
+        assert first.cursor.revision == rig.plane.mesh.state.revision
+
+
+@simulated
+async def test_a_join_is_one_small_frame_the_same_for_all(serve):
+    async with serve() as rig:
+        clients = await rig.clients(20)
+        await rig.settle()
+        counts = [len(client.stream.frames) for client in clients]
+        await rig.client(99, hostname="late").join()
+        await rig.settle()
+        frames = [client.stream.frames[count:] for client, count in zip(clients, counts, strict=True)]
+        assert all(len(new) == 1 for new in frames)
+        assert len({new[0] for new in frames}) == 1
+        assert len(frames[0][0]) < 300
+        assert all("late" in names(client.read()) for client in clients)
+
+
+@simulated
+async def test_a_burst_of_changes_is_one_frame(serve):
+    async with serve() as rig:
+        viewer = rig.client(1)
+        await viewer.join()
+        await rig.settle()
+        await asyncio.gather(*(rig.client(number).join() for number in range(2, 40)))
+        await rig.settle()
+        assert len(viewer.read().nodes) == 39
+        assert len(changes(viewer)) <= 4
+
+
+@simulated
+async def test_renames_and_removals_reach_everybody(serve):
+    async with serve() as rig:
+        clients = await rig.clients(3)
+        await rig.plane.membership.rename_node("host2", "other")
+        await rig.plane.membership.delete_node("host3")
+        await rig.settle()
+        assert names(clients[0].read()) == ["host1", "other"]
+        assert names(clients[1].read()) == ["host1", "other"]
+
+
+@simulated
+async def test_an_expired_node_disappears_for_others_at_its_time(serve):
+    async with serve() as rig:
+        viewer, mortal = await rig.clients(2)
+        node = rig.nodes["host2"]
+        end = rig.plane.mesh.now() + 7200
+
+        def work(transaction):
+            import msgspec
+
+            transaction.put(msgspec.structs.replace(node, expires=end))
+
+        await rig.plane.mesh.write(work)
+        await asyncio.sleep(7100)
+        assert names(viewer.read()) == ["host1", "host2"]
+        await asyncio.sleep(120)
+        assert names(viewer.read()) == ["host1"]
+        assert mortal.stream.closed
+        viewer.leave()
+        await rig.restart()
+        await viewer.join(None)
+        assert names(viewer.map) == ["host1"]
+
+
+@simulated
+async def test_expiry_while_the_server_is_down_reaches_who_comes_back(serve):
+    async with serve() as rig:
+        viewer, _ = await rig.clients(2)
+        node = rig.nodes["host2"]
+        end = rig.plane.mesh.now() + 100
+
+        def work(transaction):
+            import msgspec
+
+            transaction.put(msgspec.structs.replace(node, expires=end))
+
+        await rig.plane.mesh.write(work)
+        await rig.settle()
+        viewer.read()
+        await rig.plane.close()
+        await asyncio.sleep(200)
+        await rig.start()
+        await viewer.join(None)
+        assert not changes(viewer)[0].full
+        assert names(viewer.map) == ["host1"]
+
+
+@simulated
+async def test_coming_back_costs_only_what_was_missed(serve):
+    async with serve() as rig:
+        clients = await rig.clients(30)
+        await rig.settle()
+        client = clients[0]
+        client.read()
+        client.leave()
+        await rig.plane.membership.rename_node("host7", "renamed")
+        await rig.plane.membership.delete_node("host9")
+        await client.join(None)
+        (change,) = changes(client)
+        assert not change.full
+        assert [node.name for node in change.nodes] == ["renamed"]
+        assert len(change.removed_nodes) == 1
+        assert len(client.map.nodes) == 29
+
+
+@simulated
+async def test_coming_back_to_an_unchanged_map_gets_its_cursor_alone(serve):
+    async with serve() as rig:
+        (client,) = await rig.clients(1)
+        client.leave()
+        await client.join(None)
+        (change,) = changes(client)
+        assert (change.full, change.nodes, change.removed_nodes) == (False, (), ())
+
+
+@simulated
+async def test_coming_back_after_a_restart_of_the_server_costs_only_what_was_missed(serve):
+    async with serve() as rig:
+        clients = await rig.clients(10)
+        await rig.settle()
+        for client in clients:
+            client.read()
+            client.leave()
+        await rig.plane.membership.delete_node("host9")
+        await rig.restart()
+        await rig.plane.membership.rename_node("host7", "renamed")
+        await clients[0].join(None)
+        (change,) = changes(clients[0])
+        assert not change.full
+        assert [node.name for node in change.nodes] == ["renamed"]
+        assert len(clients[0].map.nodes) == 9
+
+
+@simulated
+async def test_a_restored_older_database_means_a_full_map(serve):
+    database = MemoryDatabase()
+    storages = [database]
+    async with serve(storage=lambda: MemoryStorage(storages[-1])) as rig:
+        clients = await rig.clients(3)
+        backup = database.backup()
+        late = rig.client(4)
+        await late.join()
+        await rig.settle()
+        clients[0].read()
+        clients[0].leave()
+        await rig.plane.close()
+        storages.append(backup)
+        await rig.start()
+        other = rig.client(5)
+        await other.join()
+        await clients[0].join(None)
+        assert changes(clients[0])[0].full
+        assert names(clients[0].map) == ["host1", "host2", "host3", "host5"]
+        assert (await late.refused(None)).code == "login-required"
+        addresses = [address for node in rig.nodes.values() for address in node.addresses]
+        assert len(set(addresses)) == len(addresses)
+
+
+@simulated
+async def test_a_compacted_revision_means_a_full_map(serve):
+    async with serve(config=ServerConfig(keep_revisions=100)) as rig:
+        clients = await rig.clients(2)
+        await rig.settle()
+        for client in clients:
+            client.read()
+            client.leave()
+        for number in range(150):
+            await rig.plane.membership.rename_node("1", f"name-{number}")
+        await clients[0].join(None)
+        assert not changes(clients[0])[0].full
+        await asyncio.sleep(3700)
+        await clients[1].join(None)
+        assert changes(clients[1])[0].full
+        assert names(clients[0].read()) == names(clients[1].map) == ["host2", "name-149"]
+
+
+@simulated
+async def test_a_slow_reader_is_collapsed_to_the_latest_state(serve):
+    async with serve() as rig:
+        slow, fast = await rig.clients(2)
+        await rig.settle()
+        slow.stream.slow = True
+        before = len(changes(slow))
+        for number in range(20):
+            await rig.plane.membership.rename_node("host2" if number == 0 else f"name-{number - 1}", f"name-{number}")
+            await rig.settle()
+        assert len(changes(fast)) > 20
+        slow.stream.drain()
+        await rig.settle()
+        assert len(changes(slow)) == before + 1
+        assert names(slow.read()) == names(fast.read()) == ["host1", "name-19"]
+
+
+@simulated
+async def test_a_home_relay_is_told_to_all_and_found_again_on_return(serve):
+    from ghostwire.wire.messages import Report
+
+    async with serve() as rig:
+        viewer, node = await rig.clients(2)
+        away = rig.client(3)
+        await away.join()
+        await rig.settle()
+        away.read()
+        away.leave()
+        id_ = rig.nodes["host2"].id
+        node.stream.say(Report(session=1, sequence=1, home=12))
+        await rig.settle()
+        assert viewer.read().nodes[id_].home == 12
+        await away.join(None)
+        assert not changes(away)[0].full
+        assert away.map.nodes[id_].home == 12
+
+
+@simulated
+async def test_fan_out_to_many_streams_lets_other_work_have_its_turn(serve):
+    async with serve() as rig:
+        clients = [rig.client(number) for number in range(1, 1001)]
+        for client in clients:
+            client.connect()
+        await rig.settle()
+        await rig.plane.membership.rename_node("host1", "renamed")
+        turns = 0
+        while not changes(clients[-1]) or "renamed" not in names(clients[-1].read()):
+            turns += 1
+            await asyncio.sleep(0)
+            if turns > 100:
+                await asyncio.sleep(0.01)
+        assert turns > 4
+        assert all("renamed" in names(client.read()) for client in clients)
+
+
+@simulated
+async def test_a_clean_goodbye_closes_the_stream_and_keeps_the_node(serve):
+    async with serve() as rig:
+        (client,) = await rig.clients(1)
+        client.stream.say(Leave())
+        await rig.settle()
+        assert client.stream.closed
+        assert list(rig.nodes) == ["host1"]
+        assert rig.plane.sessions.presence.online == 0
