@@ -53,8 +53,13 @@ class FrontDoor:
         self.port = 0
         """The first TCP port that `start` got."""
 
-    def protocol_factory(self) -> Callable[[], asyncio.Protocol]:
-        """Makes the protocol of one plain connection, for listeners of another kind (a simulated network)."""
+    def protocol_factory(self, *, uid: int | None = None) -> Callable[[], asyncio.Protocol]:
+        """Makes the protocol of one plain connection, for listeners of another kind (a simulated network).
+
+        With ``uid`` it is a local administrator's, as over the Unix socket.
+        """
+        if uid is not None:
+            return partial(LocalProtocol, self._backend, lambda transport: uid, frozenset({uid}))
         return partial(HttpProtocol, self._backend)
 
     async def start(self, host: str, port: int) -> None:
