@@ -9,8 +9,7 @@ plugins = ["-auth_oidc", "pigeon"]     leave one out, add another
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,7 +18,6 @@ import msgspec
 
 from ghostwire.errors import ConfigError, PermissionDenied
 from ghostwire.hints import did_you_mean
-from ghostwire.toml_lines import KeyPath, key_lines, line_of
 
 DEFAULT_FILE = Path("/etc/ghostwire/ghostwire.toml")
 
@@ -94,7 +92,7 @@ class Config:
     plugins: tuple[str, ...] | None = None
     plugin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: str = ""
-    lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
+    text: str = field(default="", repr=False, compare=False)
 
     def trusts(self, plugin: str) -> bool:
         """Whether ``[plugin.NAME]`` says ``trusted = true``."""
@@ -107,7 +105,9 @@ class Config:
 
     def error(self, message: str, *path: str) -> ConfigError:
         """A ConfigError at the line of this key, or of the table around it."""
-        return ConfigError(message, file=self.file, line=line_of(dict(self.lines), path), key=".".join(path))
+        from ghostwire.toml_lines import key_lines, line_of
+
+        return ConfigError(message, file=self.file, line=line_of(key_lines(self.text), path), key=".".join(path))
 
     def convert(self, value: Any, kind: type[S], *path: str) -> S:
         """What stands in the file at this path as a value of this type; ConfigError says what is wrong where."""
@@ -137,15 +137,14 @@ def load(path: Path | None = None) -> Config:
 
 def parse(text: str, file: str = "") -> Config:
     """The text of a ghostwire.toml into a Config."""
+    import tomllib
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}", file=file, line=_error_line(str(error), text)) from None
-    known = Config(file=file, lines=key_lines(text))
-    tables = known.convert(document, Document)
-    config = Config(
-        **{name: getattr(tables, name) for name in Document.__struct_fields__}, file=file, lines=known.lines
-    )
+    tables = Config(file=file, text=text).convert(document, Document)
+    config = Config(**msgspec.structs.asdict(tables), file=file, text=text)
     _check(config)
     return config
 
@@ -166,7 +165,7 @@ def _error_line(message: str, text: str) -> int:
     return int(at[1]) if at else text.count("\n") + 1
 
 
-def _keys(kind: Any, inside: KeyPath) -> list[str]:
+def _keys(kind: Any, inside: Iterable[str]) -> list[str]:
     """The keys of a table of this type, or of the table at a path inside it; none where it is no table."""
     for name in inside:
         kind = next((field.type for field in _fields(kind) if field.encode_name == name), None)
