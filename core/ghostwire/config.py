@@ -8,6 +8,7 @@ plugins = ["-auth_oidc", "pigeon"]     leave one out, add another
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -128,11 +129,9 @@ def load(path: Path | None = None) -> Config:
 
     ConfigError where it is missing or wrong, PermissionDenied where it may not be read.
     """
-    if path is None:
-        if not DEFAULT_FILE.exists():
-            return Config()
-        path = DEFAULT_FILE
-    return parse(_read(path), str(path))
+    if path is not None:
+        return parse(_read(path), str(path))
+    return parse(_read(DEFAULT_FILE), str(DEFAULT_FILE)) if os.path.lexists(DEFAULT_FILE) else Config()
 
 
 def parse(text: str, file: str = "") -> Config:

@@ -54,7 +54,7 @@ class Offer:
 
     plugin: str
     provider: Provider[Any] | Command
-    hook: str
+    hook: str = ""
 
     @property
     def name(self) -> str:
@@ -295,7 +295,7 @@ def _settings_of(module: ModuleType) -> type[Any]:
 
 
 def _expect(offer: Offer, made: Any) -> Any:
-    kind = CAPABILITIES[offer.hook]
+    kind = CAPABILITIES.get(offer.hook, object)
     if not isinstance(made, kind):
         raise PluginError(offer.plugin, f"{offer.name}: made a {type(made).__name__} instead of a {kind.__name__}")
     return made
