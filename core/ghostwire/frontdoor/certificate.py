@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import ssl
 from collections.abc import Iterable
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key, password=_no_password)
+        context.load_cert_chain(certificate, key, password=partial(_no_password, key))
     except ssl.SSLError as error:
         fault = (
             "do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "are not a PEM certificate and key"
@@ -81,8 +82,8 @@ def _check_readable(name: str, path: Path) -> None:
         raise ConfigError(f"{path}: {error.strerror}", key=name) from None
 
 
-def _no_password() -> str:
-    raise ssl.SSLError("the key is encrypted")
+def _no_password(path: Path) -> str:
+    raise ConfigError(f"{path}: the key is encrypted; store it without a passphrase", key="server.certificate_key")
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

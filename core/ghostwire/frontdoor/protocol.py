@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
 import msgspec
 import uvicorn
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -169,7 +172,7 @@ class LocalProtocol(HttpProtocol):
 
 def _config(app: ASGIApplication) -> uvicorn.Config:
     config = uvicorn.Config(
-        app,
+        partial(_undisturbed, app),
         http=HttpProtocol,
         ws="none",
         lifespan="off",
@@ -205,6 +208,14 @@ def _wanted(upgrades: dict[str, StreamUpgrade], headers: dict[str, str], version
 
 def _tokens(text: str) -> list[str]:
     return [token.strip().lower() for token in text.split(",")]
+
+
+async def _undisturbed(
+    app: ASGIApplication, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+) -> None:
+    """The app; a client that leaves in the middle of its request is no failure of it."""
+    with suppress(ClientDisconnect):
+        await cast("Any", app)(scope, receive, send)
 
 
 async def _forbidden(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
