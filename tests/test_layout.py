@@ -42,10 +42,10 @@ LAYERS = {
     "hookspecs": {"ghostwire"},
     "plugins": {"errors", "hints", "config", "ghostwire", "hookspecs"},
     "frontdoor": BASE | {"ghostwire", "capabilities", "driver"},
-    "testing": BASE | {"ghostwire", "capabilities", "wire", "driver"},
     "server": PROGRAM | {"frontdoor", "rest"},
     "node": PROGRAM,
     "cli": PROGRAM | {"server", "node"},
+    "testing": PROGRAM | {"server", "node", "frontdoor"},
 }
 """What each part of core may import besides itself; `ghostwire` is the package's own face."""
 
