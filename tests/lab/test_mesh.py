@@ -10,6 +10,7 @@ import threading
 import pytest
 from programs import Mesh, Node, wait_for
 
+ETH_P_ALL = 0x0003
 pytestmark = pytest.mark.usefixtures("tun")
 
 
@@ -55,8 +56,8 @@ def test_tcp_crosses_the_mesh_whole(mesh: Mesh) -> None:
 def test_what_crosses_the_internet_is_wireguard(mesh: Mesh) -> None:
     secret = b"nobody on the way reads this"
     alice, bob = mesh["alice"], mesh["bob"]
-    with mesh.lab.socket("inet", socket.AF_PACKET, socket.SOCK_RAW) as tap:
-        tap.bind(("br0", 0x0003))
+    with mesh.lab.socket("alice", socket.AF_PACKET, socket.SOCK_RAW) as tap:
+        tap.bind(("eth0", ETH_P_ALL))
         with mesh.lab.socket("alice") as sender, mesh.lab.socket("bob") as receiver:
             receiver.bind((bob.address(), 9999))
             receiver.settimeout(10)

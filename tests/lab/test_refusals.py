@@ -53,8 +53,7 @@ def test_a_token_of_another_server_is_refused(mesh: Mesh, tmp_path: Path) -> Non
         other.user("mallory")
         with stranger(mesh, tmp_path) as node:
             line = node.join(other.join_token("mallory"), fails=8)
-        assert "server" in line
-        assert "key" in line
+        assert "not the one that made this join token" in line
     finally:
         assert other.end() == 0
 
@@ -80,15 +79,16 @@ def test_a_second_node_on_the_same_state_is_refused(mesh: Mesh, tmp_path: Path) 
     second.state = mesh["alice"].state
     code, line = second.fails()
     assert code == 5
-    assert str(second.state) in line
+    assert "already running" in line
     assert mesh["alice"].status()["state"] == "running"
 
 
 def test_without_the_right_to_make_interfaces_the_node_says_so(mesh: Mesh, tmp_path: Path) -> None:
-    node = Node(mesh.lab, "bob", tmp_path)
-    code, line = node.fails(["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
-    assert code == 4
-    assert "root" in line
+    node = Node(mesh.lab, "eve", tmp_path)
+    node.spawn(["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
+    node.ready()
+    assert "root" in node.join(mesh.server.join_token(), fails=4)
+    assert node.end() == 0
 
 
 @pytest.mark.parametrize("kind", [Server, Node])
@@ -105,7 +105,7 @@ def test_a_state_of_a_newer_version_is_refused_and_left_alone(mesh: Mesh, tmp_pa
     server = Server(mesh.lab, "control", tmp_path, port=8083)
     server.start()
     assert server.end() == 0
-    database = next(server.state.rglob("*.db*"), None) or next(server.state.rglob("*.sqlite*"))
+    database = next(server.state.rglob("ghostwire.db"))
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'from-the-future'")
     connection.close()
