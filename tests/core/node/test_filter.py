@@ -1,0 +1,223 @@
+"""The packet filter: default deny by rules between labels, answers to what was begun, fragments, ICMP errors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6, IPv6ExtHdrHopByHop
+from scapy.packet import Packet, Raw
+
+from ghostwire.engine import SECOND
+from ghostwire.model import Cursor, LabelSet, MapChange, NetworkMap, Rule
+from ghostwire.node.filter import MapFilter
+from ghostwire.node.flows import CAPACITY, OTHER_IDLE, TCP_IDLE, Flows
+from ghostwire.node.packet import parse
+from ghostwire.testing import ManualClock
+
+OWN, PEER, THIRD = "100.64.0.1", "100.64.0.2", "100.64.0.3"
+OWN6, PEER6 = "fd00:1:2::6440:1", "fd00:1:2::6440:2"
+
+
+def network(kit: Any, *rules: Rule, sets: Sequence[LabelSet] = ()) -> NetworkMap:
+    """Node 1, which is filtered, carries label 10; node 2 label 20; node 3 none."""
+    held = NetworkMap()
+    nodes = (kit.map_node(1, labels=(10,)), kit.map_node(2, labels=(20,)), kit.map_node(3, labels=()))
+    held.apply(MapChange(cursor=Cursor(1, b"m"), full=True, nodes=nodes, rules=rules, sets=tuple(sets)))
+    return held
+
+
+def filtering(kit: Any, clock: ManualClock, *rules: Rule, sets: Sequence[LabelSet] = ()) -> MapFilter:
+    made, held = MapFilter(clock), network(kit, *rules, sets=sets)
+    made.update(held, held.nodes[1])
+    return made
+
+
+def admits(filter_: MapFilter, packet: Packet, peer: int = 2) -> bool:
+    return bool(filter_.admit(peer, [memoryview(bytes(packet))]))
+
+
+SSH = Rule(id=1, sources=(20,), destinations=(10,), protocols=(6,), ports=((22, 22), (8000, 8100)))
+
+
+def tcp(source: str, target: str, sport: int, dport: int) -> Packet:
+    return IP(src=source, dst=target) / TCP(sport=sport, dport=dport)
+
+
+def test_the_universal_rule_passes_bursts_untouched(kit: Any, clock: ManualClock) -> None:
+    everyone = LabelSet(id=0, everyone=True)
+    open_ = filtering(kit, clock, Rule(id=1, sources=(0,), destinations=(0,)), sets=[everyone])
+    burst = [b"anything at all"]
+    assert open_.admit(2, burst) is burst
+    assert open_.admits_all
+
+
+@pytest.mark.parametrize("restriction", [{"protocols": (6,)}, {"ports": ((22, 22),)}])
+def test_a_rule_for_everyone_that_names_protocols_or_ports_is_not_universal(
+    kit: Any, clock: ManualClock, restriction: dict[str, Any]
+) -> None:
+    everyone = LabelSet(id=0, everyone=True)
+    limited = filtering(kit, clock, Rule(id=1, sources=(0,), destinations=(0,), **restriction), sets=[everyone])
+    assert not limited.admits_all
+    assert not admits(limited, IP(src=PEER, dst=OWN) / UDP(sport=1, dport=53) / b"x")
+
+
+def test_before_the_map_and_without_rules_nothing_is_admitted(kit: Any, clock: ManualClock) -> None:
+    assert not admits(MapFilter(clock), tcp(PEER, OWN, 1, 22))
+    assert not admits(filtering(kit, clock), tcp(PEER, OWN, 1, 22))
+
+
+@pytest.mark.parametrize(
+    ("port", "peer", "admitted"),
+    [
+        (22, 2, True),
+        (8000, 2, True),
+        (8050, 2, True),
+        (8100, 2, True),
+        (8101, 2, False),
+        (23, 2, False),
+        (22, 3, False),
+    ],
+)
+def test_a_rule_admits_its_sources_on_its_ports(
+    kit: Any, clock: ManualClock, port: int, peer: int, admitted: bool
+) -> None:
+    source = {2: PEER, 3: THIRD}[peer]
+    assert admits(filtering(kit, clock, SSH), tcp(source, OWN, 40000, port), peer) is admitted
+
+
+def test_a_rule_for_other_destinations_does_not_concern_this_node(kit: Any, clock: ManualClock) -> None:
+    elsewhere = Rule(id=1, sources=(20,), destinations=(30,))
+    assert not admits(filtering(kit, clock, elsewhere), tcp(PEER, OWN, 1, 22))
+
+
+def test_a_rule_names_its_sources_by_sets(kit: Any, clock: ManualClock) -> None:
+    rule = Rule(id=1, sources=(40,), destinations=(10,))
+    limited = filtering(kit, clock, rule, sets=[LabelSet(id=40, nodes=(3,))])
+    assert admits(limited, tcp(THIRD, OWN, 1, 22), 3)
+    assert not admits(limited, tcp(PEER, OWN, 1, 22), 2)
+
+
+def test_a_packet_for_somebody_else_is_refused(kit: Any, clock: ManualClock) -> None:
+    assert not admits(filtering(kit, clock, SSH), tcp(PEER, THIRD, 1, 22))
+
+
+def test_what_this_node_began_is_answered(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, SSH)
+    limited.record([bytes(tcp(OWN, THIRD, 40000, 443)), bytes(IPv6(src=OWN6, dst=PEER6) / UDP(sport=5, dport=53))])
+    assert admits(limited, tcp(THIRD, OWN, 443, 40000), 3)
+    assert admits(limited, IPv6(src=PEER6, dst=OWN6) / UDP(sport=53, dport=5) / b"answer")
+    assert not admits(limited, tcp(THIRD, OWN, 443, 40001), 3)
+    assert not admits(limited, tcp(THIRD, OWN, 40000, 443), 3)
+
+
+def test_a_flow_ends_when_it_is_idle_for_long(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock)
+    limited.record([bytes(tcp(OWN, PEER, 1, 2)), bytes(IP(src=OWN, dst=PEER) / UDP(sport=1, dport=2))])
+    answers = [tcp(PEER, OWN, 2, 1), IP(src=PEER, dst=OWN) / UDP(sport=2, dport=1)]
+    clock.advance(OTHER_IDLE - SECOND)
+    assert [admits(limited, each) for each in answers] == [True, True]  # which keeps both alive
+    clock.advance(OTHER_IDLE)
+    assert [admits(limited, each) for each in answers] == [True, False]
+    clock.advance(TCP_IDLE)
+    assert [admits(limited, each) for each in answers] == [False, False]
+
+
+def test_only_the_reply_to_an_own_echo_request_is_admitted(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock)
+    limited.record([bytes(IP(src=OWN, dst=PEER) / ICMP(type=8, id=7))])
+    assert admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=0, id=7) / b"12345678")
+    assert not admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=8, id=7) / b"12345678")
+    assert not admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=0, id=8) / b"12345678")
+    limited.record([bytes(IPv6(src=OWN6, dst=PEER6) / ICMPv6EchoRequest(id=9))])
+    assert admits(limited, IPv6(src=PEER6, dst=OWN6) / ICMPv6EchoReply(id=9))
+
+
+def test_answering_a_ping_does_not_open_the_way_for_pings(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock)
+    limited.record([bytes(IP(src=OWN, dst=PEER) / ICMP(type=0, id=7)), bytes(IP(src=OWN, dst=PEER) / ICMP(type=3))])
+    for kind in (0, 3, 5, 8, 13):
+        assert not admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=kind, id=7) / b"12345678")
+
+
+def test_a_rule_for_icmp_admits_pings(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, Rule(id=1, sources=(20,), destinations=(10,), protocols=(1,)))
+    assert admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=8, id=7))
+    assert not admits(limited, tcp(PEER, OWN, 1, 22))
+
+
+def test_an_error_about_an_own_packet_is_admitted_and_no_other(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock)
+    sent = tcp(OWN, PEER, 40000, 443)
+    limited.record([bytes(sent)])
+    assert admits(limited, IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / Raw(bytes(sent)[:28]), 3)
+    assert not admits(limited, IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / Raw(bytes(tcp(OWN, PEER, 9, 9))[:28]), 3)
+    assert not admits(limited, IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / b"rubbish", 3)
+    six = IPv6(src=OWN6, dst=PEER6) / TCP(sport=1, dport=2)
+    limited.record([bytes(six)])
+    assert admits(limited, IPv6(src=PEER6, dst=OWN6) / ICMPv6PacketTooBig() / Raw(bytes(six)))
+
+
+def test_fragments_follow_their_first_and_no_other(kit: Any, clock: ManualClock) -> None:
+    rule = Rule(id=1, sources=(20,), destinations=(10,), protocols=(17,), ports=((53, 53),))
+    limited = filtering(kit, clock, rule)
+    whole = IP(src=PEER, dst=OWN, id=77) / UDP(sport=1, dport=53) / bytes(3000)
+    first, *rest = [bytes(each) for each in fragment(whole, 1200)]
+    assert not limited.admit(2, rest)
+    assert limited.admit(2, [first, *rest]) == [first, *rest]
+    stranger = [bytes(each) for each in fragment(IP(src=PEER, dst=OWN, id=78) / UDP(dport=54) / bytes(3000), 1200)]
+    assert not limited.admit(2, stranger)
+
+
+def test_a_first_fragment_too_short_for_ports_matches_no_port(kit: Any, clock: ManualClock) -> None:
+    cut = bytes(IP(src=PEER, dst=OWN, flags="MF", proto=6) / Raw(b"\x00"))
+    assert not filtering(kit, clock, SSH).admit(2, [cut])
+
+
+def test_extension_headers_do_not_hide_the_port(kit: Any, clock: ManualClock) -> None:
+    hidden = IPv6(src=PEER6, dst=OWN6) / IPv6ExtHdrHopByHop() / TCP(sport=1, dport=22)
+    assert admits(filtering(kit, clock, SSH), hidden)
+    other = IPv6(src=PEER6, dst=OWN6) / IPv6ExtHdrHopByHop() / TCP(sport=1, dport=23)
+    assert not admits(filtering(kit, clock, SSH), other)
+
+
+def test_every_truncation_and_every_mutated_byte_is_survived(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, SSH)
+    for packet in (
+        tcp(PEER, OWN, 1, 22),
+        IPv6(src=PEER6, dst=OWN6) / IPv6ExtHdrHopByHop() / TCP(dport=22),
+        IP(src=PEER, dst=OWN) / ICMP(type=3) / Raw(bytes(tcp(OWN, PEER, 1, 2))),
+    ):
+        whole = bytes(packet)
+        for length in range(len(whole)):
+            limited.admit(2, [whole[:length]])
+            for value in (0, 0x3C, 0x2C, 0x86, 0xFF):
+                limited.admit(2, [whole[:length] + bytes([value]) + whole[length + 1 :]])
+    assert limited.dropped > 100
+
+
+def test_refused_packets_are_counted(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, SSH)
+    limited.admit(2, [bytes(tcp(PEER, OWN, 1, 22)), bytes(tcp(PEER, OWN, 1, 23)), b""])
+    assert limited.dropped == 2
+
+
+def test_a_peer_without_rules_loses_its_access_with_the_next_map(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, SSH)
+    bare = network(kit)
+    limited.update(bare, bare.nodes[1])
+    assert not admits(limited, tcp(PEER, OWN, 1, 22))
+
+
+def test_the_flow_cache_is_bounded() -> None:
+    flows = Flows()
+    template = tcp(OWN, PEER, 1, 2)
+    packet = parse(bytes(template))
+    assert packet is not None
+    raw = bytearray(bytes(template))
+    for number in range(CAPACITY + 100):
+        raw[20:24] = number.to_bytes(4)
+        held = parse(raw)
+        assert held is not None
+        flows.leaving(held, number)
+    assert len(flows) == CAPACITY
