@@ -13,12 +13,15 @@ from urllib.parse import quote
 
 from ghostwire.errors import (
     AuthenticationFailed,
+    ConfigError,
     Conflict,
     GhostwireError,
     NotFound,
     PermissionDenied,
+    PlatformError,
     Refused,
     RemoteProtocolError,
+    StateError,
     Unavailable,
     UsageError,
 )
@@ -33,8 +36,11 @@ _REFUSALS: dict[int, type[Refused]] = {401: AuthenticationFailed, 404: NotFound,
 _OTHERS: dict[int, type[GhostwireError]] = {403: PermissionDenied, 503: Unavailable, 504: Unavailable}
 _BY_CODE: dict[str, type[GhostwireError]] = {
     "usage": UsageError,
-    "unavailable": Unavailable,
+    "config": ConfigError,
     "permission-denied": PermissionDenied,
+    "state": StateError,
+    "platform": PlatformError,
+    "unavailable": Unavailable,
 }
 
 
@@ -161,7 +167,7 @@ def _decode(status: int, data: bytes) -> dict[str, Any]:
 def _error(status: int, error: object) -> GhostwireError:
     described = error if isinstance(error, dict) else {}
     code, message = str(described.get("code", "")), str(described.get("message", f"refused with status {status}"))
-    kind = _BY_CODE.get(code) or _OTHERS.get(status)
+    kind = _BY_CODE.get(code) or _OTHERS.get(status) or (GhostwireError if status >= 500 else None)
     if kind is not None:
         return kind(message)
     return _REFUSALS.get(status, Refused)(message, code)

@@ -30,6 +30,9 @@ def api(state: Path) -> NodeApi:
         (403, "permission-denied", errors.PermissionDenied),
         (404, "not-found", errors.NotFound),
         (409, "conflict", errors.Conflict),
+        (500, "state", errors.StateError),
+        (500, "platform", errors.PlatformError),
+        (500, "plugin", errors.GhostwireError),
         (503, "unavailable", errors.Unavailable),
     ],
 )
