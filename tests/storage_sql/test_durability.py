@@ -65,13 +65,15 @@ async def test_a_disk_that_fails_fails_every_waiting_work_and_keeps_the_rest(
     await storage.write(put(1))
 
     def fill_up(transaction):
-        transaction._cursor.execute("PRAGMA max_page_count = 1")  # SQLite takes the pages in use as the least
         for number in range(100, 200):
             put(number, 8192)(transaction)
 
+    # SQLite takes the pages in use as the least it may be limited to
+    await storage._writer.read(lambda database: database._cursor.execute("PRAGMA max_page_count = 1"))
     with pytest.raises(StateError, match="free some space"):
         await storage.write(fill_up)
     assert [user.id for user in await storage.write(lambda transaction: transaction.find(User))] == [1]
+    await storage.write(put(2))
     await storage.close()
 
 

@@ -6,7 +6,7 @@ Everything here blocks and belongs to the writer's thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,19 @@ import sqlalchemy as sa
 from ghostwire.capabilities.storage import Change, Commit, Snapshot
 from ghostwire.engine import Entropy
 from ghostwire.errors import StateError
-from ghostwire.model import pack, unpacker
+from ghostwire.model import Record, pack, unpacker
 from ghostwire_storage_sql import schema
 from ghostwire_storage_sql.lock import Lock
-from ghostwire_storage_sql.statements import REVISION, Statements
+from ghostwire_storage_sql.memory import Memory, Place
+from ghostwire_storage_sql.statements import REVISION, Statements, in_bulk
 from ghostwire_storage_sql.tables import BY_NAME, MAPPED
-from ghostwire_storage_sql.transaction import Changes, SqlTransaction, next_number
 
 MARK_BYTES = 8
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "cache_size=-16000")
 """Acknowledged means on disk, also after a power cut; and 16 MB of pages at most."""
 
-Work = Callable[[SqlTransaction], Any]
+Changes = Mapping[Place, Record | None]
+Work = Callable[[Memory], Any]
 Outcome = tuple[Any, Exception | None]
 
 _decoders = {name: unpacker(mapped.kind) for name, mapped in BY_NAME.items()}
@@ -45,6 +46,8 @@ class Database:
         self._driver: Any = self._engine.dialect.dbapi
         self._connection: sa.PoolProxiedConnection | None = None
         self._cursor: Any = None
+        self._memory: Memory
+        self._revision = 0
 
     def open(self) -> Snapshot:
         """Lock, migrate and read; StateError in one line where any of it can't be done."""
@@ -59,7 +62,7 @@ class Database:
             return self._snapshot()
         except BaseException as error:
             self.close()
-            if isinstance(error, (sa.exc.DBAPIError, self._driver.Error, ValueError, OSError)):
+            if isinstance(error, (sa.exc.DBAPIError, self._driver.Error, ValueError, LookupError, OSError)):
                 raise self._unusable(error) from None
             raise
 
@@ -72,20 +75,22 @@ class Database:
 
     def commit(self, works: Sequence[Work]) -> tuple[Commit | None, list[Outcome]]:
         """Run the works and commit those that did not raise; all fail where the database itself does."""
+        memory = self._memory
+        outcomes = [self._run(work) for work in works]
         try:
-            self._cursor.execute("BEGIN IMMEDIATE")
-            changes: Changes = {}
-            outcomes = [self._run(work, changes) for work in works]
-            commit = self._record(changes) if changes else None
-            self._cursor.execute("COMMIT")
+            commit = self._store() if memory.journal or memory.changed_counters else None
         except self._driver.Error as error:
+            memory.undo()
             self._roll_back()
             return None, [(None, self._unusable(error))] * len(works)
+        finally:
+            memory.settle()
+        self._revision = commit.revision if commit else self._revision
         return commit, outcomes
 
     def log(self, after: int) -> list[Commit] | None:
         """The commits after that revision; None where they are no longer all kept."""
-        if not self._oldest() - 1 <= after <= self._revision():
+        if not self._oldest() - 1 <= after <= self._revision:
             return None
         found: dict[int, tuple[bytes, list[Change]]] = {}
         for revision, mark, kind, id_, blob in self._cursor.execute(self._sql.read_log, (after,)):
@@ -100,29 +105,46 @@ class Database:
 
     def compact(self, before: int) -> None:
         """Forget log rows before that revision; the newest revision's always stay."""
-        self._cursor.execute(self._sql.compact, (min(before, self._revision()),))
+        self._cursor.execute(self._sql.compact, (min(before, self._revision),))
 
-    def _run(self, work: Work, changes: Changes) -> Outcome:
-        transaction = SqlTransaction(self._cursor, self._sql, self._driver.IntegrityError)
+    def _run(self, work: Work) -> Outcome:
+        before = len(self._memory.journal)
         try:
-            result = work(transaction)
-        except self._driver.Error:
-            raise
+            return work(self._memory), None
         except Exception as error:
-            transaction.undo()
+            self._memory.undo(before)
             return None, error
-        transaction.keep()
-        changes.update(transaction.changes)
-        return result, None
+
+    def _store(self) -> Commit | None:
+        memory, sql = self._memory, self._sql
+        self._cursor.execute("BEGIN IMMEDIATE")
+        self._store_records(memory.changes)
+        self._cursor.executemany(sql.put_setting, list(memory.changed_settings.items()))
+        self._cursor.executemany(sql.put_counter, list(memory.changed_counters.items()))
+        commit = self._record(memory.changes) if memory.changes else None
+        self._cursor.execute("COMMIT")
+        return commit
+
+    def _store_records(self, changes: Changes) -> None:
+        """Old rows go before new ones come, so that a unique value may pass from one to the other."""
+        for kind, mapped in MAPPED.items():
+            changed = {id_: record for (of, id_), record in changes.items() if of is kind}
+            self._execute(self._sql.delete[kind], [(id_,) for id_ in changed])
+            rows = [mapped.row(record) for record in changed.values() if record is not None]
+            self._execute(self._sql.insert[kind], rows)
+
+    def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        for text, values in in_bulk(statement, rows):
+            self._cursor.execute(text, values)
 
     def _record(self, changes: Changes) -> Commit:
-        revision, mark = next_number(self._cursor, self._sql, REVISION), self._entropy(MARK_BYTES)
+        revision, mark = self._cursor.execute(self._sql.next_revision).fetchone()[0], self._entropy(MARK_BYTES)
         listed = tuple(Change(kind, id_, record) for (kind, id_), record in changes.items())
         rows = [
             (revision, position, mark, MAPPED[change.kind].name, change.id, change.record and pack(change.record))
             for position, change in enumerate(listed)
         ]
-        self._cursor.executemany(self._sql.add_log, rows)
+        self._execute(self._sql.add_log, rows)
         return Commit(revision, mark, listed)
 
     def _check(self) -> None:
@@ -137,19 +159,14 @@ class Database:
             for kind, mapped in MAPPED.items()
             for row in self._cursor.execute(self._sql.all[kind]).fetchall()
         ]
-        revision = self._revision()
-        return Snapshot(revision, self.mark(revision) or b"", self._oldest(), tuple(records))
-
-    def _revision(self) -> int:
-        row = self._cursor.execute(self._sql.revision).fetchone()
-        if row is None:
-            raise ValueError("its counters are missing")
-        number: int = row[0]
-        return number
+        counters = dict(self._cursor.execute(self._sql.counters).fetchall())
+        self._revision = counters.pop(REVISION)
+        self._memory = Memory(records, dict(self._cursor.execute(self._sql.settings).fetchall()), counters)
+        return Snapshot(self._revision, self.mark(self._revision) or b"", self._oldest(), tuple(records))
 
     def _oldest(self) -> int:
         oldest: int | None = self._cursor.execute(self._sql.oldest).fetchone()[0]
-        return self._revision() + 1 if oldest is None else oldest
+        return self._revision + 1 if oldest is None else oldest
 
     def _roll_back(self) -> None:
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
+import msgspec
 import sqlalchemy as sa
 
 from ghostwire.keys import PublicKey
@@ -53,11 +54,11 @@ class Mapped(Generic[R]):
 
     def row(self, record: R) -> list[Any]:
         """The record's values in the order of the columns."""
-        return [self.value(field, getattr(record, field.name)) for field in self.fields]
-
-    def value(self, field: Field, value: Any) -> Any:
-        """A field's value as the database keeps it."""
-        return value if field.encode is None or value is None else field.encode(value)
+        values = msgspec.structs.astuple(record)
+        return [
+            value if field.encode is None or value is None else field.encode(value)
+            for field, value in zip(self.fields, values, strict=True)
+        ]
 
     def record(self, row: Sequence[Any]) -> R:
         """A row in the order of the columns as a record."""
@@ -66,10 +67,6 @@ class Mapped(Generic[R]):
             for field, value in zip(self.fields, row, strict=True)
         }
         return self.kind(**values)
-
-    def field(self, name: str) -> Field:
-        """The field of that name."""
-        return next(field for field in self.fields if field.name == name)
 
 
 def _raw(key: PublicKey) -> bytes:
@@ -96,7 +93,7 @@ def _field(name: str, hint: Any) -> Field:
 
 def _column(kind: type[Record], field: Field) -> sa.Column[Any]:
     referred = REFERENCES.get((kind, field.name))
-    keys = [sa.ForeignKey(f"{NAMES[referred]}.id")] if referred else []
+    keys = [sa.ForeignKey(f"{NAMES[referred]}.id", deferrable=True, initially="DEFERRED")] if referred else []
     return sa.Column(field.name, field.type, *keys, nullable=field.nullable, unique=field.name in kind.unique)
 
 

@@ -25,7 +25,8 @@ def _required(name: str, kind: sa.types.TypeEngine[Any], *, unique: bool = False
 
 
 def _user() -> sa.Column[int]:
-    return sa.Column("user", INTEGER, sa.ForeignKey("users.id"), nullable=False)
+    owner = sa.ForeignKey("users.id", deferrable=True, initially="DEFERRED")
+    return sa.Column("user", INTEGER, owner, nullable=False)
 
 
 def upgrade() -> None:
