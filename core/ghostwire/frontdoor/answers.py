@@ -8,9 +8,9 @@ from http import HTTPStatus
 import msgspec
 
 
-def switch(transport: asyncio.Transport, token: str) -> None:
+def switching(token: str) -> bytes:
     """101: from here on the stream speaks ``token``."""
-    transport.write(f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {token}\r\n\r\n".encode())
+    return f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {token}\r\n\r\n".encode("ascii")
 
 
 def refuse(transport: asyncio.Transport, status: HTTPStatus, code: str, message: str, *, retry_after: int = 0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
+from base64 import b64encode
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ import h11
 from ghostwire.errors import AuthenticationFailed, GhostwireError, RemoteProtocolError, Unavailable, UsageError
 from ghostwire.wire import messages
 from ghostwire.wire.serverurl import ServerUrl
-from ghostwire.wire.session import ControlSession
+from ghostwire.wire.session import HANDSHAKE_HEADER, ControlSession
 from ghostwire.wire.stream import CLOSE_GRACE, SessionStream
 
 if TYPE_CHECKING:
@@ -97,10 +98,15 @@ class _Upgrading(asyncio.Protocol):
         self.done: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
+        """Ask for the upgrade, with message 1."""
         assert self._http is not None
         self._transport = cast("asyncio.Transport", transport)
-        headers = [("Host", self._target.authority), ("Connection", "Upgrade"), ("Upgrade", messages.UPGRADE)]
+        headers = [
+            ("Host", self._target.authority),
+            ("Connection", "Upgrade"),
+            ("Upgrade", messages.UPGRADE),
+            (HANDSHAKE_HEADER, b64encode(self._session.outgoing()).decode("ascii")),
+        ]
         request = h11.Request(method="GET", target=self._target.prefix + messages.PATH, headers=headers)
         head = self._http.send(request) or b""
         self._transport.write(head + (self._http.send(h11.EndOfMessage()) or b""))
@@ -125,7 +131,7 @@ class _Upgrading(asyncio.Protocol):
         return self._fail(Unavailable(f"{self._url}: closed the connection without an answer{cause}{hint}"))
 
     def _answer(self, data: bytes) -> bytes:
-        """Read the HTTP answer; once it is 101, send message 1 and give back what followed."""
+        """Read the HTTP answer; what followed it, once it is 101."""
         assert self._http is not None
         try:
             self._http.receive_data(data)
@@ -138,7 +144,6 @@ class _Upgrading(asyncio.Protocol):
             return b""
         self._check_upgraded(event)
         rest, self._http = self._http.trailing_data[0], None
-        self._transport.write(self._session.outgoing())
         return rest
 
     def _check_upgraded(self, event: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,9 +13,9 @@ from ghostwire.capabilities.http import RequestHead, StreamUpgrade
 from ghostwire.engine import Entropy
 from ghostwire.errors import RemoteProtocolError
 from ghostwire.frontdoor.admission import Admission
-from ghostwire.frontdoor.answers import refuse, switch
+from ghostwire.frontdoor.answers import refuse, switching
 from ghostwire.wire import messages
-from ghostwire.wire.session import ControlSession
+from ghostwire.wire.session import HANDSHAKE_HEADER, LENGTH_BYTES, ControlSession
 from ghostwire.wire.stream import SessionStream
 
 if TYPE_CHECKING:
@@ -76,14 +77,12 @@ class ControlUpgrade(StreamUpgrade):
             self.counters.refused += 1
             text = "too many control sessions from your address; try again later"
             return refuse(transport, HTTPStatus.SERVICE_UNAVAILABLE, "busy", text, retry_after=5)
-        stream = ControlStream(self, ControlSession.responder(self._control_key, self._entropy), transport, head.client)
+        session = ControlSession.responder(self._control_key, self._entropy)
+        stream = ControlStream(self, session, transport, head.client)
         self.streams.add(stream)
         self._arm()
         transport.set_protocol(stream)
-        switch(transport, self.token)
-        if rest:
-            stream.data_received(rest)
-        return None
+        return stream.data_received(_first_message(head) + rest)
 
     def close(self) -> None:
         """Close every stream; harmless when called twice."""
@@ -110,6 +109,14 @@ class ControlUpgrade(StreamUpgrade):
         self._arm()
 
 
+def _first_message(head: RequestHead) -> bytes:
+    """Message 1, where it came with the request; one that is no base64 is left to fail as a message."""
+    try:
+        return b64decode(head.headers.get(HANDSHAKE_HEADER, ""), validate=True)
+    except ValueError:
+        return bytes(LENGTH_BYTES)
+
+
 class ControlStream(SessionStream):
     """One node's stream. ``hello`` is its first message; ``client`` its address as text."""
 
@@ -119,7 +126,7 @@ class ControlStream(SessionStream):
     def __init__(
         self, upgrade: ControlUpgrade, session: ControlSession, transport: asyncio.Transport, client: str
     ) -> None:
-        super().__init__(session, transport)
+        super().__init__(session, transport, switching(upgrade.token))
         self._upgrade, self.client = upgrade, client
         self._on_message: Callable[[Any], None] | None = None
         self._on_closed: Callable[[], None] | None = None

@@ -8,8 +8,9 @@
 
 Every unit on the wire is a u16 BE length and a Noise message of that many bytes. The plaintexts of all records of one
 direction make one stream, cut into frames of u32 BE length + bytes (`ghostwire.wire.frames`): several frames share a
-record, and a long frame spans several. A responder that can't read message 1 answers with the length 0 alone, which
-tells the initiator that it knocked at the wrong server.
+record, and a long frame spans several. The first unit travels as base64 in the upgrade request's `HANDSHAKE_HEADER`,
+which saves a round trip, or else first on the upgraded stream. A responder that can't read it answers with the length
+0 alone, which tells the initiator that it knocked at the wrong server.
 
 The challenge is an X25519 public key that the responder made for this session; a node proves that it holds the
 private half of a node key by keyed BLAKE2s over the session's transcript hash, the key being the shared secret of node
@@ -31,6 +32,7 @@ from ghostwire.wire.messages import MAX_FRAME_TO_NODE, MAX_FRAME_TO_SERVER
 from ghostwire.wire.noise import MAX_MESSAGE, TAG_BYTES, CipherState, Initiator, Responder
 
 PROLOGUE = b"GhostWire control v1"
+HANDSHAKE_HEADER = "ghostwire-handshake"
 LENGTH_BYTES = 2
 FIRST_BYTES = 2 * KEY_BYTES + 2 * TAG_BYTES
 SECOND_BYTES = 2 * KEY_BYTES + TAG_BYTES
@@ -64,6 +66,8 @@ class ControlSession(ABC):
     )
     _unit_bytes: int
     """The only length that the other side's handshake message can have."""
+    _last_word = b""
+    """What is still sent when the other side's handshake message can't be read."""
 
     def __init__(self, receive_limit: int, send_limit: int) -> None:
         self._frames, self._send_limit = FrameReader(receive_limit), send_limit
@@ -100,6 +104,8 @@ class ControlSession(ABC):
         except RemoteProtocolError as error:
             self._error = str(error)
             self._buffer = bytearray()
+            if self._receiving is None:
+                self._out = self._last_word
             raise
 
     def send(self, frame: bytes) -> None:
@@ -203,6 +209,7 @@ class _NodeSide(ControlSession):
 class _ServerSide(ControlSession):
     __slots__ = ("_challenge", "_entropy", "_handshake")
     _unit_bytes = FIRST_BYTES
+    _last_word = WRONG_SERVER
 
     def __init__(self, control_key: PrivateKey, entropy: Entropy) -> None:
         super().__init__(MAX_FRAME_TO_SERVER, MAX_FRAME_TO_NODE)
@@ -212,7 +219,6 @@ class _ServerSide(ControlSession):
 
     def _shake(self, message: bytes) -> None:
         assert self._handshake is not None
-        self._out = WRONG_SERVER
         self._handshake.read_first(message)
         self._challenge = PrivateKey.generate(self._entropy)
         self._out = _unit(self._handshake.write_second(self._challenge.public_raw))

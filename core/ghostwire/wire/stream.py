@@ -18,13 +18,14 @@ _PING = encode(Ping())
 
 
 class SessionStream(asyncio.Protocol):
-    """Feeds a session, sends what it seals, and ends with it.
+    """Feeds a session, sends what it seals, and ends with it. ``first`` goes out ahead of all the session has to say.
 
     All frames queued in one pass of the loop leave in one ``transport.write``.
     """
 
     __slots__ = (
         "_closing",
+        "_first",
         "_flushing",
         "_grace",
         "_heard",
@@ -36,8 +37,9 @@ class SessionStream(asyncio.Protocol):
         "reason",
     )
 
-    def __init__(self, session: ControlSession, transport: asyncio.Transport) -> None:
+    def __init__(self, session: ControlSession, transport: asyncio.Transport, first: bytes = b"") -> None:
         self._session, self._transport = session, transport
+        self._first = first
         self._loop = asyncio.get_running_loop()
         self._heard = self._sent = self._loop.time()
         self._flushing = self._paused = self._closing = False
@@ -78,8 +80,9 @@ class SessionStream(asyncio.Protocol):
     def _flush(self) -> None:
         self._flushing = False
         backlog = self._session.queued
-        if self._transport.is_closing() or not (out := self._session.outgoing()):
+        if self._transport.is_closing() or not (out := self._first + self._session.outgoing()):
             return
+        self._first = b""
         self._transport.write(out)
         self._sent = self._loop.time()
         if backlog > HIGH_WATER and not self._paused:

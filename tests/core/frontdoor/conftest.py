@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from ghostwire import RequestHead, StreamUpgrade
 from ghostwire.frontdoor import FrontDoor
-from ghostwire.frontdoor.answers import switch
+from ghostwire.frontdoor.answers import switching
 from ghostwire.frontdoor.certificate import ensure_certificate, server_context
 
 Opening = Callable[..., Awaitable[FrontDoor]]
@@ -50,7 +50,7 @@ class EchoUpgrade(StreamUpgrade):
         self.heads.append(head)
         protocol = Echo(transport)
         transport.set_protocol(protocol)
-        switch(transport, self.token)
+        transport.write(switching(self.token))
         if rest:
             protocol.data_received(rest)
 

@@ -434,6 +434,27 @@ async def test_frames_of_one_pass_leave_in_one_write(make_rig: MakeRig) -> None:
     assert len(written) == 1
 
 
+@pytest.mark.parametrize("header", ["", "AAAA", "not base64!", "A" * 4000])
+@simulated
+async def test_a_handshake_header_without_a_message_1_is_refused(make_rig: MakeRig, header: str) -> None:
+    rig = make_rig()
+    transport, stranger = await rig.host.sockets.connect(Listening, "server.example", 8080)
+    head = "GET /control HTTP/1.1\r\nHost: s\r\nConnection: upgrade\r\nUpgrade: ghostwire-control\r\n"
+    transport.write(f"{head}GhostWire-Handshake: {header}\r\n\r\n".encode())
+    await asyncio.sleep(1)
+    assert stranger.heard.startswith(b"HTTP/1.1 101")
+    assert stranger.heard.endswith(b"\r\n\r\n" if not header else b"\r\n\r\n\x00\x00")
+    assert rig.upgrade.unfinished.count == (0 if header else 1)
+
+
+class Listening(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.heard = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+
+
 @simulated
 async def test_bytes_in_any_chopping_make_the_same_conversation(make_rig: MakeRig) -> None:
     rig = make_rig()
