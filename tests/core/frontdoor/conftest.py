@@ -101,7 +101,7 @@ async def door(app: Starlette, echo: EchoUpgrade) -> AsyncIterator[FrontDoor]:
 @pytest.fixture
 def socket_path(tmp_path: Path) -> Path:
     """Short enough for a Unix socket whatever pytest calls the folder."""
-    path = Path(f"/tmp/gw-{os.getpid()}-{abs(hash(str(tmp_path))) % 10**8}.sock")
+    path = Path(f"/tmp/ghostwire-{os.getpid()}-{abs(hash(str(tmp_path))) % 10**8}.sock")
     path.unlink(missing_ok=True)
     return path
 
