@@ -1,0 +1,1 @@
+"""What a server bears of machines that join."""
