@@ -229,11 +229,11 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def running(
-    database: MemoryDatabase | None = None, *, config: ServerConfig | None = None, storage: Any = None
+    *, config: ServerConfig | None = None, storage: Callable[[], Storage] | None = None, clock: Clock | None = None
 ) -> AsyncIterator[Rig]:
-    """A rig within a simulation, over a storage in memory unless another is given."""
-    disk = database or MemoryDatabase()
-    rig = Rig(running_clock(), config or ServerConfig(), storage or (lambda: MemoryStorage(disk)))
+    """A rig within a simulation unless it has a clock, over a storage in memory unless another is given."""
+    disk = MemoryDatabase()
+    rig = Rig(clock or running_clock(), config or ServerConfig(), storage or (lambda: MemoryStorage(disk)))
     await rig.start()
     try:
         yield rig

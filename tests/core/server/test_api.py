@@ -1,0 +1,105 @@
+"""The server's HTTP API, for administrators and for strangers."""
+
+import httpx2
+import pytest
+
+from ghostwire.server.api.app import application
+from ghostwire.server.api.routes import CoreRoutes
+from ghostwire.testing import simulated
+
+
+def api(rig, *, admin: bool = True) -> httpx2.AsyncClient:
+    """A client of the application, as the front door would present it."""
+    plane = rig.plane
+    routes = CoreRoutes(plane.mesh, plane.membership, plane.sessions.presence, lambda: {"version": "1"})
+    app = application([routes])
+
+    async def door(scope, receive, send):
+        scope["state"] = {"admin": admin}
+        await app(scope, receive, send)
+
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=door), base_url="http://server")
+
+
+@simulated
+async def test_strangers_get_health_and_nothing_else(serve):
+    async with serve() as rig, api(rig, admin=False) as client:
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        for method, path in (
+            ("GET", "/api/v1/server"),
+            ("GET", "/api/v1/users"),
+            ("POST", "/api/v1/users"),
+            ("GET", "/api/v1/nodes"),
+            ("PATCH", "/api/v1/nodes/1"),
+            ("DELETE", "/api/v1/nodes/1"),
+            ("POST", "/api/v1/nodes/1/expire"),
+        ):
+            answer = await client.request(method, path)
+            assert answer.status_code == 401, path
+            assert answer.json()["error"]["code"] == "authentication-failed"
+
+
+@simulated
+async def test_nodes_are_listed_with_all_that_is_known(serve):
+    async with serve() as rig, api(rig) as client:
+        await rig.clients(2)
+        nodes = (await client.get("/api/v1/nodes")).json()["nodes"]
+        assert [node["name"] for node in nodes] == ["host1", "host2"]
+        node = (await client.get("/api/v1/nodes/host1")).json()
+        assert node == nodes[0] == (await client.get(f"/api/v1/nodes/{node['id']}")).json()
+        assert node["user"] == {"id": 1, "name": "admin"}
+        assert node["machine_key"].startswith("mkey:")
+        assert node["online"]
+        assert not node["expired"]
+
+
+@simulated
+async def test_nodes_are_renamed_expired_and_deleted(serve):
+    async with serve() as rig, api(rig) as client:
+        await rig.clients(2)
+        renamed = await client.patch("/api/v1/nodes/host1", json={"name": "web"})
+        assert renamed.json()["name"] == "web"
+        assert (await client.patch("/api/v1/nodes/web", json={"name": "host2"})).status_code == 409
+        assert (await client.patch("/api/v1/nodes/web", json={"name": "Not a label"})).status_code == 400
+        assert (await client.post("/api/v1/nodes/web/expire")).json()["expired"]
+        assert (await client.delete("/api/v1/nodes/web")).status_code == 200
+        assert (await client.get("/api/v1/nodes/web")).status_code == 404
+        assert list(rig.nodes) == ["host2"]
+
+
+@simulated
+async def test_users_are_made_renamed_and_deleted_unless_they_have_nodes(serve):
+    async with serve() as rig, api(rig) as client:
+        made = (await client.post("/api/v1/users", json={"name": "bob"})).json()
+        assert (await client.post("/api/v1/users", json={"name": "bob"})).status_code == 409
+        assert (await client.post("/api/v1/users", json={"name": " "})).status_code == 400
+        assert (await client.patch("/api/v1/users/bob", json={"name": "bill"})).json()["id"] == made["id"]
+        assert (await client.delete("/api/v1/users/bill")).status_code == 200
+        await rig.clients(1)
+        refused = await client.delete("/api/v1/users/admin")
+        assert refused.status_code == 409
+        assert "1 nodes" in refused.json()["error"]["message"]
+        assert list(rig.users) == ["admin"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"name": 7}', b'{"name": "x", "more": 1}', b"{}", b'{"name": "' + b"x" * 70_000 + b'"}']
+)
+def test_wrong_bodies_are_refused_with_their_reason(serve, body):
+    @simulated
+    async def run():
+        async with serve() as rig, api(rig) as client:
+            answer = await client.post("/api/v1/users", content=body)
+            assert answer.status_code == 400
+            assert answer.json()["error"]["code"] in ("malformed", "too-large", "usage")
+            assert list(rig.users) == ["admin"]
+
+    run()
+
+
+@simulated
+async def test_what_is_not_there_is_said_in_json(serve):
+    async with serve() as rig, api(rig) as client:
+        assert (await client.get("/nowhere")).json()["error"]["code"] == "not-found"
+        assert (await client.put("/healthz")).json()["error"]["code"] == "method-not-allowed"
+        assert (await client.get("/api/v1/nodes/99999999999999999999")).status_code == 404
