@@ -88,7 +88,9 @@ class Stage:
         try:
             os.close(os.open("/dev/net/tun", os.O_RDWR))
         except PermissionError:
-            raise PermissionDenied("/dev/net/tun is closed to this user: run the demo as root") from None
+            raise PermissionDenied(
+                "/dev/net/tun is closed to this user: run as root, or let root say: chmod 0666 /dev/net/tun"
+            ) from None
         except OSError as error:
             raise PlatformError(f"/dev/net/tun: {error.strerror}; load the module: modprobe tun") from None
 
