@@ -98,6 +98,7 @@ def compose(host: Host, config: Config, folders: Folders) -> Parts:
         state=folders.node,
         transports=tuple(maker.provider(offer) for offer in host.offers("ghostwire_transports")),
         tunnel=maker.provider(tunnel),
+        services=tuple(maker.provider(offer) for offer in host.offers("ghostwire_services")),
         platform=maker.platform(node.platform),
         sockets=maker.sockets,
         clock=maker.clock,

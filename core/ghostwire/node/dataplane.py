@@ -77,6 +77,7 @@ class Dataplane:
         self._stack.push_async_callback(parts.platform.restore)
         await self.configure(own)
         await self._tunnel.start()
+        await self._start_services(context)
 
     def update(self, own: MapNode) -> None:
         """Follow the map: filter first, then peers."""
@@ -178,14 +179,26 @@ class Dataplane:
         if not self.transports:
             raise failures[0] if failures else PlatformError("no transport is selected; see: ghostwire plugins")
 
+    async def _start_services(self, context: NodeContext) -> None:
+        """Start what plugins run beside; one that fails costs only itself."""
+        for provider in self._parts.services:
+            try:
+                service = provider.create(context)
+                self._stack.push_async_callback(service.close)
+                await service.start()
+            except GhostwireError as error:
+                self._parts.log.error("service %s: %s", provider.name, error)
+
     def _register(self, metrics: Metrics, demux: Demux) -> None:
         demux.register(metrics)
         self._filter.register(metrics)
         metrics.counter(
-            "ghostwire_node_refused_endpoints",
+            "ghostwire_node_refused_endpoints_total",
             "Advertised endpoints that no peer can live at.",
             lambda: self._candidates.refused,
         )
         metrics.counter(
-            "ghostwire_node_unusable_peers", "Peers of the map with malformed addresses.", lambda: self._peers.unusable
+            "ghostwire_node_unusable_peers_total",
+            "Peers of the map with malformed addresses.",
+            lambda: self._peers.unusable,
         )

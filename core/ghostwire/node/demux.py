@@ -26,9 +26,9 @@ class Demux:
 
     def register(self, metrics: Metrics) -> None:
         """Register the counters of what did not go to the tunnel."""
-        metrics.counter("ghostwire_node_stun_datagrams", "STUN datagrams received.", lambda: self.stun)
-        metrics.counter("ghostwire_node_disco_datagrams", "Disco datagrams received.", lambda: self.disco)
-        metrics.counter("ghostwire_node_unknown_datagrams", "Datagrams of no known kind.", lambda: self.unknown)
+        metrics.counter("ghostwire_node_stun_datagrams_total", "STUN datagrams received.", lambda: self.stun)
+        metrics.counter("ghostwire_node_disco_datagrams_total", "Disco datagrams received.", lambda: self.disco)
+        metrics.counter("ghostwire_node_unknown_datagrams_total", "Datagrams of no known kind.", lambda: self.unknown)
 
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         """Pass on a burst, or its WireGuard datagrams."""

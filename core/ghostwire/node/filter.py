@@ -30,7 +30,7 @@ class MapFilter:
 
     def register(self, metrics: Metrics) -> None:
         """Register the count of refused packets."""
-        metrics.counter("ghostwire_node_filtered_packets", "Arriving packets refused.", lambda: self.dropped)
+        metrics.counter("ghostwire_node_filtered_packets_total", "Arriving packets refused.", lambda: self.dropped)
 
     def update(self, network: NetworkMap, own: MapNode) -> None:
         """Compile the map's rules for this node."""

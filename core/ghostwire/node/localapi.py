@@ -30,6 +30,7 @@ from ghostwire.model import to_json
 from ghostwire.node.exchange import MAX_HEAD, BadRequest, Exchange, Request
 
 MAX_CLIENTS = 32
+"""The most connections of one user at a time; nobody can take up those of root."""
 
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of SO_PEERCRED: pid, uid, gid."""
@@ -49,6 +50,8 @@ _ANSWERS: dict[type[GhostwireError], tuple[int, str]] = {
 }
 """Status and code of each error; a Refused brings its own code."""
 
+Answer = tuple[int, Any]
+"""Status, and what becomes JSON."""
 Handler = Callable[[bytes], Awaitable[Any]]
 """Takes a request's body and gives what is answered as JSON; a GhostwireError becomes an error answer."""
 Routes = Mapping[tuple[str, str], Handler]
@@ -61,7 +64,7 @@ class LocalApi:
     def __init__(self, path: Path, routes: Routes, allowed: frozenset[int], log: logging.Logger) -> None:
         self._path, self._routes, self._allowed, self._log = path, routes, allowed, log
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], int] = {}
 
     async def start(self) -> None:
         """Listen. A socket that nobody serves is replaced; StateError names the process that serves it."""
@@ -90,31 +93,32 @@ class LocalApi:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._clients.add(task)
+        uid = _credentials(writer.get_extra_info("socket"))[1]
+        self._clients[task] = uid
         try:
-            await self._serve(Exchange(reader, writer), _credentials(writer.get_extra_info("socket"))[1])
+            await self._serve(Exchange(reader, writer), uid)
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
-            self._clients.discard(task)
+            del self._clients[task]
             writer.close()
 
     async def _serve(self, exchange: Exchange, uid: int) -> None:
+        if sum(each == uid for each in self._clients.values()) > MAX_CLIENTS:
+            raise ConnectionAbortedError
         try:
             request = await exchange.request()
         except BadRequest as error:
-            status, answer = error.status, _error("malformed", str(error))
+            status, answer = _error(error.status, "malformed", str(error))
         else:
             if request is None:
                 return
             status, answer = await self._answer(request, uid)
         await exchange.respond(status, to_json(answer))
 
-    async def _answer(self, request: Request, uid: int) -> tuple[int, Any]:
+    async def _answer(self, request: Request, uid: int) -> Answer:
         if uid not in self._allowed:
-            return 403, _error("permission-denied", "only root and the operator may; set operator in [node]")
-        if len(self._clients) > MAX_CLIENTS:
-            return 503, _error("unavailable", "too many requests at once; try again")
+            return _error(403, "permission-denied", "only root and the operator may; set operator in [node]")
         handler = self._routes.get((request.method, request.path))
         if handler is None:
             return self._no_route(request)
@@ -124,18 +128,18 @@ class LocalApi:
             return describe(error)
         except Exception as error:
             self._log.exception("the local API failed on %s", request.path)
-            return 500, _error("internal", f"internal error: {type(error).__name__}; see the node's log")
+            return _error(500, "internal", f"internal error: {type(error).__name__}; see the node's log")
 
-    def _no_route(self, request: Request) -> tuple[int, Any]:
+    def _no_route(self, request: Request) -> Answer:
         if any(path == request.path for _, path in self._routes):
-            return 405, _error("method", f"{request.path} does not take {request.method}")
-        return 404, _error("not-found", f"the local API has no {request.path}; is gwctl newer than the node?")
+            return _error(405, "method", f"{request.path} does not take {request.method}")
+        return _error(404, "not-found", f"the local API has no {request.path}; is gwctl newer than the node?")
 
 
-def describe(error: GhostwireError) -> tuple[int, Any]:
+def describe(error: GhostwireError) -> Answer:
     """An error as status and JSON answer."""
     status, code = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
-    return status, _error(code or getattr(error, "code", ""), str(error))
+    return _error(status, code or getattr(error, "code", ""), str(error))
 
 
 def allowed_uids(operator: str) -> frozenset[int]:
@@ -149,8 +153,8 @@ def allowed_uids(operator: str) -> frozenset[int]:
     return frozenset(uids)
 
 
-def _error(code: str, message: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message}}
+def _error(status: int, code: str, message: str) -> Answer:
+    return status, {"error": {"code": code, "message": message}}
 
 
 def _make_way(path: Path) -> None:

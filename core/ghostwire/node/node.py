@@ -184,12 +184,18 @@ class Node:
         try:
             await self._reconcile()
         except GhostwireError as error:
-            self._trouble = str(error)
-            if not self._waiting.fail(error):
-                self._log.error("%s", error)
-            self._later("retry", self._retry.next(), self._wake.set)
+            self._failed(error)
+        except Exception as error:
+            self._log.exception("internal error")
+            self._failed(GhostwireError(f"internal error: {type(error).__name__}; see the node's log"))
         if self._identity.membership is None and not self._link.joining:
             await self._link.close()
+
+    def _failed(self, error: GhostwireError) -> None:
+        self._trouble = str(error)
+        if not self._waiting.fail(error):
+            self._log.error("%s", error)
+        self._later("retry", self._retry.next(), self._wake.set)
 
     async def _reconcile(self) -> None:
         own = self._knowledge.own
@@ -222,8 +228,11 @@ class Node:
         if self._unwatch is not None:
             self._unwatch()
             self._unwatch = None
-        if plane is not None:
-            await plane.close()
+        try:
+            if plane is not None:
+                await plane.close()
+        except GhostwireError as error:
+            self._log.error("taking the node down: %s", error)
 
     def _update_plane(self) -> None:
         own = self._knowledge.own

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
-from ghostwire import Metrics, Platform, Provider, Sockets, Transport, Tunnel
+from ghostwire import Metrics, Platform, Provider, Service, Sockets, Transport, Tunnel
 from ghostwire.engine import Clock, Entropy
 from ghostwire.keys import ControlKey, PrivateKey
 from ghostwire.wire.messages import Host
@@ -47,8 +47,9 @@ Echo = Callable[[str, float], Awaitable[float]]
 class Parts:
     """A node's parts.
 
-    ``state`` is its private folder (it exists, mode 0700). ``transports`` and ``tunnel`` are made anew at each `up`
-    from a NodeContext and a TunnelContext whose ``settings`` are None: who needs settings wraps ``create``.
+    ``state`` is its private folder (it exists, mode 0700). ``transports``, ``tunnel`` and ``services`` are made
+    anew at each `up`, from a NodeContext (a TunnelContext) whose ``settings`` are None: who needs settings wraps
+    ``create``.
     """
 
     state: FilePath
@@ -60,6 +61,7 @@ class Parts:
     entropy: Entropy
     connect: Connect
     echo: Echo
+    services: Sequence[Provider[Service]] = ()
     host: Host = field(default_factory=Host)
     interface: str = "gw0"
     mtu: int = 1280

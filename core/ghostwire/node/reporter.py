@@ -43,7 +43,10 @@ class Reporter:
         return Status(
             state=state,
             server=ServerStatus(
-                url=link.url, connected=link.connected, last_error=link.last_error, last_connected=link.last_connected
+                url=link.url,
+                connected=link.connected,
+                last_error=link.last_error,
+                last_connected=link.last_connected or (welcome.server_time or None if welcome is not None else None),
             ),
             own=self._own(),
             domain=welcome.domain if welcome is not None else "",

@@ -43,9 +43,9 @@ def test_the_rest_is_counted_and_never_reaches_the_tunnel(demux: Demux, arrived:
     demux.receive(kit.Path("a"), [STUN_BINDING, DISCO, b"", b"\x01", STUN_ANSWER, b"GET / HTTP/1.1", b"\x04\0\0\1x"])
     assert arrived == []
     assert metrics.values() == {
-        "ghostwire_node_stun_datagrams": 2,
-        "ghostwire_node_disco_datagrams": 1,
-        "ghostwire_node_unknown_datagrams": 4,
+        "ghostwire_node_stun_datagrams_total": 2,
+        "ghostwire_node_disco_datagrams_total": 1,
+        "ghostwire_node_unknown_datagrams_total": 4,
     }
 
 
