@@ -219,7 +219,11 @@ def _encode_key_text(value: Any) -> Any:
 
 def _decode_key(kind: type, value: Any) -> Any:
     if issubclass(kind, PublicKey):
-        return kind(value) if isinstance(value, bytes) else kind.parse(value)
+        if isinstance(value, bytes):
+            return kind(value)
+        if isinstance(value, str):
+            return kind.parse(value)
+        raise ValueError(f"not a key: {type(value).__name__} instead of bytes or text")
     raise NotImplementedError(f"cannot decode {kind.__name__}")
 
 
