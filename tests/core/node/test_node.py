@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ghostwire import NetworkConfig
+from ghostwire import NetworkConfig, Provider, Service
 from ghostwire.engine import SECOND
 from ghostwire.errors import (
     AuthenticationFailed,
@@ -524,6 +524,59 @@ async def test_a_transport_that_fails_costs_only_itself(kit: Any, caplog: pytest
     node = await rig.joined()
     assert node.status().transports == ("udp",)
     assert "transport broken: no such modem" in caplog.text
+    await node.close()
+
+
+@simulated
+async def test_a_plugins_bug_is_reported_and_survived(kit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    rig = kit.rig()
+    rig.transports[0].start = lambda receive: 1 / 0
+    node = rig.node()
+    await node.start()
+    with pytest.raises(GhostwireError, match="internal error: ZeroDivisionError"):
+        await node.up(rig.token)
+    assert rig.platform.devices["gw0"].closed
+    del rig.transports[0].start
+    await node.up()
+    assert node.state == "running"
+    await node.close()
+
+
+class Beacon(Service):
+    """A plugin's service."""
+
+    name = "beacon"
+
+    def __init__(self, events: list[str], fails: bool = False) -> None:
+        self.events, self.fails = events, fails
+
+    async def start(self) -> None:
+        self.events.append("start")
+        if self.fails:
+            raise PlatformError("no lamp")
+
+    async def close(self) -> None:
+        self.events.append("close")
+
+
+@simulated
+async def test_services_run_while_the_node_does_and_one_that_fails_costs_only_itself(
+    kit: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    good: list[str] = []
+    bad: list[str] = []
+    rig = kit.rig()
+    rig.overrides = {
+        "services": (
+            Provider("broken", lambda context: Beacon(bad, fails=True)),
+            Provider("beacon", lambda context: Beacon(good)),
+        )
+    }
+    node = await rig.joined()
+    assert (node.state, good) == ("running", ["start"])
+    assert "service broken: no lamp" in caplog.text
+    await node.down()
+    assert (good, bad) == (["start", "close"], ["start", "close"])
     await node.close()
 
 
