@@ -1,0 +1,161 @@
+"""`ghostwire server` as a process: what it prints and refuses, how it ends; nodes come over real TCP and TLS."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ghostwire.cli.api_client import ServerApi
+from ghostwire.errors import AuthenticationFailed
+from ghostwire.folders import Folders
+from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey
+from ghostwire.model import MapChange
+from ghostwire.node.channel import connect
+from ghostwire.server.sockets import PlainSockets
+from ghostwire.wire.jointoken import JoinToken
+from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Host, Refused, Welcome
+
+GHOSTWIRE = str(Path(sys.executable).with_name("ghostwire"))
+
+
+@contextmanager
+def server(state: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A server process that is ready; ``ready`` is its line."""
+    command = [GHOSTWIRE, "--state", str(state), "server", "--listen", "127.0.0.1:0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.ready = process.stdout.readline()
+    try:
+        assert "ready" in process.ready, process.communicate()[1]
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def refused(*words: str) -> tuple[int, str]:
+    """Exit code and last line on stderr of a server that does not start."""
+    done = subprocess.run([GHOSTWIRE, *words], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+def api(state: Path) -> ServerApi:
+    return ServerApi(Folders(state, client=True))
+
+
+def token(state: Path, **order: object) -> JoinToken:
+    return JoinToken.parse(api(state).post("/api/v1/preauthkeys", order)["token"])
+
+
+class Machine:
+    """A machine that knows how to join."""
+
+    def __init__(self) -> None:
+        self.machine, self.node = PrivateKey.generate(), PrivateKey.generate()
+
+    async def join(self, token: JoinToken, *, control_key: ControlKey | None = None):
+        """The server's answer, Welcome or Refused; with Welcome comes the first map."""
+        known = control_key or token.control_key
+        channel = await connect(token.url, self.machine, known, PlainSockets(), os.urandom)
+        try:
+            channel.send(
+                Hello(
+                    protocol=PROTOCOL,
+                    node_key=self.node.public(NodeKey),
+                    disco_key=DiscoKey(bytes(32)),
+                    proof=channel.prove(self.node),
+                    host=Host(hostname="machine"),
+                    credentials=Credentials(token.scheme, token.secret),
+                )
+            )
+            answer = await channel.receive()
+            if isinstance(answer, Welcome):
+                assert isinstance(await channel.receive(), MapChange)
+            return answer
+        finally:
+            await channel.close()
+
+
+@pytest.mark.parametrize("options", [(), ("--no-tls",)], ids=["tls", "plain"])
+async def test_a_machine_joins_and_what_was_acknowledged_survives_kill_9(tmp_path, options):
+    machine = Machine()
+    with server(tmp_path, *options) as process:
+        assert f"gwctl --state {tmp_path} preauthkeys create" in process.ready
+        key = token(tmp_path)
+        assert key.url.startswith("http://" if options else "https://")
+        welcome = await machine.join(key)
+        assert welcome.node.name == "machine"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with server(tmp_path, *options):
+        assert token(tmp_path).control_key == key.control_key
+        (node,) = api(tmp_path).get("/api/v1/nodes")["nodes"]
+        assert (node["id"], node["addresses"]) == (welcome.node.id, list(welcome.node.addresses))
+
+
+async def test_keys_are_refused_with_their_reason(tmp_path):
+    with server(tmp_path, "--no-tls"):
+        used = token(tmp_path)
+        await Machine().join(used)
+        again = await Machine().join(used)
+        assert isinstance(again, Refused)
+        assert "used by another machine" in again.message
+        with pytest.raises(AuthenticationFailed, match="not the one that made this join token"):
+            await Machine().join(used, control_key=PrivateKey.generate().public(ControlKey))
+
+
+def test_it_ends_cleanly_on_sigterm_and_leaves_private_files_only(tmp_path):
+    with server(tmp_path) as process:
+        describe = api(tmp_path).get("/api/v1/server")
+        assert describe["nodes"] == 0
+        assert describe["control_key"].startswith("ctlkey:")
+        private = tmp_path / "server"
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        secrets = [path for path in private.rglob("*") if path.is_file()]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "Traceback" not in out + err
+    assert not (tmp_path / "run" / "server.sock").exists()
+
+
+def test_a_second_server_on_the_same_state_is_refused(tmp_path):
+    with server(tmp_path) as process:
+        code, line = refused("--state", str(tmp_path), "server", "--listen", "127.0.0.1:0")
+    assert code == 5
+    assert f"another server (process {process.pid}) uses this state" in line
+
+
+def test_a_port_in_use_is_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, line = refused("--state", str(tmp_path), "server", "--listen", f"127.0.0.1:{port}")
+    assert code == 6
+    assert f"port {port}" in line
+    assert "in use" in line
+
+
+@pytest.mark.parametrize(
+    "words", [("--listen", "nowhere"), ("--listen", "127.0.0.1:99999"), ("--url", "gopher://x"), ("--listen", "")]
+)
+def test_words_that_make_no_sense_are_refused_before_anything_happens(tmp_path, words):
+    code, line = refused("--state", str(tmp_path / "state"), "server", *words)
+    assert code == 2
+    assert words[0] in line
+
+
+def test_a_storage_that_is_not_there_is_one_line(tmp_path):
+    config = tmp_path / "ghostwire.toml"
+    config.write_text('[server]\nstorage = "papyrus"\n')
+    code, line = refused("--config", str(config), "--state", str(tmp_path), "server")
+    assert code == 3
+    assert "papyrus" in line
