@@ -151,6 +151,7 @@ class MemoryNode:
         self.heard: list[Any] = []
         """Every message the server sent, since the machine was made."""
         self._starts = 0
+        self._addresses: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -180,9 +181,9 @@ class MemoryNode:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Its mesh addresses, IPv4 first."""
-        own = self.status.own
-        return own.addresses if own is not None else ()
+        """Its mesh addresses, IPv4 first; while it does not run, those it had."""
+        own = self.status.own if self.running is not None else None
+        return own.addresses if own is not None else self._addresses
 
     @property
     def device(self) -> MemoryDevice:
@@ -206,6 +207,7 @@ class MemoryNode:
 
     async def stop(self) -> None:
         """End the daemon in an orderly way; harmless when it does not run."""
+        self._addresses = self.addresses
         running, self.running = self.running, None
         if running is not None:
             await running.close()

@@ -81,7 +81,7 @@ class MemoryMesh:
     async def add(self, name: str, *, address: str = "", nat: Nat | None = None) -> MemoryNode:
         """A machine with a daemon that belongs to no mesh yet."""
         assert isinstance(self._tunnel, Provider)
-        number = len(self.nodes) + 2
+        number = len(self.network.hosts) + 1
         host = self.network.host(name, address or f"198.51.{number // 250}.{number % 250}", nat=nat)
         node = self.nodes[name] = MemoryNode(host, self._folder / f"node-{name}", self._tunnel)
         await node.start()

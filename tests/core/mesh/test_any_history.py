@@ -1,6 +1,7 @@
 """Whatever happens in whatever order: in the end server and nodes agree with a model that is a page long."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from ghostwire.config import ServerConfig
 from ghostwire.engine import SECOND
-from ghostwire.errors import GhostwireError
+from ghostwire.errors import GhostwireError, PlatformError
 from ghostwire.testing import Link, running_clock, simulate
 from ghostwire.testing.members import MemoryNode
 from ghostwire.testing.mesh import MemoryMesh
@@ -18,10 +19,10 @@ GRACE = 300
 MOST = 5
 
 Step = tuple[str, int]
-STEPS = (
-    "join join_guest stop kill start leave remove rename move restart_server kill_server start_server cut heal wait "
-    "wait_long jump_wall talk"
-).split()  # noqa: SIM905
+OF_THE_MESH = ("join", "join_guest", "restart_server", "kill_server", "start_server", "heal")
+OF_TIME = ("wait", "wait_long", "jump_wall")
+OF_A_NODE = ("stop", "kill", "start", "leave", "remove", "rename", "move", "cut", "talk")
+ANY = st.sampled_from(OF_THE_MESH + OF_TIME + OF_A_NODE)
 
 
 @dataclass
@@ -90,6 +91,7 @@ class Model:
         """Leave for good; the machine is then switched off."""
         if node.connected and self.serving and node.name in self.members:
             await self.heal()
+            await asyncio.sleep(200)  # a goodbye into a connection that is dead without its knowing reaches nobody
             await self.mesh.until(lambda: node.connected, f"{node.name} should be connected", timeout=600)
             await node.node.down(logout=True)
             await self.forget(node)
@@ -132,8 +134,9 @@ class Model:
 
     async def talk(self, node: MemoryNode) -> None:
         for other in self.mesh.nodes.values():
-            if other is not node and node.up and other.up and node.addresses and other.addresses:
-                node.device.send_echo(other.addresses[0]) if other.addresses[0] in _routed(node) else None
+            if other is not node and node.up:
+                with contextlib.suppress(PlatformError):
+                    node.device.send_echo(other.addresses[0])
         await asyncio.sleep(1)
 
     async def known(self, node: MemoryNode) -> bool:
@@ -172,13 +175,8 @@ class Model:
                     await node.reach(other, timeout=240)
 
 
-def _routed(node: MemoryNode) -> str:
-    config = node.platform.config
-    return " ".join(route.partition("/")[0] for route in config.routes) if config else ""
-
-
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), min_size=4, max_size=16))
+@given(steps=st.lists(st.tuples(ANY, st.integers(0, 9)), min_size=4, max_size=16))
 def test_after_any_history_everyone_agrees(steps: list[Step]) -> None:
     async def run() -> None:
         async with MemoryMesh(seed=len(steps), config=ServerConfig(ephemeral_grace=GRACE)) as mesh:
