@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -13,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.report import Report, say
 from benchmarks.tunnel.load import measure, round_trips
 from benchmarks.tunnel.namespaces import Side, two_namespaces
 from benchmarks.tunnel.tunnels import MTU, Tunnel, ours, wireguard_go
@@ -27,30 +27,29 @@ UNITS = {
 }
 LESS_IS_BETTER = {"latency_p50", "latency_p99", "cpu", "rss"}
 NEEDED = {"ip": "iproute2", "iperf3": "iperf3", "wireguard-go": "wireguard-go", "wg": "wireguard-tools"}
+DEBIANS = "wireguard-go (Debian)"
 Results = dict[str, list[dict[str, float]]]
 
 
 def main() -> None:
     options = _options()
     _install_what_is_missing()
-    tunnels: dict[str, Tunnel] = {"ours": ours, "wireguard-go (Debian)": wireguard_go("wireguard-go")}
+    tunnels: dict[str, Tunnel] = {"ours": ours, DEBIANS: wireguard_go("wireguard-go")}
     if current := _current_wireguard_go():
         tunnels["wireguard-go current"] = wireguard_go(current)
     with two_namespaces() as (left, right):
         results = _measure(tunnels, left, right, options.seconds, options.rounds)
-    rows = _rows("wireguard-go (Debian)", "", results)
+    report = Report(f"tunnel, MTU {MTU}, medians of {options.rounds}")
+    _add(report, DEBIANS, "", results)
     if current:
-        rows += _rows("wireguard-go current", "_current", results)
-    if options.json:
-        print("\n".join(json.dumps(row) for row in rows))
-    else:
-        _print_table(rows)
+        _add(report, "wireguard-go current", "_current", results)
+    report.print(as_json=options.json)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.tunnel", description=__doc__)
     parser.add_argument("--json", action="store_true", default=os.environ.get("JSON") == "1")
-    parser.add_argument("--seconds", type=float, default=5, help="of TCP in each round")
+    parser.add_argument("--seconds", type=int, default=5, help="of TCP in each round")
     parser.add_argument("--rounds", type=int, default=3, help="of all tunnels in turn")
     return parser.parse_args()
 
@@ -89,7 +88,7 @@ def _current_wireguard_go() -> str | None:
     return str(program)
 
 
-def _measure(tunnels: dict[str, Tunnel], left: Side, right: Side, seconds: float, rounds: int) -> Results:
+def _measure(tunnels: dict[str, Tunnel], left: Side, right: Side, seconds: int, rounds: int) -> Results:
     results: Results = {name: [] for name in tunnels}
     for number in range(rounds):
         bare = round_trips(left, right, right.link)
@@ -103,33 +102,10 @@ def _measure(tunnels: dict[str, Tunnel], left: Side, right: Side, seconds: float
     return results
 
 
-def _rows(peer: str, suffix: str, results: Results) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _add(report: Report, peer: str, suffix: str, results: Results) -> None:
     for metric, unit in UNITS.items():
         mine, theirs = (statistics.median(run[metric] for run in results[name]) for name in ("ours", peer))
-        better, worse = (theirs, mine) if metric in LESS_IS_BETTER else (mine, theirs)
-        rows.append(
-            {
-                "metric": metric + suffix,
-                "unit": unit,
-                "ours": round(mine, 3),
-                "peer": round(theirs, 3),
-                "peer_name": peer,
-                "ratio": round(better / worse, 3) if worse > 0 else None,
-            }
-        )
-    return rows
-
-
-def _print_table(rows: list[dict[str, object]]) -> None:
-    print(f"\nMTU {MTU}, medians; ratio above 1: ours is ahead")
-    print(f"{'metric':28}{'ours':>12}{'peer':>12}{'ratio':>8}  unit, peer")
-    for row in rows:
-        print("{metric:28}{ours:>12}{peer:>12}{ratio!s:>8}  {unit}, {peer_name}".format(**row))
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        report.add(metric + suffix, mine, unit, less_is_better=metric in LESS_IS_BETTER, peer=theirs, peer_name=peer)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ ROUND_TRIPS = 2_000
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-def measure(left: Side, right: Side, pair: Pair, seconds: float) -> dict[str, float]:
+def measure(left: Side, right: Side, pair: Pair, seconds: int) -> dict[str, float]:
     """Every metric of one tunnel that is up, but what its latency adds to the bare link's."""
     before = _cpu_seconds(pair)
     tcp = _iperf(left, right, ["-t", str(seconds)])
     spent = _cpu_seconds(pair) - before
     received = tcp["sum_received"]
     memory = max(_resident_bytes(process) for process in pair)
-    packets = _iperf(left, right, ["-u", "-b", "0", "-l", str(PACKET_BYTES), "-t", str(seconds / 2)])["sum"]
+    packets = _iperf(left, right, ["-u", "-b", "0", "-l", str(PACKET_BYTES), "-t", str(max(1, seconds // 2))])["sum"]
     p50, p99 = round_trips(left, right, right.address)
     return {
         "tcp": received["bits_per_second"] / 1e9,

@@ -29,7 +29,7 @@ class Side:
         return subprocess.Popen(self.command(arguments), **options)
 
     def run(self, arguments: Sequence[str], **options: Any) -> str:
-        done = subprocess.run(self.command(arguments), capture_output=True, text=True, **options)
+        done = subprocess.run(self.command(arguments), capture_output=True, text=True, timeout=120, **options)
         if done.returncode:
             raise RuntimeError(f"{' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
         return done.stdout
