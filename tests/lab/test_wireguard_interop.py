@@ -292,7 +292,7 @@ async def test_wireguard_go_under_load_lets_us_in_by_its_cookie(make: Make) -> N
 
 
 def _holds_cookie(pair: Pair) -> bool:
-    return bool(pair.tunnel._engine.peers[1].stamper._cookie)
+    return bool(pair.tunnel._engine.peers[1].handshake.stamper._cookie)
 
 
 async def test_we_under_load_let_wireguard_go_in_by_our_cookie(make: Make) -> None:

@@ -24,7 +24,7 @@ from ghostwire_transport_wireguard.cookie import (
     RateLimiter,
     _keyed,
 )
-from ghostwire_transport_wireguard.handshakes import COMPUTED, CROWDED, QUEUE
+from ghostwire_transport_wireguard.handshake_queue import COMPUTED, CROWDED, QUEUE
 
 NODE, PEER = PrivateKey(b"n" * 32), PrivateKey(b"p" * 32)
 BODY = struct.pack("<II", 1, 7) + bytes(108)

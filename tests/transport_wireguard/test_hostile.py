@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghostwire.engine import SECOND
-from ghostwire_transport_wireguard.handshakes import QUEUE
+from ghostwire_transport_wireguard.handshake_queue import QUEUE
 from ghostwire_transport_wireguard.noise import SessionKeys
 from ghostwire_transport_wireguard.timers import REJECT_AFTER_MESSAGES
 

@@ -13,7 +13,7 @@ from ghostwire import Buffer, Path, TunnelPeer
 from ghostwire.engine import Entropy
 from ghostwire.keys import PrivateKey
 from ghostwire_transport_wireguard.allowed_ips import AllowedIps
-from ghostwire_transport_wireguard.handshakes import Handshakes
+from ghostwire_transport_wireguard.handshake_queue import HandshakeQueue
 from ghostwire_transport_wireguard.keypair import OVERHEAD, Keypair
 from ghostwire_transport_wireguard.local import Event, Local, Send
 from ghostwire_transport_wireguard.noise import TRANSPORT
@@ -33,7 +33,7 @@ class WireGuardEngine:
         self.peers: dict[int, Peer] = {}
         self._by_key: dict[bytes, Peer] = {}
         self._routes: AllowedIps[Peer] = AllowedIps()
-        self._handshakes = Handshakes(self._local, self._by_key)
+        self._handshakes = HandshakeQueue(self._local, self._by_key)
 
     def apply(self, specs: Collection[TunnelPeer], now: int) -> None:
         """Make these the peers. A prefix that two of them claim goes to the one applied last."""

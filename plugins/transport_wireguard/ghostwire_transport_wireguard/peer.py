@@ -17,11 +17,10 @@ from typing import Final
 from ghostwire import Buffer, Path, TunnelPeer
 from ghostwire.engine import SECOND
 from ghostwire.errors import RemoteProtocolError
-from ghostwire.keys import PrivateKey
-from ghostwire_transport_wireguard.cookie import MacStamper
+from ghostwire_transport_wireguard.handshake import Handshake
 from ghostwire_transport_wireguard.keypair import OVERHEAD, Keypair
 from ghostwire_transport_wireguard.local import Authenticated, Established, Local, Send, Wanted
-from ghostwire_transport_wireguard.noise import NO_PRESHARED_KEY, Pending, Request, exchange, initiate
+from ghostwire_transport_wireguard.noise import Request
 from ghostwire_transport_wireguard.sessions import Sessions
 from ghostwire_transport_wireguard.timers import (
     ANSWER,
@@ -47,25 +46,17 @@ class Peer:
         self.source: Path | None = None
         """Where it was last heard, used while no path is attached."""
         self.sessions = Sessions(local.sessions)
-        self.stamper = MacStamper(spec.key.raw)
+        self.handshake = Handshake(local, self)
         self.received_bytes = self.sent_bytes = 0
         self.last_handshake: int | None = None
         self._keepalive_interval = 0
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
-        self._forget_handshakes()
+        self._initiation: Send | None = None
+        self._attempts = 0
+        self._last_sent, self._last_taken = -REKEY_TIMEOUT, -INITIATION_GAP
         self._retransmit, self._keepalive = Timer(self._retransmit_initiation), Timer(self._send_keepalive)
         self._answer, self._wipe = Timer(self.initiate), Timer(self._forget_keys)
         self._persistent = Timer(self._send_persistent_keepalive)
-
-    def _forget_handshakes(self) -> None:
-        self._static_shared: bytes | None = None
-        self._pending: Pending | None = None
-        self._pending_index = 0
-        self._initiation: Send | None = None
-        self._attempts = 0
-        self._last_sent = -REKEY_TIMEOUT
-        self._last_taken = -INITIATION_GAP
-        self._last_timestamp = b""
 
     # Configuration
 
@@ -176,40 +167,26 @@ class Peer:
 
     def _send_initiation(self, now: int) -> None:
         local = self._local
-        self._abandon()
         self._last_sent = now
         local.timers.arm(self._retransmit, now + REKEY_TIMEOUT + local.jitter())
         local.events.append(Wanted(self.id))
         local.counters.initiations += 1
-        index, ephemeral = local.new_index(), PrivateKey(local.entropy(32))
         try:
-            body, self._pending = initiate(
-                local.private_key, ephemeral, self.spec.key.raw, self._shared(), index, local.stamp()
-            )
+            self._initiation = self._send_message(self.handshake.begin(now), now)
         except RemoteProtocolError:
             local.counters.bad_handshake += 1
-            return
-        local.pending[index], self._pending_index = self, index
-        self._initiation = self._send_message(body, now)
 
-    def _send_message(self, body: bytes, now: int) -> Send:
-        send = Send(self, [self.stamper.stamp(body, now)])
+    def _send_message(self, message: bytes, now: int) -> Send:
+        send = Send(self, [message])
         self._local.sends.append(send)
-        self.sent_bytes += sum(map(len, send.datagrams))
+        self.sent_bytes += len(message)
         self._keepalive.due = 0
         self._restart_persistent(now)
         return send
 
-    def _shared(self) -> bytes:
-        if self._static_shared is None:
-            self._static_shared = exchange(self._local.private_key, self.spec.key.raw)
-        return self._static_shared
-
     def _abandon(self) -> None:
-        """Forget the handshake that awaits a response."""
-        if self._pending is not None:
-            del self._local.pending[self._pending_index]
-            self._pending = self._initiation = None
+        self.handshake.abandon()
+        self._initiation = None
 
     def _retransmit_initiation(self, now: int) -> None:
         if self._attempts >= REKEY_ATTEMPTS:
@@ -225,12 +202,7 @@ class Peer:
 
         RemoteProtocolError where the response is forged.
         """
-        if self._pending is None:
-            raise RemoteProtocolError("handshake: a response that nothing awaits; drop the message")
-        remote, keys = self._pending.finish(message, self.spec.preshared_key or NO_PRESHARED_KEY)
-        index = self._pending_index
-        self._abandon()
-        self.sessions.begin(Keypair(self, index, remote, keys, now, initiator=True))
+        self.sessions.begin(self.handshake.finish(message, now))
         self.received_bytes += len(message)
         self._heard(source, now)
         self._completed(source, now)
@@ -240,21 +212,18 @@ class Peer:
             self._send_keepalive(now)
 
     def take_request(self, request: Request, size: int, source: Path, now: int) -> None:
-        """Answer an initiation of ``size`` bytes; RemoteProtocolError where it is forged, replayed or too soon."""
-        timestamp = request.timestamp(self._shared())
-        if timestamp <= self._last_timestamp:
-            raise RemoteProtocolError("handshake: an old timestamp; drop the message")
+        """Answer an initiation of ``size`` bytes; RemoteProtocolError where it is forged or replayed."""
+        self.handshake.verify(request)
         if now - self._last_taken < INITIATION_GAP:
             self._local.counters.limited += 1
             return
-        self._last_timestamp, self._last_taken, self._last_sent = timestamp, now, now
-        index, ephemeral = self._local.new_index(), PrivateKey(self._local.entropy(32))
-        body, keys = request.respond(ephemeral, index, self.spec.preshared_key or NO_PRESHARED_KEY)
-        self.sessions.expect(Keypair(self, index, request.sender, keys, now, initiator=False))
+        self._last_taken = self._last_sent = now
+        keypair, response = self.handshake.answer(request, now)
+        self.sessions.expect(keypair)
         self._local.timers.arm(self._wipe, now + WIPE_AFTER)
         self.received_bytes += size
         self._heard(source, now)
-        self._send_message(body, now)
+        self._send_message(response, now)
 
     def _completed(self, source: Path, now: int) -> None:
         """Both sides hold the same keys."""

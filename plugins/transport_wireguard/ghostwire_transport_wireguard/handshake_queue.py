@@ -40,7 +40,7 @@ _RESPONSE_RECEIVER: Final = struct.Struct("<8xI").unpack_from
 _COOKIE_RECEIVER: Final = struct.Struct("<4xI").unpack_from
 
 
-class Handshakes:
+class HandshakeQueue:
     """The queue, and what each message leads to; ``peers`` finds them by public key."""
 
     def __init__(self, local: Local, peers: Mapping[bytes, Peer]) -> None:
@@ -100,7 +100,7 @@ class Handshakes:
         if peer is None:
             self._local.counters.unknown_session += 1
             return False
-        if not peer.stamper.accept(message, now):
+        if not peer.handshake.stamper.accept(message, now):
             self._local.counters.bad_handshake += 1
         return True
 
