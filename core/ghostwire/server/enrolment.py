@@ -172,4 +172,5 @@ def _check_node_key(transaction: Transaction, claim: Claim) -> None:
 
 
 def _plain(text: str) -> str:
-    return "".join(character for character in text[:MAX_TEXT] if character.isprintable())
+    cut = text[:MAX_TEXT]
+    return cut if cut.isprintable() else "".join(character for character in cut if character.isprintable())

@@ -58,6 +58,8 @@ class Complaints:
 
 
 def _place(address: str) -> str:
+    if ":" not in address:
+        return address
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

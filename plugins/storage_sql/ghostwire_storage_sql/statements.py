@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite import insert as upserting
 
 from ghostwire_storage_sql.tables import MAPPED, Mapped, counters, log, settings
 
@@ -96,7 +96,7 @@ class Statements:
         return self._text(sa.select(*(columns[field.name] for field in mapped.fields)).order_by(columns.id))
 
     def _upsert(self, table: sa.Table) -> str:
-        insert = (sqlite.insert if self._dialect.name == "sqlite" else postgresql.insert)(table)
+        insert = upserting(table)  # PostgreSQL's is the same statement
         return self._text(insert.on_conflict_do_update(index_elements=["name"], set_={"value": insert.excluded.value}))
 
     def _text(self, statement: sa.sql.ClauseElement) -> str:
