@@ -56,7 +56,6 @@ async def run(host: Host, config: Config, folders: Folders, order: Order) -> Non
         api = LocalApi(folders.node_socket, routes(node), allowed_uids(config.node.operator), log)
         await api.start()
         stack.push_async_callback(api.close)
-        await node.start()
         await _until(stopped, _come_up(node, order))
         await stopped.wait()
 
@@ -74,6 +73,7 @@ async def _until(stopped: asyncio.Event, coming: Coroutine[Any, Any, None]) -> N
 
 
 async def _come_up(node: Node, order: Order) -> None:
+    await node.start()
     if order.token is None and node.state in (State.NEEDS_LOGIN, State.STOPPED):
         order.announce(f"{node.state}: waiting for gwctl up")
         return

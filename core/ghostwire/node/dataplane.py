@@ -167,17 +167,18 @@ class Dataplane:
 
     async def _start_transports(self, offered: Sequence[Transport], demux: Demux) -> None:
         """Start all; one that fails costs only itself, unless none is left."""
-        failures: list[GhostwireError] = []
+        failures: dict[str, GhostwireError] = {}
         for transport in offered:
             self._stack.push_async_callback(transport.close)
             try:
                 await transport.start(demux.receive)
                 self.transports.append(transport)
             except GhostwireError as error:
-                failures.append(error)
-                self._parts.log.error("transport %s: %s", transport.name, error)
+                failures[transport.name] = error
         if not self.transports:
-            raise failures[0] if failures else PlatformError("no transport is selected; see: ghostwire plugins")
+            raise next(iter(failures.values()), PlatformError("no transport is selected; see: ghostwire plugins"))
+        for name, failure in failures.items():
+            self._parts.log.error("transport %s: %s", name, failure)
 
     async def _start_services(self, context: NodeContext) -> None:
         """Start what plugins run beside; one that fails costs only itself."""

@@ -148,9 +148,10 @@ class Link:
     def welcomed(self, welcome: Welcome) -> None:
         """This node is a member."""
         self._knowledge.welcomed(welcome)
-        server = self._server()
+        server, held = self._server(), self._identity.membership
+        up = held.up if held is not None else True
         self._identity.remember(
-            Membership(url=server.url, control_key=server.control_key, hostname=self._hostname, up=True)
+            Membership(url=server.url, control_key=server.control_key, hostname=self._hostname, up=up)
         )
         self._token, self._unknown, self.last_error = None, False, ""
         self.last_connected = self._parts.clock.wall() // SECOND
@@ -163,9 +164,10 @@ class Link:
         self._events.map_changed()
 
     def peer_endpoints(self, message: PeerEndpoints) -> None:
-        """A peer's current endpoints."""
-        self._events.peer_endpoints(message.node, message.endpoints)
-        self._knowledge.touched()
+        """A peer's current endpoints; where the server knows none, the last known ones are better than nothing."""
+        if message.endpoints:
+            self._events.peer_endpoints(message.node, message.endpoints)
+            self._knowledge.touched()
 
     def refused(self, error: RefusedError) -> None:
         """The server said no: what passes is waited for, what a join token heals is tried with it, the rest is told."""

@@ -192,8 +192,9 @@ class Node:
             await self._link.close()
 
     def _failed(self, error: GhostwireError) -> None:
+        told, known = self._waiting.fail(error), self._trouble
         self._trouble = str(error)
-        if not self._waiting.fail(error):
+        if not told and self._trouble != known:
             self._log.error("%s", error)
         self._later("retry", self._retry.next(), self._wake.set)
 

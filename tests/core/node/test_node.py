@@ -361,6 +361,28 @@ async def test_down_takes_the_interface_away_and_is_remembered(kit: Any) -> None
 
 
 @simulated
+async def test_a_server_that_comes_back_just_then_does_not_undo_down(kit: Any) -> None:
+    rig = kit.rig()
+    node = await rig.joined()
+    restore = rig.platform.restore
+
+    async def slowly() -> None:
+        rig.server.channel.cut()
+        await asyncio.sleep(3)  # in which the session is opened anew
+        assert len(rig.server.channels) == 2
+        await restore()
+
+    rig.platform.restore = slowly
+    await node.down()
+    assert node.state == "stopped"
+    await node.close()
+    node = rig.node()
+    await node.start()
+    assert node.state == "stopped"
+    await node.close()
+
+
+@simulated
 async def test_logout_tells_the_server_forgets_it_and_takes_new_keys(kit: Any) -> None:
     rig = kit.rig()
     node = await rig.joined()
@@ -630,6 +652,19 @@ async def test_the_servers_endpoints_reach_a_search_under_way(kit: Any) -> None:
     assert {key: path.sent for key, path in rig.transports[0].paths.items()} == {"192.0.2.2:7": [b"\x01\0\0\0hello"]}
     rig.tunnel.events.established(2, rig.transports[0].path("192.0.2.2:7"))
     assert node.status().peers[0].path.endpoint == "192.0.2.2:7"
+    await node.close()
+
+
+@simulated
+async def test_a_server_that_knows_no_endpoints_does_not_displace_the_last_known(kit: Any) -> None:
+    rig = kit.rig()
+    node = await rig.joined()
+    rig.server.channel.say(PeerEndpoints(node=2, endpoints=(Endpoint("udp", "192.0.2.2:7"),)))
+    rig.server.channel.say(PeerEndpoints(node=2))
+    await asyncio.sleep(1)
+    rig.tunnel.events.wanted(2)
+    rig.tunnel.paths[2][0].send([b"\x01\0\0\0hello"])
+    assert rig.transports[0].paths["192.0.2.2:7"].sent
     await node.close()
 
 
