@@ -38,7 +38,7 @@ hookimpl = pluggy.HookimplMarker("ghostwire")
 T = TypeVar("T", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, Provider[Transport](...) would raise TypeError
 class Provider(Generic[T]):
     """A named capability. ``create(context)`` is plain, quick and does no I/O; lower ranks are preferred."""
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ghostwire import Provider, Sockets, Storage, Tunnel, __version__
+from ghostwire import Provider, Sockets, Storage, Transport, Tunnel, __version__
 from ghostwire.config import Config, ServerConfig
 from ghostwire.engine import SECOND, Entropy
 from ghostwire.errors import GhostwireError, Unavailable
@@ -247,7 +247,7 @@ class MemoryNode:
         entropy = SeededEntropy((self.name, self._starts))
         return Parts(
             state=make_folder(self.folder, 0o700),
-            transports=[Provider("memory", lambda context: MemoryTransport(self.host))],
+            transports=[Provider[Transport]("memory", lambda context: MemoryTransport(self.host))],
             tunnel=self._tunnel,
             platform=self.platform,
             sockets=self.host.sockets,
