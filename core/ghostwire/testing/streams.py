@@ -129,6 +129,10 @@ class MemoryStream(asyncio.Transport):
         self._discard_inbox()
         self._loop.call_soon(self._lose, None)
 
+    def _force_close(self, error: Exception | None) -> None:
+        """What asyncio's TLS calls when a handshake fails."""
+        self.abort()
+
     def sever(self) -> None:
         """Break the connection under both ends: each sees a reset."""
         for end in (self, self.peer):

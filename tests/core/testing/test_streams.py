@@ -1,11 +1,14 @@
 """Streams between simulated hosts behave as asyncio's do."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.errors import Unavailable
+from ghostwire.frontdoor.certificate import ensure_certificate, server_context
+from ghostwire.node.channel import client_tls
 from ghostwire.testing import Link, Network, SimulationError, running_clock, simulated
 from ghostwire.testing.network import Host
 from ghostwire.testing.streams import WINDOW
@@ -206,3 +209,31 @@ def test_what_a_protocol_raises_fails_the_simulation() -> None:
 async def test_udp_sockets_are_refused() -> None:
     with pytest.raises(SimulationError, match="memory transport"):
         Network().host("client", "192.0.2.2").sockets.udp("0.0.0.0", 1)
+
+
+@simulated
+async def test_tls_runs_over_a_memory_stream(tmp_path: Path) -> None:
+    certificate, key = ensure_certificate(tmp_path, {"server"}, running_clock().wall() // SECOND)
+    network = Network()
+    client, server = network.host("client", "192.0.2.2"), network.host("server", "192.0.2.1")
+    made: list[Recorder] = []
+    server.listen(443, lambda: made.append(Recorder()) or made[-1], tls=server_context(certificate, key))
+    transport, ours = await client.sockets.connect(Recorder, "server", 443, tls=client_tls())
+    transport.write(b"sealed" * 10_000)
+    await asyncio.sleep(1)
+    assert made[0].data == b"sealed" * 10_000
+    made[0].transport.write(b"answer")
+    made[0].transport.close()
+    await ours.ended.wait()
+    assert ours.data == b"answer"
+
+
+@simulated
+async def test_a_client_that_speaks_no_tls_to_a_tls_port_is_hung_up_on(tmp_path: Path) -> None:
+    certificate, key = ensure_certificate(tmp_path, {"server"}, running_clock().wall() // SECOND)
+    network = Network()
+    client, server = network.host("client", "192.0.2.2"), network.host("server", "192.0.2.1")
+    server.listen(443, Recorder, tls=server_context(certificate, key))
+    transport, ours = await client.sockets.connect(Recorder, "server", 443)
+    transport.write(b"GET / HTTP/1.1\r\n\r\n")
+    await ours.ended.wait()
