@@ -24,7 +24,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,8 +192,7 @@ class Lab:
                 raise RuntimeError(f"{worker.args} in {name}: {errors}")
         for name in [name for name in self.members if name.endswith("-w")]:
             self._start_wire(name)
-        if self.ipv6:
-            self._wait_for_ipv6()
+        self._wait_for_links()
 
     def _cable_line(self, cable: tuple[str, str, str, str]) -> str:
         a, a_interface, b, b_interface = cable
@@ -234,18 +233,27 @@ class Lab:
         self._wires[name[:-2]] = wire
         assert wire.stdout.readline() == "ready\n"
 
-    def _wait_for_ipv6(self, limit: float = 5.0) -> None:
-        """IPv4 works at once, IPv6 of a fresh link within a second: wait until the bridge answers everybody."""
+    def _wait_for_links(self, limit: float = 10.0) -> None:
+        """A fresh link loses packets for up to a second: wait until everybody's gateway has answered him.
+
+        Nothing listens on the gateways' port 9, so an answer is ICMP's "port unreachable".
+        """
         with contextlib.ExitStack() as stack:
-            server = stack.enter_context(self.socket("inet", socket.AF_INET6))
-            server.bind((GATEWAY6, 9))
-            names = [n for n, m in self.members.items() if n != "inet" and any("nodad" in line for line in m.links)]
-            waiting = {stack.enter_context(self.socket(name, socket.AF_INET6)): name for name in names}
+            waiting = {stack.enter_context(sock): name for name, sock in self._askers()}
             end = time.monotonic() + limit
-            while waiting and time.monotonic() < end:
-                _knock(server, waiting)
-            if waiting:
-                raise RuntimeError(f"no IPv6 in {sorted(waiting.values())} after {limit} s")
+            while waiting:
+                _knock(waiting)
+                if time.monotonic() > end:
+                    raise RuntimeError(f"no link to the gateway of {sorted(waiting.values())} after {limit} s")
+
+    def _askers(self) -> Iterable[tuple[str, socket.socket]]:
+        for name, member in self.members.items():
+            for line in member.links:
+                if line.startswith("route add default via "):
+                    gateway = line.split()[-1]
+                    sock = self.socket(name, socket.AF_INET6 if ":" in gateway else socket.AF_INET)
+                    sock.connect((gateway, 9))
+                    yield name, sock
 
     # -- using it
 
@@ -315,18 +323,23 @@ def _signal(process: subprocess.Popen[Any], number: int) -> None:
             os.killpg(process.pid, number)
 
 
-def _knock(server: socket.socket, waiting: dict[socket.socket, str]) -> None:
-    """One round of everybody asking, the bridge answering, and the answered leaving ``waiting``."""
-    for sock in waiting:
-        with contextlib.suppress(OSError):
-            sock.sendto(b"?", (GATEWAY6, 9))
-    ready, _, _ = select.select([server, *waiting], [], [], 0.02)
-    for sock in ready:
-        _, source = sock.recvfrom(10)
-        if sock is server:
-            server.sendto(b"!", source)
-        else:
-            del waiting[sock]
+def _knock(waiting: dict[socket.socket, str]) -> None:
+    """Everybody asks; whoever was answered leaves ``waiting``."""
+    for sock in [sock for sock in waiting if _refused(lambda sock=sock: sock.send(b"?"))]:
+        del waiting[sock]
+    ready, _, _ = select.select(list(waiting), [], [], 0.02)
+    for sock in [sock for sock in ready if _refused(lambda sock=sock: sock.recv(1, socket.MSG_DONTWAIT))]:
+        del waiting[sock]
+
+
+def _refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def standard_lab(lab: Lab) -> Lab:
