@@ -94,6 +94,7 @@ class Model:
             await asyncio.sleep(200)  # a goodbye into a connection that is dead without its knowing reaches nobody
             await self.mesh.until(lambda: node.connected, f"{node.name} should be connected", timeout=600)
             await node.node.down(logout=True)
+            await asyncio.sleep(5)  # nobody acknowledges a goodbye: it must not meet a server that stops
             await self.forget(node)
 
     async def remove(self, node: MemoryNode) -> None:
@@ -175,7 +176,7 @@ class Model:
                     await node.reach(other, timeout=240)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.tuples(ANY, st.integers(0, 9)), min_size=4, max_size=16))
 def test_after_any_history_everyone_agrees(steps: list[Step]) -> None:
     async def run() -> None:
