@@ -37,6 +37,8 @@ def main() -> None:
     tunnels: dict[str, Tunnel] = {"ours": ours, DEBIANS: wireguard_go("wireguard-go")}
     if current := _current_wireguard_go():
         tunnels["wireguard-go current"] = wireguard_go(current)
+    if os.getloadavg()[0] > 0.5:
+        say(f"this machine is busy (load {os.getloadavg()[0]:.1f}): of all figures only cpu and rss can be trusted")
     with two_namespaces() as (left, right):
         results = _measure(tunnels, left, right, options.seconds, options.rounds)
     report = Report(f"tunnel, MTU {MTU}, medians of {options.rounds}")

@@ -41,7 +41,7 @@ def measure(left: Side, right: Side, pair: Pair, seconds: int) -> dict[str, floa
 
 def _iperf(left: Side, right: Side, arguments: list[str]) -> Any:
     """The ``end`` part of iperf3's report on a run from the left to the right side."""
-    server = right.start(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
+    server = right.start(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert server.stdout
     with _stopped(server):
         while b"listening" not in server.stdout.readline():

@@ -43,8 +43,8 @@ def ip(*arguments: str) -> str:
 @pytest.fixture
 def in_namespace() -> Callable[[Work], None]:
     """Runs a coroutine function in a new network namespace, as its root; its failure becomes the test's."""
-    if shutil.which("ip") is None or not os.path.exists("/dev/net/tun"):
-        pytest.skip("needs iproute2 and /dev/net/tun")
+    if shutil.which("ip") is None or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("needs iproute2 and the right to open /dev/net/tun")
     return _run
 
 

@@ -13,7 +13,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 from ghostwire import BURST, Buffer, NetworkConfig
-from ghostwire_net_linux.device import LinuxDevice
+from ghostwire_net_linux.device import QUEUE, LinuxDevice
 from ghostwire_net_linux.offload import joined
 from ghostwire_net_linux.platform import LinuxPlatform
 
@@ -66,6 +66,19 @@ def test_what_the_system_sends_into_the_device_is_delivered_whole(in_namespace, 
         assert [bytes(each[UDP].payload) for each in parsed] == [bytes([n]) * (n + 1) for n in range(150)]
         assert {each.dst for each in parsed} == {address}
         assert max(taken.sizes) <= BURST
+        device.close()
+
+    in_namespace(work)
+
+
+def test_a_burst_that_comes_while_the_program_is_busy_waits_in_the_kernel(in_namespace):
+    async def work() -> None:
+        _, device, taken = await opened()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, 32, 16 << 20)
+            for number in range(QUEUE - 100):
+                sender.sendto(number.to_bytes(4, "big"), ("100.64.0.9", 9))
+        assert len(await taken.wait(QUEUE - 100)) == QUEUE - 100
         device.close()
 
     in_namespace(work)

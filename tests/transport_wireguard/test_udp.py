@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ghostwire import BURST, SEALED_MTU, Buffer, Metrics, Path
 from ghostwire.errors import PlatformError
+from ghostwire.wire.messages import MAX_ENDPOINTS
 from ghostwire_transport_wireguard import udp
 from ghostwire_transport_wireguard.udp import UdpPath, UdpTransport, equal_runs, parse_endpoint
 
@@ -284,6 +285,12 @@ async def test_endpoints_are_the_local_addresses_with_the_port():
     assert [made.path(each).endpoint for each in made.endpoints()] == made.endpoints()
     await made.close()
     assert made.endpoints() == []
+
+
+async def test_a_machine_with_many_addresses_advertises_no_more_than_can_be_reported():
+    made, _ = await started(addresses=[f"192.0.2.{number}" for number in range(1, 100)])
+    assert len(made.endpoints()) == MAX_ENDPOINTS
+    await made.close()
 
 
 async def test_a_closed_transport_drops_sends_and_may_be_closed_again():

@@ -19,6 +19,7 @@ from typing import Any
 
 from ghostwire import BURST, Buffer, NodeContext, Path, Receive, Transport
 from ghostwire.errors import PlatformError
+from ghostwire.wire.messages import MAX_ENDPOINTS
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
@@ -122,14 +123,14 @@ class UdpTransport(Transport):
             raise PlatformError(_refusal(number, code, error)) from error
 
     def endpoints(self) -> Sequence[str]:
-        """Every local address with the port of its family."""
+        """Local addresses with the port of their family, no more than a node may report."""
         found = []
         for text in self._context.local_addresses():
             version = ipaddress.ip_address(text).version
             port = self._ports[socket.AF_INET if version == 4 else socket.AF_INET6].number
             if port:
                 found.append(f"{text}:{port}" if version == 4 else f"[{text}]:{port}")
-        return found
+        return found[:MAX_ENDPOINTS]
 
     def path(self, endpoint: str) -> UdpPath:
         """The path to ``1.2.3.4:5`` or ``[2001:db8::1]:5``; ValueError where nothing could be reached there."""
