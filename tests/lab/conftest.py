@@ -16,12 +16,13 @@ from netns import clean_leftovers, why_no_tun, why_not  # noqa: E402
 from programs import Mesh  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here is marked ``lab`` and, under xdist, keeps to one worker: namespaces are cheap, cores are not."""
+    """Everything here is marked ``lab``; under xdist a file's tests keep to one worker, and share its lab."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.xdist_group("lab"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)
