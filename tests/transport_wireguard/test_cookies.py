@@ -200,3 +200,46 @@ def test_an_initiation_is_taken_once(pair: Any) -> None:
     pair.run(SECOND)
     assert pair.b.kinds() == [noise.RESPONSE]
     assert pair.b.engine.counters.bad_handshake == 1
+
+
+def test_an_initiation_of_a_stranger_is_not_answered(pair: Any) -> None:
+    stranger = PrivateKey(b"s" * 32)
+    shared = stranger.exchange(pair.b.key.public_raw)
+    body, _ = noise.initiate(stranger, PEER, pair.b.key.public_raw, shared, 7, bytes(12))
+    pair.receive(pair.b, pair.a.path, [MacStamper(pair.b.key.public_raw).stamp(body, 0)])
+    pair.run(SECOND)
+    assert pair.b.kinds() == []
+    assert pair.b.engine.counters.bad_handshake == 1
+
+
+def test_a_cookie_also_comes_for_a_response_and_unasked_ones_are_dropped(pair: Any, path: Any) -> None:
+    pair.carries = lambda sender, datagram: sender is pair.a
+    pair.send(pair.a, b"data")
+    pair.run(SECOND)
+    (response,) = (each.datagram for each in pair.b.sent)
+    reply = MacChecker(pair.a.key.public_raw, SeededEntropy("a")).reply(response, HERE, pair.now)
+    unasked = reply[:4] + b"\1\2\3\4" + reply[8:]
+    pair.receive(pair.b, pair.a.path, [unasked, reply[:-1] + b"\0", reply])
+    pair.run(SECOND)
+    counters = pair.b.engine.counters
+    assert (counters.unknown_session, counters.bad_handshake) == (1, 1)
+    pair.b.sent.clear()
+    pair.run(5 * SECOND)
+    (second,) = (each.datagram for each in pair.b.sent)
+    assert not second.endswith(NO_MAC), "the next response shows the cookie"
+
+
+def test_under_load_even_a_source_with_a_cookie_has_a_rate(pair: Any) -> None:
+    pair.carries = lambda sender, datagram: False
+    stamper = MacStamper(pair.b.key.public_raw)
+    bodies = [noise.INITIATION_BODY.pack(1, n, bytes([n]) * 32, bytes(48), bytes(28)) for n in range(20)]
+    pair.receive(pair.b, pair.a.path, [stamper.stamp(body, 0) for body in bodies])
+    pair.b.engine.advance(pair.now)
+    pair.settle()
+    stamper.stamp(bodies[3], 0)
+    assert stamper.accept(pair.b.sent[3].datagram, pair.now)
+    pair.run(SECOND // 2)
+    pair.receive(pair.b, pair.a.path, [stamper.stamp(body, pair.now) for body in bodies])
+    pair.run(SECOND // 100)
+    counters = pair.b.engine.counters
+    assert (counters.computed, counters.limited) == (RATE_BURST, len(bodies) - RATE_BURST)
