@@ -13,7 +13,6 @@ this protocol.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import signal
 import statistics
@@ -21,11 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
-from benchmarks.enrol.joiner import Joiner
+from benchmarks.enrol.joiner import Crowd
 from benchmarks.report import Report, say
 
 from ghostwire.cli.api_client import ServerApi
@@ -37,20 +35,18 @@ RATE = 1000
 MOST = 4000
 """Registrations a second that keys are made for."""
 
-T = TypeVar("T")
-
 
 def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="ghostwire-bench-") as folder, _server(Path(folder)) as pid:
         token = _join_token(Path(folder))
-        _run(lambda: _saturated(token, 0.5))
+        _saturated(token, 0.5)
         say("saturated")
         before = _cpu_seconds(pid)
-        rate, crowded = _run(lambda: _saturated(token, options.seconds))
+        rate, crowded = _saturated(token, options.seconds)
         spent = (_cpu_seconds(pid) - before) / len(crowded)
         say(f"paced at {RATE} a second")
-        pace, calm = _run(lambda: _paced(token, options.seconds))
+        pace, calm = _paced(token, options.seconds)
     report = Report(f"enrolment, {CLIENTS} clients in parallel, {options.seconds:.0f} s each")
     report.add("registrations", rate, "1/s", p99_ms=_p99(crowded), server_cpu_ms=round(spent * 1000, 3))
     report.add("p99_ms", _p99(calm), "ms", less_is_better=True, rate=round(pace, 1), p50_ms=_p50(calm))
@@ -86,35 +82,19 @@ def _join_token(state: Path) -> JoinToken:
     return JoinToken.parse(made["token"])
 
 
-async def _saturated(token: JoinToken, seconds: float) -> tuple[float, list[float]]:
+def _saturated(token: JoinToken, seconds: float) -> tuple[float, list[float]]:
     """Registrations per second, and each one's latency in seconds."""
-    joiner = Joiner(token, int(seconds * MOST) + CLIENTS)
-    latencies: list[float] = []
+    crowd = Crowd(token, int(seconds * MOST) + CLIENTS)
     began = time.perf_counter()
-
-    async def client() -> None:
-        while time.perf_counter() - began < seconds:
-            latencies.append(await joiner.join())
-
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return len(latencies) / (time.perf_counter() - began), latencies
+    crowd.saturate(CLIENTS, seconds)
+    return len(crowd.latencies) / (time.perf_counter() - began), crowd.latencies
 
 
-async def _paced(token: JoinToken, seconds: float) -> tuple[float, list[float]]:
-    count = int(seconds * RATE)
-    joiner = Joiner(token, count)
-    latencies: list[float] = []
-    began = time.perf_counter() + 0.2
-
-    async def client(number: int) -> None:
-        for turn in range(number, count, CLIENTS):
-            due = began + turn / RATE
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            await joiner.join()
-            latencies.append(time.perf_counter() - due)
-
-    await asyncio.gather(*(client(number) for number in range(CLIENTS)))
-    return len(latencies) / (time.perf_counter() - began), latencies
+def _paced(token: JoinToken, seconds: float) -> tuple[float, list[float]]:
+    crowd = Crowd(token, int(seconds * RATE))
+    began = time.perf_counter()
+    crowd.pace(CLIENTS, int(seconds * RATE), RATE)
+    return len(crowd.latencies) / (time.perf_counter() - began), crowd.latencies
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -129,17 +109,6 @@ def _p99(latencies: list[float]) -> float:
 
 def _p50(latencies: list[float]) -> float:
     return round(statistics.median(latencies) * 1000, 3)
-
-
-def _run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """In the fastest loop there is."""
-    factory: Any = None
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main())
 
 
 if __name__ == "__main__":
