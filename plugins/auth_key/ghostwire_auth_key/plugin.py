@@ -11,7 +11,9 @@ from ghostwire_auth_key.settings import Settings
 if TYPE_CHECKING:
     import click
 
-__all__ = ["Settings", "ghostwire_authenticators", "ghostwire_commands", "ghostwire_routes"]
+LIBRARIES = ("starlette",)
+
+__all__ = ["LIBRARIES", "Settings", "ghostwire_authenticators", "ghostwire_commands", "ghostwire_routes"]
 
 
 @hookimpl

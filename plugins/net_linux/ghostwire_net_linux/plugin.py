@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from ghostwire import Context, Platform, Provider, hookimpl
 from ghostwire_net_linux.settings import Settings
 
-__all__ = ["Settings"]
+LIBRARIES = ("pyroute2",)
+
+__all__ = ["LIBRARIES", "Settings"]
 
 
 def _create(context: Context) -> Platform:

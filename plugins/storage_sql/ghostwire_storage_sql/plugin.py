@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from ghostwire import Provider, ServerContext, Storage, hookimpl
 from ghostwire_storage_sql.settings import Settings
 
-__all__ = ["Settings", "ghostwire_storages"]
+LIBRARIES = ("alembic", "sqlalchemy")
+
+__all__ = ["LIBRARIES", "Settings", "ghostwire_storages"]
 
 
 @hookimpl

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from ghostwire import NodeContext, Provider, Transport, Tunnel, TunnelContext, hookimpl
 from ghostwire_transport_wireguard.settings import Settings
 
-__all__ = ["Settings"]
+LIBRARIES = ("nacl",)
+
+__all__ = ["LIBRARIES", "Settings"]
 
 
 def _tunnel(context: TunnelContext) -> Tunnel:
