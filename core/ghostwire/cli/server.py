@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from ghostwire.config import Config
     from ghostwire.server.server import Server
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds the loop may keep the interpreter from the storage's thread, which needs it after each call of the database:
+with Python's own 5 ms a busy loop would stretch every commit."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -32,6 +36,7 @@ def server(program: Program, listen: str | None, url: str | None, no_tls: bool) 
     log_to_stderr()
     config = configured(program.config, listen, url, no_tls)
     running = Server(program.host("server"), config, program.folders)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with _runner() as runner:
         runner.run(_serve(running, _next_step(program)))
 
@@ -50,7 +55,7 @@ def configured(config: Config, listen: str | None, url: str | None, no_tls: bool
             CHECKS["server", key](given[key])
         except ValueError as error:
             raise UsageError(f"--{key}: {error}") from None
-    return dataclasses.replace(config, server=msgspec.structs.replace(config.server, **given))
+    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **given))
 
 
 def log_to_stderr() -> None:
@@ -67,6 +72,7 @@ async def _serve(running: Server, next_step: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await running.start()
+    gc.freeze()  # records read at the start live on; the collector need not look at them again
     try:
         click.echo(f"ghostwire server ready at {running.url}; let a machine join: {next_step}")
         await stop.wait()

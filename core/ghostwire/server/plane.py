@@ -150,6 +150,7 @@ class ControlPlane:
             return
         for change in commit.changes:
             if change.kind is Node and change.record is None:
+                self._log.info("node %d is removed", change.id)
                 self.sessions.presence.remove(change.id)
                 self.sessions.end(change.id, session.REMOVED)
         self._ephemeral.apply(commit)

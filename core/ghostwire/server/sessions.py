@@ -158,6 +158,7 @@ class Sessions:
             self._refuse(stream, "busy", "the server cannot store this now; try again later", BUSY_RETRY)
         else:
             self.registrations += 1
+            self._log.info("node %d (%s) enrolled from %s", node.id, node.name, stream.client)
             self._open(stream, node)
         finally:
             self._enrolling -= 1
