@@ -10,9 +10,9 @@ def ghostwire_transports():
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
 import pluggy
 
 from ghostwire.capabilities.authentication import Admission, Authenticator, EnrolmentRequest
@@ -38,8 +38,7 @@ hookimpl = pluggy.HookimplMarker("ghostwire")
 T = TypeVar("T", covariant=True)
 
 
-@dataclass(frozen=True)  # with slots, Provider[Transport](...) would raise TypeError
-class Provider(Generic[T]):
+class Provider(msgspec.Struct, Generic[T], frozen=True):
     """A named capability. ``create(context)`` is plain, quick and does no I/O; lower ranks are preferred."""
 
     name: str
@@ -47,8 +46,7 @@ class Provider(Generic[T]):
     rank: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A subcommand of ``program`` (``ghostwire`` or ``gwctl``); ``load`` imports and gives the click command."""
 
     program: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -83,17 +82,16 @@ class Document(Table, frozen=True, kw_only=True):
     plugin: dict[str, dict[str, Any]] = {}
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """What the operator configured. ``plugins`` None: no list given; ``file`` is empty where no file was read."""
 
-    server: ServerConfig = field(default_factory=ServerConfig)
-    node: NodeConfig = field(default_factory=NodeConfig)
-    relay: RelayConfig = field(default_factory=RelayConfig)
+    server: ServerConfig = msgspec.field(default_factory=ServerConfig)
+    node: NodeConfig = msgspec.field(default_factory=NodeConfig)
+    relay: RelayConfig = msgspec.field(default_factory=RelayConfig)
     plugins: tuple[str, ...] | None = None
-    plugin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    plugin: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
     file: str = ""
-    text: str = field(default="", repr=False, compare=False)
+    text: str = ""
 
     def trusts(self, plugin: str) -> bool:
         """Whether ``[plugin.NAME]`` says ``trusted = true``."""

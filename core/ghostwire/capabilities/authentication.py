@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from ghostwire.capabilities.storage import Transaction
     from ghostwire.keys import MachineKey
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolmentRequest:
+class EnrolmentRequest(msgspec.Struct, frozen=True):
     """A machine that wants in. ``now`` is Unix seconds; the machine key was proven by the handshake."""
 
     machine_key: MachineKey
@@ -20,8 +20,7 @@ class EnrolmentRequest:
     now: int
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """Who an admitted machine belongs to, and how."""
 
     user: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
 
 from ghostwire.capabilities.platform import Device
 from ghostwire.capabilities.storage import Transaction
@@ -42,8 +43,7 @@ class Sockets(ABC):
         """A stream, as ``loop.create_connection`` makes it; Unavailable where nobody answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What every plugin gets. ``settings`` is the plugin's own typed ``Settings``; ``state`` a private folder."""
 
     settings: Any
@@ -68,16 +68,14 @@ class Mesh(Protocol):
         """Whether this node key belongs to the mesh and has not expired."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerContext(Context):
+class ServerContext(Context, frozen=True):
     """For what runs in the server. ``join_token`` makes a join token of a pre-auth secret."""
 
     mesh: Mesh
     join_token: Callable[[str], str]
 
 
-@dataclass(frozen=True, slots=True)
-class NodeContext(Context):
+class NodeContext(Context, frozen=True):
     """For what runs in a node: its public key, a view of the map, the platform's addresses."""
 
     node_key: NodeKey
@@ -85,8 +83,7 @@ class NodeContext(Context):
     local_addresses: Callable[[], Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelContext(NodeContext):
+class TunnelContext(NodeContext, frozen=True):
     """For tunnels alone, which are trusted like core. ``filter`` None admits everything."""
 
     private_key: PrivateKey

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     import asyncio
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """A request's head. Header names are lower case; ``client`` is the remote address."""
 
     method: str

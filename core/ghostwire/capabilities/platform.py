@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ghostwire.capabilities.transport import Buffer
 
@@ -31,8 +32,7 @@ class Device(ABC):
         """Remove the device; harmless when called twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
+class NetworkConfig(msgspec.Struct, frozen=True):
     """What the operating system should have while the node runs.
 
     ``addresses`` are interface addresses (``100.64.0.2/32``); ``routes`` are prefixes that lead into the device.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from ghostwire.model import Node, Rule, User
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledPolicy:
+class CompiledPolicy(msgspec.Struct, frozen=True):
     """Rules between label ids, and the ids that stand for every node (``*``)."""
 
     rules: tuple[Rule, ...]

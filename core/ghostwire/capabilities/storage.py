@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
 
 if TYPE_CHECKING:
     from ghostwire.model import Record
@@ -18,8 +19,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound="Record")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One log row: the record of this ``kind`` and ``id`` was written (``record``) or deleted (``record`` None)."""
 
     kind: type[Record]
@@ -27,8 +27,7 @@ class Change:
     record: Record | None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """All changes of one revision."""
 
     revision: int
@@ -36,8 +35,7 @@ class Commit:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """Every record at one revision; ``oldest`` is the first revision whose log rows are still kept."""
 
     revision: int

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from ghostwire.capabilities.transport import Buffer, Path
 
@@ -16,19 +17,20 @@ if TYPE_CHECKING:
 Prefix = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelPeer:
+class TunnelPeer(msgspec.Struct, frozen=True):
     """A peer the tunnel should have. ``keepalive`` is in seconds, 0 for none."""
 
     id: int
     key: NodeKey
     allowed_ips: tuple[Prefix, ...]
     keepalive: int = 0
-    preshared_key: bytes | None = field(default=None, repr=False)
+    preshared_key: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"TunnelPeer({self.id}, {self.key!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class PeerStats:
+class PeerStats(msgspec.Struct, frozen=True):
     """A peer's counters. Bytes are sealed bytes; ``last_handshake`` is Unix nanoseconds, 0 for never."""
 
     id: int

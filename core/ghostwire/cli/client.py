@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -64,6 +63,6 @@ def _with(config: Config, port: int | None, **given: str | None) -> Config:
     """The configuration with the command line's options in it."""
     node = msgspec.structs.replace(config.node, **{key: value for key, value in given.items() if value is not None})
     if port is None:
-        return replace(config, node=node)
+        return msgspec.structs.replace(config, node=node)
     udp = {**config.plugin.get(UDP_PLUGIN, {}), "port": port}
-    return replace(config, node=node, plugin={**config.plugin, UDP_PLUGIN: udp})
+    return msgspec.structs.replace(config, node=node, plugin={**config.plugin, UDP_PLUGIN: udp})

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 
 import click
+import msgspec
 
 from ghostwire.errors import GhostwireError
 from ghostwire.hints import did_you_mean
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A command of the table: a one-line help, and what imports and gives the click command."""
 
     help: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
+import msgspec
 
 from ghostwire.cli.program import Program
 from ghostwire.cli.tables import as_json, joined, print_json, print_table
@@ -20,7 +19,7 @@ def plugins(program: Program, json_: bool) -> None:
     """List the installed plugins: selected or not, trusted or not, what they provide, or why they failed."""
     report = Host.inspect(program.selection).report()
     if json_:
-        print_json([asdict(info) for info in report])
+        print_json([msgspec.structs.asdict(info) for info in report])
     else:
         print_table(COLUMNS, map(_row, report), empty="no plugin is installed; reinstall ghostwire-mesh")
 

@@ -9,9 +9,11 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from ghostwire import Context, Metrics, NodeContext, Platform, Provider, __version__
 from ghostwire.config import Config
@@ -124,7 +126,9 @@ class _Maker:
         """The offer, to be created with a context that lacks only what is the plugin's own."""
 
         def create(context: NodeContext) -> Any:
-            return self._host.create(offer, lambda plugin, settings: replace(context, **self._own(plugin, settings)))
+            return self._host.create(
+                offer, lambda plugin, settings: msgspec.structs.replace(context, **self._own(plugin, settings))
+            )
 
         return Provider(offer.name, create, offer.order[0])
 

@@ -150,7 +150,7 @@ class Dataplane:
         return [provider.create(context) for provider in providers]
 
     def _create_tunnel(self, context: NodeContext, device: Device) -> Tunnel:
-        common = {name: getattr(context, name) for name in NodeContext.__dataclass_fields__}
+        common = {name: getattr(context, name) for name in NodeContext.__struct_fields__}
         return self._parts.tunnel.create(
             TunnelContext(
                 **common,

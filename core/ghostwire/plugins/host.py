@@ -9,7 +9,6 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -48,8 +47,7 @@ class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a plugin that exports no ``Settings``: none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """Something a plugin provides, as its hook yielded it."""
 
     plugin: str
@@ -69,8 +67,7 @@ class Offer:
         return (self.provider.rank if isinstance(self.provider, Provider) else 0, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
+class PluginInfo(msgspec.Struct, frozen=True):
     """A line of `ghostwire plugins`; ``provides`` (hook -> names) only where it is loaded, ``error`` why it is not."""
 
     name: str
@@ -83,14 +80,13 @@ class PluginInfo:
     error: str
 
 
-@dataclass(slots=True)
-class _Member:
+class _Member(msgspec.Struct):
     """A chosen plugin: loaded with its settings and offers, or failed. ``reason`` is the failure without the name;
     ``optional`` says that it only lacks a library."""
 
     plugin: loader.Installed
     settings: Any = None
-    offers: dict[str, list[Offer]] = field(default_factory=dict)
+    offers: dict[str, list[Offer]] = msgspec.field(default_factory=dict)
     failure: GhostwireError | None = None
     reason: str = ""
     optional: bool = False

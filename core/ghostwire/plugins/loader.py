@@ -11,11 +11,13 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
 from types import FrameType, ModuleType
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from ghostwire.hints import one_line
 
@@ -23,8 +25,7 @@ GROUP = "ghostwire.plugins"
 DISTRIBUTION = "ghostwire-mesh"
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(msgspec.Struct, frozen=True):
     """A plugin that is installed: its name, the roles it plays, and the distribution that brings it.
 
     ``rivals`` are other distributions that bring one of the same name; such a plugin can't be loaded.
@@ -47,8 +48,7 @@ class Installed:
         return self.entry.dist.version if self.entry.dist else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Why a plugin could not be used, in one line; ``missing`` is the library it lacks, where that is the reason."""
 
     reason: str

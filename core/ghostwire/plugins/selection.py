@@ -7,8 +7,9 @@ table ``[plugin.NAME]``, in the list ``plugins``, or on the command line, the la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from ghostwire.config import Config
 from ghostwire.errors import GhostwireError, UsageError
@@ -17,11 +18,10 @@ from ghostwire.hints import did_you_mean
 ROLES = ("server", "node", "relay", "ctl")
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """What the operator said: in ghostwire.toml, and on the command line (``NAME`` or ``-NAME``, in order)."""
 
-    config: Config = field(default_factory=Config)
+    config: Config = msgspec.field(default_factory=Config)
     named: tuple[str, ...] = ()
 
 
@@ -37,8 +37,7 @@ class Candidate(Protocol):
         """Whether this distribution brings it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """Names that take part, this distribution's first; ``named`` are those the operator asked for himself."""
 
     plugins: tuple[str, ...]

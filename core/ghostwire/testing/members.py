@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import shutil
 from collections.abc import Callable
@@ -274,7 +273,7 @@ def tunnel_of(plugins: Plugins, name: str) -> Provider[Tunnel]:
     offer = plugins.one("ghostwire_tunnels", name)
 
     def create(context: Any) -> Tunnel:
-        made = plugins.create(offer, lambda plugin, settings: dataclasses.replace(context, settings=settings))
+        made = plugins.create(offer, lambda plugin, settings: msgspec.structs.replace(context, settings=settings))
         return cast("Tunnel", made)
 
     return Provider(name, create)

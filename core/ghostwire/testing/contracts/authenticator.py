@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from ghostwire.capabilities.authentication import Admission, Authenticator, EnrolmentRequest
 from ghostwire.capabilities.storage import Storage, Transaction
@@ -57,7 +57,7 @@ class AuthenticatorContract(Contract):
         """Its first answer may have been lost on the way."""
         authenticator, storage, request = await self.granted()
         first = await self.admit(authenticator, storage, request)
-        later = dataclasses.replace(request, now=NOW + 5)
+        later = msgspec.structs.replace(request, now=NOW + 5)
         assert await self.admit(authenticator, storage, later) == first
 
     @rule
@@ -65,7 +65,7 @@ class AuthenticatorContract(Contract):
         """One secret, one machine."""
         authenticator, storage, request = await self.granted()
         await self.admit(authenticator, storage, request)
-        thief = dataclasses.replace(request, machine_key=MachineKey(bytes(31) + b"\2"))
+        thief = msgspec.structs.replace(request, machine_key=MachineKey(bytes(31) + b"\2"))
         with refused(AuthenticationFailed, "a used-up secret shown by another machine"):
             await self.admit(authenticator, storage, thief)
 
@@ -80,7 +80,7 @@ class AuthenticatorContract(Contract):
 
         with refused(ZeroDivisionError, "the transaction"):
             await storage.write(fails)
-        other = dataclasses.replace(request, machine_key=MachineKey(bytes(31) + b"\2"))
+        other = msgspec.structs.replace(request, machine_key=MachineKey(bytes(31) + b"\2"))
         assert (await self.admit(authenticator, storage, other)).user == 1
 
     @rule
@@ -90,5 +90,5 @@ class AuthenticatorContract(Contract):
         near = request.secret[:-1] + ("A" if request.secret[-1:] != "A" else "B")
         for secret in (*NONSENSE, near, request.secret + "x"):
             with refused(AuthenticationFailed, f"the secret {secret[:20]!r}") as caught:
-                await self.admit(authenticator, storage, dataclasses.replace(request, secret=secret))
+                await self.admit(authenticator, storage, msgspec.structs.replace(request, secret=secret))
             assert len(secret) < 8 or secret not in str(caught[0]), "the error repeats the secret"
