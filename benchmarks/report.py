@@ -4,8 +4,8 @@
     report.add("rss", 43.1, "MB", less_is_better=True, peer=8.9, peer_name="wireguard-go")
     report.print(as_json=True)
 
-A row is ``{"metric", "unit", "ours"}``, and where something else did the same work in the same run ``"peer"``,
-``"peer_name"`` and ``"ratio"``, which is above 1 where ours is ahead. What only helps to read a row comes along.
+A row is ``{"metric", "unit", "ours", "peer", "peer_name", "ratio"}``. The ratio is above 1 where ours is ahead; the
+last three are null where nothing else did the same work in the same run.
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ class Report:
         *,
         less_is_better: bool = False,
         peer: float | None = None,
-        peer_name: str = "",
-        **details: Any,
+        peer_name: str | None = None,
     ) -> None:
         """One measurement of ours, and the peer's where there is one."""
         row: dict[str, Any] = {"metric": metric, "unit": unit, "ours": round(ours, 3)}
+        row |= {"peer": None, "peer_name": peer_name, "ratio": None}
         if peer is not None:
             better, worse = (peer, ours) if less_is_better else (ours, peer)
-            ratio = round(better / worse, 3) if worse > 0 else None
-            row |= {"peer": round(peer, 3), "peer_name": peer_name, "ratio": ratio}
-        self.rows.append(row | details)
+            row["peer"], row["ratio"] = round(peer, 3), round(better / worse, 3) if worse > 0 else None
+        self.rows.append(row)
 
     def print(self, *, as_json: bool) -> None:
         """All rows on standard output."""
@@ -58,5 +57,5 @@ def say(text: str) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    peer, ratio, name = (row.get(key, "-") for key in ("peer", "ratio", "peer_name"))
+    peer, ratio, name = ("-" if row[key] is None else row[key] for key in ("peer", "ratio", "peer_name"))
     return f"{row['metric']:28}{row['ours']:>12}{peer!s:>12}{ratio!s:>8}  {row['unit']}, {name}".rstrip(", -")

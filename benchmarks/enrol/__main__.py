@@ -4,7 +4,8 @@ One registration is all that a machine does to join by a reusable pre-auth key: 
 hello with its proof and the key, until the server's Welcome, which it sends once the node is durable on disk.
 
     saturated   every client begins the next as soon as it is in      -> registrations
-    paced       the 50 clients together begin 1,000 a second          -> p99_ms, a late start counting as delay
+    paced       they together begin 1,000 a second, or 80 % of what   -> p99_ms, a late start counting as delay
+                the server was seen to take where that is less
 
 Machine and node keys are made beforehand, as a machine has them before it joins. There is no peer: nobody else speaks
 this protocol.
@@ -45,11 +46,16 @@ def main() -> None:
         before = _cpu_seconds(pid)
         rate, crowded = _saturated(token, options.seconds)
         spent = (_cpu_seconds(pid) - before) / len(crowded)
-        say(f"paced at {RATE} a second")
-        pace, calm = _paced(token, options.seconds)
+        pace = min(RATE, 0.8 * rate)
+        say(f"paced at {pace:.0f} a second")
+        calm = _paced(token, pace, options.seconds)
     report = Report(f"enrolment, {CLIENTS} clients in parallel, {options.seconds:.0f} s each")
-    report.add("registrations", rate, "1/s", p99_ms=_p99(crowded), server_cpu_ms=round(spent * 1000, 3))
-    report.add("p99_ms", _p99(calm), "ms", less_is_better=True, rate=round(pace, 1), p50_ms=_p50(calm))
+    report.add("registrations", rate, "1/s")
+    report.add("registrations_p99_ms", _p99(crowded), "ms", less_is_better=True)
+    report.add("server_cpu_ms", spent * 1000, "ms", less_is_better=True)
+    report.add("pace", pace, "1/s")
+    report.add("p50_ms", _p50(calm), "ms", less_is_better=True)
+    report.add("p99_ms", _p99(calm), "ms", less_is_better=True)
     report.print(as_json=options.json)
 
 
@@ -90,11 +96,12 @@ def _saturated(token: JoinToken, seconds: float) -> tuple[float, list[float]]:
     return len(crowd.latencies) / (time.perf_counter() - began), crowd.latencies
 
 
-def _paced(token: JoinToken, seconds: float) -> tuple[float, list[float]]:
-    crowd = Crowd(token, int(seconds * RATE))
-    began = time.perf_counter()
-    crowd.pace(CLIENTS, int(seconds * RATE), RATE)
-    return len(crowd.latencies) / (time.perf_counter() - began), crowd.latencies
+def _paced(token: JoinToken, rate: float, seconds: float) -> list[float]:
+    """Each registration's latency in seconds."""
+    count = int(seconds * rate)
+    crowd = Crowd(token, count)
+    crowd.pace(CLIENTS, count, rate)
+    return crowd.latencies
 
 
 def _cpu_seconds(pid: int) -> float:
