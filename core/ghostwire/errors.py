@@ -51,12 +51,12 @@ class ConfigError(GhostwireError):
 
 
 class PluginError(GhostwireError):
-    """A plugin is missing, broken, duplicated or misconfigured; ``plugin`` is its entry-point name."""
+    """A plugin is missing, broken, duplicated or misconfigured; ``plugin`` is its entry-point name, if it is known."""
 
     exit_code = 3
 
     def __init__(self, plugin: str, message: str) -> None:
-        super().__init__(f"plugin {plugin}: {message}")
+        super().__init__(f"plugin {plugin}: {message}" if plugin else message)
         self.plugin = plugin
 
 

@@ -34,6 +34,9 @@ GWCTL = {
     "server": within("ghostwire.cli.gwctl_admin:server", "Show the server of this machine."),
     "nodes": within("ghostwire.cli.gwctl_admin:nodes", "List, rename, expire and delete nodes."),
     "users": within("ghostwire.cli.gwctl_admin:users", "List, make, rename and delete users."),
+    "completion": within(
+        "ghostwire.cli.completion:completion", "Print a script that completes gwctl's words in a shell."
+    ),
 }
 
 _GLOBAL = {"--config": 2, "--state": 2, "--plugin": 2, "--debug": 1, "--version": 1}

@@ -146,11 +146,12 @@ class Host:
         offers = {offer.name: offer for offer in self.offers(hook)}
         if name in offers:
             return offers[name]
-        kind = hook.removeprefix("ghostwire_")
+        kind = hook.removeprefix("ghostwire_").removesuffix("s")
         failed = "".join(
             f"; {member.plugin.name} {member.reason}" for member in self._members.values() if member.reason
         )
-        raise PluginError(name, f"no selected plugin offers {kind} of this name{did_you_mean(name, offers)}{failed}")
+        hint = did_you_mean(name, offers)
+        raise PluginError("", f"no selected plugin offers the {kind} {name!r}{hint}{failed}; see `ghostwire plugins`")
 
     def settings(self, plugin: str) -> Any:
         """The plugin's own parsed ``Settings``."""

@@ -154,7 +154,7 @@ def test_a_plugin_that_only_lacks_its_libraries_is_left_out_quietly_and_shown(in
     (info,) = [info for info in host.report() if info.name == "pigeon"]
     assert info.selected
     assert info.error == "needs the Python module no_such_library; run: pip install 'third-party-pigeon[node]'"
-    with pytest.raises(PluginError, match=r"offers tunnels of this name; .*pigeon needs the Python module"):
+    with pytest.raises(PluginError, match=r"offers the tunnel '.*; .*pigeon needs the Python module"):
         host.one("ghostwire_tunnels", "dark")
 
 
@@ -184,9 +184,7 @@ def test_the_report_says_what_is_selected_trusted_provided_and_wrong(install):
 
 def test_a_name_nobody_offers_says_what_there_is(install):
     install("pigeon", offering("Provider('bird', Bird)"))
-    with pytest.raises(
-        PluginError, match="plugin brid: no selected plugin offers services of this name; did you mean 'bird'"
-    ):
+    with pytest.raises(PluginError, match=r"^no selected plugin offers the service 'brid'; did you mean 'bird'"):
         compose().one("ghostwire_services", "brid")
 
 
