@@ -13,7 +13,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 from ghostwire import BURST, Buffer, NetworkConfig
-from ghostwire_net_linux.device import QUEUE, LinuxDevice
+from ghostwire_net_linux.configure import QUEUE
+from ghostwire_net_linux.device import LinuxDevice
 from ghostwire_net_linux.offload import joined
 from ghostwire_net_linux.platform import LinuxPlatform
 

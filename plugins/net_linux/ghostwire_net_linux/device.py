@@ -12,7 +12,6 @@ import fcntl
 import io
 import os
 import re
-import socket
 import struct
 from collections.abc import Callable, Sequence
 
@@ -24,9 +23,6 @@ from ghostwire_net_linux.offload import VIRTIO_HEADER, joined
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x4000, 0x8000
 _FLAGS = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_TUN_EXCL
-_SIOCSIFTXQLEN = 0x8943
-QUEUE = 2_000
-"""Packets that wait for us in the kernel: at 1 Gbit/s what comes while the scheduler lets others run for 20 ms."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", re.ASCII)
 
 
@@ -40,16 +36,10 @@ def open_tun(name: str, node: str = "/dev/net/tun") -> int:
     descriptor = _open_node(node)
     try:
         fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _FLAGS))
-        _set_queue(name)
     except OSError as error:
         os.close(descriptor)
         raise _refusal(name, error) from None
     return descriptor
-
-
-def _set_queue(name: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, _SIOCSIFTXQLEN, struct.pack("16si20x", name.encode(), QUEUE))
 
 
 def _open_node(node: str) -> int:

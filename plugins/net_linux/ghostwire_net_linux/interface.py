@@ -15,7 +15,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ghostwire_net_linux.configure import ROUTE_PROTOCOL, Answer, Request
+from ghostwire_net_linux.configure import QUEUE, ROUTE_PROTOCOL, Answer, Request
 
 _IFF_UP = 1
 _IFA_F_NODAD = 0x02
@@ -71,6 +71,8 @@ class _Work:
         up = bool(link["flags"] & _IFF_UP)
         if mtu and link.get("mtu") != mtu:
             self._do(f"set mtu {mtu}", lambda: self._netlink.link("set", index=self._index, mtu=mtu))
+        if self._request.up and link.get("txqlen") != QUEUE:
+            self._do(f"set queue {QUEUE}", lambda: self._netlink.link("set", index=self._index, txqlen=QUEUE))
         if self._request.up and not up:
             self._without_link_local()
             self._do("set up", lambda: self._netlink.link("set", index=self._index, state="up"))
