@@ -97,16 +97,19 @@ def _options(program: Program) -> list[str]:
 
 @click.command()
 @click.option("--logout", is_flag=True, help="Also forget this node's keys: coming back needs a join token.")
+@click.option("--force", is_flag=True, help="With --logout: forget them even where the server does not confirm it.")
 @click.option("--stop", "stop_daemon", is_flag=True, help="Also end the daemon.")
 @click.pass_obj
-def down(program: Program, logout: bool, stop_daemon: bool) -> None:
+def down(program: Program, logout: bool, force: bool, stop_daemon: bool) -> None:
     """Take this node out of the mesh until the next `gwctl up`."""
+    if force and not logout:
+        raise UsageError("--force goes with --logout")
     api = NodeApi(program.folders)
     pid = api.listener()
     if pid is None and not logout:
         click.echo("down: the daemon does not run")
         return
-    api.post("/v1/down", {"logout": logout})
+    api.post("/v1/down", {"logout": logout, "force": force})
     if stop_daemon and pid is not None:
         from ghostwire.cli import daemon
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -19,6 +20,11 @@ from ghostwire.node.knowledge import Knowledge
 from ghostwire.node.parts import Channel, Parts
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Interest, Leave, PeerEndpoints, Report, Welcome
+
+LOGOUT_TIMEOUT = 10.0
+"""Seconds for the server to confirm a logout."""
+LOGOUT_RETRY = 3.0
+"""Seconds without its word after which the session is taken for dead and a new one tried."""
 
 LOGIN_REQUIRED, KEY_EXPIRED, REMOVED = "login-required", "key-expired", "removed"
 PASSING = frozenset(("busy", "replaced"))
@@ -60,6 +66,7 @@ class Link:
         self._token: JoinToken | None = None
         self._hostname = ""
         self._unknown = False
+        self._leaving: asyncio.Future[None] | None = None
         self._control: Control | None = None
         self.last_error = ""
         self.last_connected: int | None = None
@@ -118,11 +125,27 @@ class Link:
         """Tell the server of an interest; lost without a session, whose successor declares again."""
         self._send(interest)
 
-    async def close(self, *, logout: bool = False) -> None:
+    async def close(self) -> None:
         """Say goodbye and end the session; harmless when called twice."""
         control, self._control = self._control, None
         if control is not None:
-            await control.close(Leave(logout=logout))
+            await control.close(Leave())
+
+    async def log_out(self) -> None:
+        """Have the server take this node out of the mesh; Unavailable or Refused where it did not confirm that."""
+        leaving = self._leaving = asyncio.get_running_loop().create_future()
+        try:
+            self.open()
+            self._leave()
+            async with asyncio.timeout(LOGOUT_TIMEOUT):
+                while not (await asyncio.wait([leaving], timeout=LOGOUT_RETRY))[0]:
+                    self.hurry()
+            leaving.result()
+        except TimeoutError:
+            raise Unavailable(self.last_error or f"no answer within {LOGOUT_TIMEOUT:.0f} s") from None
+        finally:
+            self._leaving = None
+            await self.close()
 
     def forget(self) -> None:
         """Give the membership up: keys, server and map."""
@@ -156,6 +179,7 @@ class Link:
         self._token, self._unknown, self.last_error = None, False, ""
         self.last_connected = self._parts.clock.wall() // SECOND
         self._reported = None
+        self._leave()
         self._events.linked()
 
     def changed(self, change: MapChange) -> None:
@@ -173,6 +197,8 @@ class Link:
         """The server said no: what passes is waited for, what a join token heals is tried with it, the rest is told."""
         if error.code in PASSING:
             self._trouble(error, final=False)
+        elif self._leaving is not None:
+            self._left(self._leaving, error)
         elif self._heals(error.code):
             self.hurry()
         else:
@@ -185,6 +211,20 @@ class Link:
         if final:
             self._token = None
         self._trouble(error, final=final)
+
+    def _leave(self) -> None:
+        if self._leaving is not None:
+            self._send(Leave(logout=True))
+
+    @staticmethod
+    def _left(leaving: asyncio.Future[None], answer: RefusedError) -> None:
+        """A server that does not know this node has removed it before; its word was lost then."""
+        if leaving.done():
+            return
+        if answer.code in (REMOVED, LOGIN_REQUIRED):
+            leaving.set_result(None)
+        else:
+            leaving.set_exception(answer)
 
     def _heals(self, code: str) -> bool:
         """Note what the server no longer knows or accepts; whether credentials, not sent so far, may change that."""
@@ -224,7 +264,7 @@ class Link:
         membership = self._identity.membership
         return membership is not None and not membership.expired and not self._unknown
 
-    def _send(self, message: Report | Interest) -> bool:
+    def _send(self, message: Report | Interest | Leave) -> bool:
         return self._control is not None and self._control.send(message)
 
     def _start(self) -> None:

@@ -35,8 +35,6 @@ from ghostwire.node.status import State, Status
 from ghostwire.node.waiters import Waiters
 from ghostwire.wire.jointoken import JoinToken
 
-LOGOUT_TIMEOUT = 5.0
-"""Seconds to reach a server that is to be told of a logout."""
 LINKS_SETTLE = 0.5
 """Seconds after a link change until it is acted upon: they come in flocks."""
 
@@ -54,7 +52,7 @@ class Node:
         self._link = Link(parts, self._identity, self._knowledge, self, self._endpoints)
         self._plane: Dataplane | None = None
         self._unwatch: Callable[[], None] | None = None
-        self._waiting, self._linking = Waiters(), Waiters()
+        self._waiting = Waiters()
         self._wake, self._lock = asyncio.Event(), asyncio.Lock()
         self._retry = Backoff(parts.entropy)
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -105,17 +103,22 @@ class Node:
             reason = self._link.last_error or self._trouble or "no answer from the server"
             raise Unavailable(f"not up after {timeout:.0f} s: {reason}") from None
 
-    async def down(self, *, logout: bool = False) -> None:
-        """Take the interface away and stay down until the next `up`; with ``logout`` leave the mesh for good."""
-        async with self._lock:
-            self._link.give_up()
-            self._want(up=False)
-            await self._bring_in_line()
-            if logout:
-                await self._logout()
-            else:
+    async def down(self, *, logout: bool = False, force: bool = False) -> None:
+        """Take the interface away and stay down until the next `up`; with ``logout`` leave the mesh for good.
+
+        Unavailable where the server does not confirm a logout: the node is down then, and still a member. With
+        ``force`` it forgets the mesh all the same.
+        """
+        try:
+            async with self._lock:
+                self._link.give_up()
+                self._want(up=False)
+                await self._bring_in_line()
+                if logout:
+                    await self._log_out(force)
                 await self._link.close()
-        self._waiting.fail(Unavailable("the node was taken down"))
+        finally:
+            self._waiting.fail(Unavailable("the node was taken down"))
 
     async def close(self) -> None:
         """End everything; what is wanted stays as it is for the next start. Harmless when called twice."""
@@ -147,7 +150,6 @@ class Node:
         self._link.report(always=True)
         if self._plane is not None:
             self._plane.reconnected()
-        self._linking.succeed()
         self._wake.set()
 
     def map_changed(self) -> None:
@@ -261,14 +263,18 @@ class Node:
             return False
         return self._parts.clock.wall() >= welcome.expires * SECOND
 
-    async def _logout(self) -> None:
+    async def _log_out(self, force: bool) -> None:
         try:
-            if self._identity.membership is not None and not self._link.connected:
-                self._link.open()
-                await self._linking.wait(LOGOUT_TIMEOUT)
-        except (TimeoutError, GhostwireError):
-            self._log.warning("the server was not told of the logout: remove this node there")
-        await self._link.close(logout=True)
+            if self._identity.membership is not None:
+                await self._link.log_out()
+        except GhostwireError as error:
+            if not force:
+                raise Unavailable(
+                    f"not logged out, only down: the server did not confirm it ({error}); try again later, or forget "
+                    "the mesh here with gwctl down --logout --force and remove this node there: gwctl nodes delete"
+                ) from None
+            self._log.warning("logged out without the server's word: remove this node there: gwctl nodes delete")
+        await self._link.close()
         self._link.forget()
 
     # The machine's links

@@ -23,9 +23,10 @@ class Up(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Down(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``logout`` gives the membership up."""
+    """``logout`` gives the membership up; with ``force`` also where the server does not confirm it."""
 
     logout: bool = False
+    force: bool = False
 
 
 class PingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +54,8 @@ def routes(node: Node) -> Routes:
         return node.status()
 
     async def down(body: bytes) -> Any:
-        await node.down(logout=_parse(body, Down).logout)
+        order = _parse(body, Down)
+        await node.down(logout=order.logout, force=order.force)
         return node.status()
 
     async def ping(body: bytes) -> Any:

@@ -40,6 +40,7 @@ MESSAGES = (1000, 0.02)
 REMOVED = Refused(code="removed", message="this node was removed from the mesh")
 EXPIRED = Refused(code="key-expired", message="this node's key has expired; bring a new join token")
 REPLACED = Refused(code="replaced", message="this node opened another control session")
+UNSTORED = Refused(code="busy", message="the server cannot store this now; try again later", retry_after=BUSY_RETRY)
 CLOSING = Refused(code="busy", message="the server is shutting down", retry_after=1)
 
 
@@ -155,7 +156,7 @@ class Sessions:
             self._refuse(stream, error.code, str(error))
         except GhostwireError as error:
             self._log.error("cannot enrol a machine: %s", error)
-            self._refuse(stream, "busy", "the server cannot store this now; try again later", BUSY_RETRY)
+            self._refuse(stream, UNSTORED.code, UNSTORED.message, BUSY_RETRY)
         else:
             self.registrations += 1
             self._log.info("node %d (%s) enrolled from %s", node.id, node.name, stream.client)
@@ -212,14 +213,19 @@ class Sessions:
 
     def _leave(self, session: Session, message: Leave) -> None:
         if message.logout:
-            self._spawn(self._log_out(session.node))
-        session.stream.close("the node left")
+            self._spawn(self._log_out(session))
+        else:
+            session.stream.close("the node left")
 
-    async def _log_out(self, node: int) -> None:
+    async def _log_out(self, session: Session) -> None:
+        """The node forgets itself when it hears that it is removed, so it hears that once it is stored."""
         try:
-            await self._remove(node)
+            await self._remove(session.node)
         except GhostwireError as error:
-            self._log.error("node %d wants to leave, and cannot: %s", node, error)
+            self._log.error("node %d wants to leave, and cannot: %s", session.node, error)
+            session.end(UNSTORED)
+        else:
+            session.end(REMOVED)
 
     def _closed(self, session: Session) -> None:
         self._streams.remove(session)

@@ -10,6 +10,8 @@ Each is one frame: a msgpack map with string keys and a ``type``; unknown keys a
                                        <-   MapChange, PeerEndpoints
       Ping                             <->  Ping      answered by Pong; a side silent for `IDLE_TIMEOUT` is gone
       Leave                            ->             a clean goodbye
+      Leave (logout)                   ->
+                                       <-   Refused   ``removed``, once the server has stored it
 """
 
 from __future__ import annotations
@@ -130,7 +132,7 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
 
 
 class Leave(Message, frozen=True, kw_only=True, tag="leave"):
-    """The node goes. ``logout`` also gives up its membership."""
+    """The node goes. ``logout`` also gives up its membership: Refused ``removed`` says that this is stored."""
 
     logout: bool = False
 

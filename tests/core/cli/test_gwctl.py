@@ -191,7 +191,8 @@ def test_down_asks_the_daemon_and_is_content_without_one(serve: Serve, run: Run)
     assert run(gwctl.down, "--logout").exit_code == 7
     fake = answering(serve)
     assert run(gwctl.down, "--logout").stdout == "logged out\n"
-    assert fake.asked == [("POST", "/v1/down", {"logout": True})]
+    assert fake.asked == [("POST", "/v1/down", {"logout": True, "force": False})]
+    assert run(gwctl.down, "--force").exit_code == 2
 
 
 PONG = {"address": "100.64.0.3", "name": "alice", "rtt_ms": 1.25, "path": {"transport": "udp", "endpoint": "h:1"}}

@@ -89,12 +89,9 @@ class Model:
 
     async def leave(self, node: MemoryNode) -> None:
         """Leave for good; the machine is then switched off."""
-        if node.connected and self.serving and node.name in self.members:
+        if node.running is not None and self.serving and node.name in self.members:
             await self.heal()
-            await asyncio.sleep(200)  # a goodbye into a connection that is dead without its knowing reaches nobody
-            await self.mesh.until(lambda: node.connected, f"{node.name} should be connected", timeout=600)
             await node.node.down(logout=True)
-            await asyncio.sleep(5)  # nobody acknowledges a goodbye: it must not meet a server that stops
             await self.forget(node)
 
     async def remove(self, node: MemoryNode) -> None:

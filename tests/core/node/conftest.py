@@ -30,7 +30,7 @@ from ghostwire.node.parts import Parts
 from ghostwire.testing import ManualClock, MemoryPlatform, SeededEntropy, running_clock
 from ghostwire.testing.network import Host
 from ghostwire.wire.jointoken import JoinToken
-from ghostwire.wire.messages import Hello, Refused, Welcome
+from ghostwire.wire.messages import Hello, Leave, Refused, Welcome
 
 CONTROL_KEY = ControlKey(bytes([7] * 32))
 URL = "https://server.example:8080"
@@ -158,12 +158,16 @@ class FakeChannel:
 
 
 class FakeServer:
-    """Answers each Hello by ``answer``, a function of it that gives messages; ``down`` refuses connections."""
+    """Answers each Hello by ``answer``, a function of it that gives messages, and a logout where it ``confirms``.
+
+    ``down`` refuses connections.
+    """
 
     def __init__(self) -> None:
         self.channels: list[FakeChannel] = []
         self.attempts: list[int] = []
         self.down: Exception | None = None
+        self.confirms = True
         self.answer: Callable[[Hello], Sequence[Any]] = lambda hello: (welcome(hello), full_map(hello))
 
     async def connect(self, url: str, machine_key: Any, server_key: Any, sockets: Any, entropy: Any) -> FakeChannel:
@@ -190,6 +194,8 @@ class _Answering(FakeChannel):
     def send(self, message: Any) -> bool:
         if isinstance(message, Hello):
             self.say(*self._server.answer(message))
+        if isinstance(message, Leave) and message.logout and self._server.confirms:
+            self.say(Refused(code="removed", message="removed"))
         return super().send(message)
 
 

@@ -1,6 +1,7 @@
 """A whole node, in virtual time, against a server's double."""
 
 import asyncio
+import contextlib
 import re
 from typing import Any
 
@@ -412,18 +413,61 @@ async def test_logout_while_down_still_tells_the_server(kit: Any) -> None:
 
 
 @simulated
-async def test_logout_while_the_server_is_away_forgets_it_all_the_same(
-    kit: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_logout_that_the_server_does_not_confirm_leaves_a_member_that_is_down(kit: Any) -> None:
     rig = kit.rig()
     node = await rig.joined()
     rig.server.down = Unavailable("away")
     rig.server.channel.cut()
     await asyncio.sleep(0.01)
+    began = rig.clock.now()
+    with pytest.raises(Unavailable, match=r"not logged out, only down: .*\(away\).* --force"):
+        await node.down(logout=True)
+    assert rig.clock.now() - began == pytest.approx(10 * SECOND)
+    assert (node.state, rig.platform.config) == ("stopped", None)
+    rig.server.down = None
     await node.down(logout=True)
     assert node.state == "needs-login"
+    await node.close()
+
+
+@simulated
+async def test_a_forced_logout_needs_no_server(kit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    rig = kit.rig()
+    node = await rig.joined()
+    rig.server.down = Unavailable("away")
+    rig.server.channel.cut()
+    await node.down(logout=True, force=True)
+    assert node.state == "needs-login"
+    assert not (rig.state / "server.json").exists()
     assert "remove this node there" in caplog.text
     await node.close()
+
+
+@simulated
+async def test_a_goodbye_into_a_dead_session_is_said_again_in_a_new_one(kit: Any) -> None:
+    rig = kit.rig()
+    node = await rig.joined()
+    rig.server.channel.send = lambda message: True  # what is said there reaches nobody
+    await node.down(logout=True)
+    assert [channel.heard(Leave) for channel in rig.server.channels] == [[], [Leave(logout=True)]]
+    assert node.state == "needs-login"
+    await node.close()
+
+
+@pytest.mark.parametrize(("code", "state"), [("login-required", "needs-login"), ("key-expired", "stopped")])
+def test_a_server_that_does_not_know_the_node_confirms_by_that(kit: Any, code: str, state: str) -> None:
+    @simulated
+    async def run() -> None:
+        rig = kit.rig()
+        node = await rig.joined()
+        rig.server.confirms = False
+        rig.server.answer = kit.refuse(code)
+        with contextlib.suppress(Unavailable):
+            await node.down(logout=True)
+        assert node.state == state
+        await node.close()
+
+    run()
 
 
 @simulated

@@ -1,10 +1,11 @@
 """Who is let in, as whom, and what they are told."""
 
 from ghostwire.config import ServerConfig
+from ghostwire.errors import StateError
 from ghostwire.keys import NodeKey
 from ghostwire.model import Node
 from ghostwire.testing import simulated
-from ghostwire.wire.messages import Refused, Welcome
+from ghostwire.wire.messages import Leave, Refused, Welcome
 
 NEW_KEY = NodeKey(b"\x55" * 32)
 
@@ -185,14 +186,30 @@ async def test_a_stream_that_is_refused_replaces_nothing(serve):
 
 @simulated
 async def test_logging_out_gives_up_the_membership(serve):
-    from ghostwire.wire.messages import Leave
-
     async with serve() as rig:
         client = rig.client(1)
         await client.join()
         client.stream.say(Leave(logout=True))
-        await rig.settle()
+        assert not client.stream.closed  # it is told once that is stored
+        await client.stream.until(lambda: client.stream.closed)
+        assert client.stream.of(Refused)[0].code == "removed"
         assert rig.nodes == {}
+
+
+@simulated
+async def test_a_logout_that_cannot_be_stored_is_not_confirmed(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+
+        async def full(work):
+            raise StateError("disk full")
+
+        rig.plane.mesh.write = full
+        client.stream.say(Leave(logout=True))
+        await client.stream.until(lambda: client.stream.closed)
+        assert client.stream.of(Refused)[0].code == "busy"
+        assert list(rig.nodes) == ["host1"]
 
 
 @simulated
