@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
 
 SWEEP = 5.0
 """Seconds between two looks at which streams are idle; one timer serves all of them."""
-MAX_HELD = 16
-"""Messages kept for a server that has not called `ControlStream.on_message` yet; then reading pauses."""
+BURST = 2000
+"""Messages a node may send at once before it is slowed down."""
+RATE = 20.0
+"""Messages a second that it may send for good."""
+REPORT_COST = 20
+"""Messages that a Report counts as: the server tells it to all who want the node."""
 MAX_PENDING = 1024 * 1024
 """Bytes waiting for a slow reader above which `ControlStream.send` refuses more."""
 
@@ -120,7 +125,18 @@ def _first_message(head: RequestHead) -> bytes:
 class ControlStream(SessionStream):
     """One node's stream. ``hello`` is its first message; ``client`` its address as text."""
 
-    __slots__ = ("_deadline", "_held", "_on_closed", "_on_drained", "_on_message", "_upgrade", "client", "hello")
+    __slots__ = (
+        "_deadline",
+        "_even",
+        "_held",
+        "_on_closed",
+        "_on_drained",
+        "_on_message",
+        "_releasing",
+        "_upgrade",
+        "client",
+        "hello",
+    )
     hello: messages.Hello
 
     def __init__(
@@ -131,7 +147,9 @@ class ControlStream(SessionStream):
         self._on_message: Callable[[Any], None] | None = None
         self._on_closed: Callable[[], None] | None = None
         self._on_drained: Callable[[], None] | None = None
-        self._held: list[Any] = []
+        self._held: deque[bytes] | None = None
+        self._releasing: asyncio.TimerHandle | None = None
+        self._even = self._loop.time()
         self._deadline: asyncio.TimerHandle | None = self._loop.call_later(upgrade.limits.handshake, self._too_slow)
 
     @property
@@ -150,13 +168,13 @@ class ControlStream(SessionStream):
         return self._session.verify(node_key, proof)
 
     def on_message(self, callback: Callable[[Any], None]) -> None:
-        """Where decoded messages after hello go; until this is called a few are held, then reading pauses.
+        """Where decoded messages after hello go; until this is called nothing more is read.
 
         Pings are answered here and never shown. A callback may raise RemoteProtocolError: the node is told and cut.
         """
         self._on_message = callback
-        if self._held:
-            self._loop.call_soon(self._release)
+        if self._held is not None:
+            self._release_in(0)
 
     def on_closed(self, callback: Callable[[], None]) -> None:
         """Called once when the stream is over, whoever ended it; ``reason`` says why."""
@@ -187,15 +205,29 @@ class ControlStream(SessionStream):
         self._end("no hello in time")
 
     def _take(self, frame: bytes) -> None:
-        message = messages.decode_to_server(frame)
         if self._deadline is not None:
-            self._begin(message)
-        elif isinstance(message, messages.Ping):
+            self._begin(messages.decode_to_server(frame))
+        elif self._held is not None:
+            self._held.append(frame)
+        elif self._on_message is None or self._debt() > 0:
+            self._hold(frame)
+        else:
+            self._act(self._on_message, messages.decode_to_server(frame))
+
+    def _act(self, deliver: Callable[[Any], None], message: Any) -> None:
+        """``_even`` is when the rate will have made up for all that was sent."""
+        cost = REPORT_COST if isinstance(message, messages.Report) else 1
+        self._even = max(self._even, self._loop.time()) + cost / RATE
+        if isinstance(message, messages.Ping):
             self.send(messages.encode(messages.Pong(number=message.number)))
         elif isinstance(message, messages.Hello):
             raise RemoteProtocolError("a second hello in one session")
         elif not isinstance(message, messages.Pong):
-            self._deliver(message)
+            deliver(message)
+
+    def _debt(self) -> float:
+        """Seconds until the next message is due, not above 0 for at once."""
+        return self._even - self._loop.time() - BURST / RATE
 
     def _begin(self, message: Any) -> None:
         if not isinstance(message, messages.Hello):
@@ -211,25 +243,32 @@ class ControlStream(SessionStream):
             self._deadline = None
             self._upgrade.unfinished.leave(self.client)
 
-    def _deliver(self, message: Any) -> None:
-        if self._on_message is not None and not self._held:
-            return self._on_message(message)
-        self._held.append(message)
-        if len(self._held) == MAX_HELD:
-            self._transport.pause_reading()
-        return None
+    def _hold(self, frame: bytes) -> None:
+        """Read no more until what came already has had its turn: one read's worth of frames at most."""
+        self._held = deque([frame])
+        self._transport.pause_reading()
+        if self._on_message is not None:
+            self._release_in(self._debt())
+
+    def _release_in(self, seconds: float) -> None:
+        if self._releasing is None:
+            self._releasing = self._loop.call_later(seconds, self._release)
 
     def _release(self) -> None:
-        held, self._held = self._held, []
-        if self._closing or self._on_message is None:
-            return
-        if len(held) >= MAX_HELD:
-            self._transport.resume_reading()
+        self._releasing = None
+        self._heard = self._loop.time()
         try:
-            for message in held:
-                self._on_message(message)
+            while self._held and self._on_message is not None and not self._closing and self._debt() <= 0:
+                self._act(self._on_message, messages.decode_to_server(self._held.popleft()))
         except RemoteProtocolError as error:
             self._violated(str(error))
+        if self._closing:
+            return
+        if self._held:
+            self._release_in(max(self._debt(), 1.0))
+        else:
+            self._held = None
+            self._transport.resume_reading()
 
     def _violated(self, reason: str) -> None:
         self._upgrade.counters.violations += 1
@@ -245,6 +284,8 @@ class ControlStream(SessionStream):
         self._finish()
         self._upgrade.streams.discard(self)
         self._upgrade.admission.leave(self.client)
+        if self._releasing is not None:
+            self._releasing.cancel()
         callback, self._on_closed, self._on_message, self._on_drained = self._on_closed, None, None, None
         if callback is not None:
             callback()

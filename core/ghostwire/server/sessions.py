@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from ghostwire.engine import Clock
-from ghostwire.errors import AuthenticationFailed, GhostwireError, RemoteProtocolError
+from ghostwire.errors import AuthenticationFailed, GhostwireError
 from ghostwire.errors import Refused as RefusedError
 from ghostwire.model import Node
 from ghostwire.server.enrolment import Claim, Enrolment
@@ -34,8 +34,6 @@ MAX_ENROLMENTS = 512
 BUSY_RETRY = 5
 FAILURES = (10, 6.0)
 """Wrong credentials from one address: so many at once, then one every so many seconds."""
-MESSAGES = (1000, 0.02)
-"""Messages from one node: so many at once, then one every so many seconds."""
 
 REMOVED = Refused(code="removed", message="this node was removed from the mesh")
 EXPIRED = Refused(code="key-expired", message="this node's key has expired; bring a new join token")
@@ -94,7 +92,6 @@ class Sessions:
         self.presence = Presence(self._tell)
         self.complaints = Complaints(log, clock)
         self._failures = Buckets(clock, burst=FAILURES[0], interval=FAILURES[1])
-        self._messages = Buckets(clock, burst=MESSAGES[0], interval=MESSAGES[1], addresses=65536)
         self._sessions: dict[int, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._enrolling = 0
@@ -195,10 +192,6 @@ class Sessions:
         session.push(messages.encode(welcome))
 
     def _take(self, session: Session, message: Any) -> None:
-        self._messages.take(str(session.node))
-        if self._messages.wait(str(session.node)):
-            self.complaints.add("flood", f"node {session.node} sends too many messages")
-            raise RemoteProtocolError("too many messages")
         if isinstance(message, Report):
             self._report(session.node, message)
         elif isinstance(message, Interest):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from ghostwire.errors import RemoteProtocolError
 from ghostwire.model import Endpoint
 from ghostwire.server.presence import MAX_INTERESTS, Presence
 from ghostwire.testing import simulated
@@ -150,16 +149,3 @@ async def test_a_slow_reader_gets_the_endpoints_it_missed_once_it_reads_again(se
         alice.stream.drain()
         (message,) = alice.stream.of(PeerEndpoints)
         assert message.endpoints[0].text == "192.0.2.9:4"
-
-
-@simulated
-async def test_a_flood_of_messages_ends_the_session(serve):
-    async with serve() as rig:
-        (client,) = await rig.clients(1)
-
-        def flood() -> None:
-            for sequence in range(5000):
-                client.stream.say(Report(session=1, sequence=sequence))
-
-        with pytest.raises(RemoteProtocolError, match="too many messages"):
-            flood()

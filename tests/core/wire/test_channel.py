@@ -9,10 +9,10 @@ import pytest
 
 from ghostwire.errors import AuthenticationFailed, RemoteProtocolError, Unavailable, UsageError
 from ghostwire.keys import MachineKey, NodeKey, PrivateKey
-from ghostwire.server.channel import MAX_HELD, MAX_PENDING, SWEEP, ControlStream, Limits
+from ghostwire.server.channel import BURST, MAX_PENDING, RATE, REPORT_COST, SWEEP, ControlStream, Limits
 from ghostwire.testing import SeededEntropy, simulated
 from ghostwire.wire import messages
-from ghostwire.wire.messages import IDLE_TIMEOUT, Interest, Leave, PeerEndpoints, Ping, Pong, Refused
+from ghostwire.wire.messages import IDLE_TIMEOUT, Interest, Leave, PeerEndpoints, Ping, Pong, Refused, Report
 from ghostwire.wire.session import ControlSession
 from ghostwire.wire.stream import CLOSE_GRACE, HIGH_WATER
 
@@ -303,14 +303,56 @@ async def test_messages_wait_for_a_server_that_still_thinks_about_the_hello(make
     waiting: list[ControlStream] = []
     rig = make_rig(on_stream=waiting.append)
     channel = await rig.join()
-    for number in range(3 * MAX_HELD):
+    for number in range(50):
         channel.send(Interest(node=number + 1))
         await asyncio.sleep(0.1)
     (stream,) = waiting
-    assert len(stream._held) == MAX_HELD
+    assert len(stream._held or ()) == 1  # nothing more was read
     stream.on_message(rig.inbox.append)
     await asyncio.sleep(1)
-    assert [message.node for message in rig.inbox] == list(range(1, 3 * MAX_HELD + 1))
+    assert [message.node for message in rig.inbox] == list(range(1, 51))
+
+
+@simulated
+async def test_a_node_that_floods_is_slowed_down_and_loses_nothing(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    node = await rig.raw()
+    node.say(rig.hello(node.session))
+    await asyncio.sleep(1)
+    node.say(*(Interest(node=number) for number in range(BURST + 1000)))
+    await asyncio.sleep(1)
+    assert BURST <= len(rig.inbox) <= BURST + 3 * RATE
+    node.say(*(Interest(node=number) for number in range(BURST + 1000, BURST + 1100)))
+    await asyncio.sleep(10)
+    assert BURST + 9 * RATE <= len(rig.inbox) <= BURST + 13 * RATE
+    await asyncio.sleep(1100 / RATE)
+    assert [message.node for message in rig.inbox] == list(range(BURST + 1100))
+    assert rig.ended == []
+
+
+@simulated
+async def test_reports_which_many_may_hear_of_are_slowed_down_sooner(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    node = await rig.raw()
+    node.say(rig.hello(node.session))
+    await asyncio.sleep(1)
+    node.say(*(Report(session=1, sequence=number) for number in range(BURST)))
+    await asyncio.sleep(1)
+    assert len(rig.inbox) <= BURST / REPORT_COST + 3
+
+
+@simulated
+async def test_a_node_that_floods_and_goes_is_not_waited_for(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    node = await rig.raw()
+    node.say(rig.hello(node.session))
+    await asyncio.sleep(1)
+    node.say(*(Interest(node=number) for number in range(BURST + 1000)))
+    await asyncio.sleep(1)
+    rig.upgrade.close()
+    heard = len(rig.inbox)
+    await asyncio.sleep(100)
+    assert (len(rig.inbox), len(rig.ended)) == (heard, 1)
 
 
 @simulated
