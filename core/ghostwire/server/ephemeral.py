@@ -6,6 +6,7 @@ After a restart of the server nobody knows who is away, so each has the full gra
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable
 
 from ghostwire.capabilities.storage import Commit
@@ -19,7 +20,7 @@ class Ephemeral:
 
     def __init__(self, remove: Callable[[int], Awaitable[object]], online: Callable[[int], bool], grace: float) -> None:
         self._remove, self._online, self._grace = remove, online, grace
-        self._timers = Timers(self._due)
+        self._timers = Timers(self._due, longest=math.inf)
         self._known: set[int] = set()
         self._removals: set[asyncio.Task[None]] = set()
 
@@ -43,8 +44,7 @@ class Ephemeral:
 
     def departed(self, node: int) -> None:
         """Its stream ended: from now on its grace runs."""
-        if node in self._known:
-            self._timers.arm(node, self._grace)
+        self._wait(node)
 
     async def close(self) -> None:
         """Remove nobody any more."""
@@ -57,8 +57,12 @@ class Ephemeral:
             self._timers.cancel(node.id)
             return
         self._known.add(node.id)
-        if not self._online(node.id) and node.id not in self._timers:
-            self._timers.arm(node.id, self._grace)
+        if node.id not in self._timers:
+            self._wait(node.id)
+
+    def _wait(self, node: int) -> None:
+        if node in self._known and not self._online(node):
+            self._timers.arm(node, self._grace)
 
     def _due(self, node: int) -> None:
         task = asyncio.get_running_loop().create_task(self._take_out(node))
@@ -66,7 +70,10 @@ class Ephemeral:
         task.add_done_callback(self._removals.discard)
 
     async def _take_out(self, node: int) -> None:
+        """A node that comes back while the removal fails has its stream, and no grace runs."""
+        if self._online(node):
+            return
         try:
             await self._remove(node)
         except GhostwireError:
-            self._timers.arm(node, self._grace)
+            self._wait(node)

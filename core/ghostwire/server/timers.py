@@ -12,14 +12,14 @@ LONGEST = 3600.0
 class Timers:
     """Calls ``due(id)`` once for each armed id; what it does about it is its own."""
 
-    def __init__(self, due: Callable[[int], None]) -> None:
-        self._due = due
+    def __init__(self, due: Callable[[int], None], longest: float = LONGEST) -> None:
+        self._due, self._longest = due, longest
         self._handles: dict[int, asyncio.TimerHandle] = {}
 
     def arm(self, id_: int, seconds: float) -> None:
-        """Call after so many seconds, or after `LONGEST` where that is sooner; replaces an earlier arming."""
+        """Call after so many seconds, or after ``longest`` where that is sooner; replaces an earlier arming."""
         self.cancel(id_)
-        delay = min(max(0.0, seconds), LONGEST)
+        delay = min(max(0.0, seconds), self._longest)
         self._handles[id_] = asyncio.get_running_loop().call_later(delay, self._fire, id_)
 
     def cancel(self, id_: int) -> None:

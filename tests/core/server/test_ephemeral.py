@@ -3,6 +3,7 @@
 import asyncio
 
 from ghostwire.config import ServerConfig
+from ghostwire.errors import StateError
 from ghostwire.testing import simulated
 
 CONFIG = ServerConfig(ephemeral_grace=300)
@@ -30,6 +31,38 @@ async def test_coming_back_in_time_starts_a_new_grace(serve):
         await asyncio.sleep(200)
         await client.join(None)
         await asyncio.sleep(1000)
+        assert list(rig.nodes) == ["host1"]
+
+
+@simulated
+async def test_a_grace_of_a_day_lasts_a_day(serve):
+    async with serve(config=ServerConfig(ephemeral_grace=86400)) as rig:
+        client = rig.client(1)
+        await client.join("please ephemeral")
+        client.leave()
+        await asyncio.sleep(86000)
+        assert list(rig.nodes) == ["host1"]
+        await asyncio.sleep(500)
+        assert rig.nodes == {}
+
+
+@simulated
+async def test_a_node_that_comes_back_while_its_removal_fails_stays(serve):
+    async with serve(config=CONFIG) as rig:
+        client = rig.client(1)
+        await client.join("please ephemeral")
+        client.leave()
+        stored = rig.plane.mesh.write
+
+        async def failing(work):
+            await asyncio.sleep(10)
+            raise StateError("disk full")
+
+        rig.plane.mesh.write = failing
+        await asyncio.sleep(305)
+        await client.join(None)
+        rig.plane.mesh.write = stored
+        await asyncio.sleep(3600)
         assert list(rig.nodes) == ["host1"]
 
 
