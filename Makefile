@@ -23,7 +23,7 @@ types:
 
 wheel:
 	@scripts/setup test
-	@.venv/bin/python -m build --outdir dist .
+	@.venv/bin/python -m build --no-isolation --outdir dist .
 
 bench-%:
 	@scripts/setup test

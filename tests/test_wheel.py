@@ -17,7 +17,7 @@ PACKAGES = [ROOT / "core" / "ghostwire", *(ROOT / "plugins").glob("*/ghostwire_*
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr  # the wheel comes from the sdist: no stale build folder
     (wheel,) = folder.glob("*.whl")

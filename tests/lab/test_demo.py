@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,15 @@ def test_the_demo_ends_well_and_cleans_up(temporary: Path) -> None:
         assert re.search(pattern, done.stdout), (pattern, done.stdout)
     assert processes(temporary) == []
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to give up its rights")
+def test_the_demo_needs_no_rights_but_user_namespaces(temporary: Path) -> None:
+    # CAP_SETFCAP is what the kernel asks of uid 0 alone before it may map itself; other users need none.
+    without_rights = ["setpriv", "--bounding-set", "-all,+setfcap", "--inh-caps", "-all"]
+    done = subprocess.run([*without_rights, *DEMO], text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "demo: ok"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

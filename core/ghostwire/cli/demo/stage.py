@@ -107,14 +107,14 @@ def _become_root() -> None:
     user, group = os.geteuid(), os.getegid()
     try:
         _call("unshare", CLONE_NEWUSER | CLONE_NEWNET)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
     except OSError as error:
         reason = errno.errorcode.get(error.errno or 0, "")
         raise PermissionDenied(
             f"this kernel gives this user no network namespaces ({reason}): run the demo as root"
         ) from None
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 
 
 def _ip(*commands: str) -> None:
