@@ -158,8 +158,8 @@ class Maps:
         return Position(cursor.revision, cursor.clock.get(self._server, 0))
 
     def frame(self, since: Position | None) -> Frame:
-        """What changed since then; everything where ``since`` is None."""
-        if since is None:
+        """What changed since then; everything where ``since`` is None, or so old that its removals are forgotten."""
+        if since is None or since.revision + 1 < self._oldest:
             change = _MapFrame(
                 cursor=self.cursor, full=True, nodes=list(self._pieces.values()), rules=self._rules, sets=self._sets
             )
@@ -211,7 +211,7 @@ class Maps:
             self._pieces[node.id] = msgspec.Raw(pack(self.seen(node)))
 
     def _remove(self, id_: int) -> None:
-        del self._nodes[id_]
+        self._nodes.pop(id_, None)  # one that came and went within one commit was never here
         self._pieces.pop(id_, None)
         self._homes.pop(id_, None)
         self._moved.forget(id_)

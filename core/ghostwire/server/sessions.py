@@ -61,6 +61,10 @@ class Session:
         """Send an encoded frame; False where it was dropped."""
         return self.stream.send(frame)
 
+    def fail(self) -> None:
+        """Hang up."""
+        self.stream.close("internal error")
+
     def tell(self, message: PeerEndpoints) -> None:
         """Send a peer's endpoints, or remember that it was too slow for them."""
         if not self.stream.send(messages.encode(message)):
@@ -111,7 +115,7 @@ class Sessions:
             self._open(stream, node)
         elif self._enrolling >= MAX_ENROLMENTS:
             self._refuse(stream, "busy", "too many machines are joining; try again", BUSY_RETRY)
-        elif wait := self._failures.wait(stream.client):
+        elif claim.credentials is not None and (wait := self._failures.wait(stream.client)):
             self._refuse(stream, "busy", "too many wrong credentials from your address; try again later", wait)
         else:
             self._spawn(self._enrol(stream, claim))
@@ -152,8 +156,11 @@ class Sessions:
                 self._failures.take(stream.client)
             self._refuse(stream, error.code, str(error))
         except GhostwireError as error:
-            self._log.error("cannot enrol a machine: %s", error)
+            self.complaints.add("cannot enrol a machine", str(error))
             self._refuse(stream, UNSTORED.code, UNSTORED.message, BUSY_RETRY)
+        except Exception:
+            self._refuse(stream, UNSTORED.code, UNSTORED.message, BUSY_RETRY)
+            raise
         else:
             self.registrations += 1
             self._log.info("node %d (%s) enrolled from %s", node.id, node.name, stream.client)

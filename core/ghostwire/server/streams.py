@@ -7,6 +7,7 @@ is passed over until it has drained; then one frame takes it from where it stood
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 from ghostwire.server.maps import Frame, Maps, Position
@@ -17,6 +18,11 @@ BACKLOG = 256 * 1024
 """Bytes unsent from which on a stream is passed over."""
 ROUND = 200
 """Streams served before other work gets its turn."""
+
+Frames = dict[tuple[Position | None, bool], Frame]
+"""Those of one round, by where a stream stands and whether it was greeted."""
+
+_log = logging.getLogger("ghostwire.server")
 
 
 class Viewer(Protocol):
@@ -31,6 +37,9 @@ class Viewer(Protocol):
 
     def push(self, frame: bytes) -> bool:
         """Send an encoded frame; False where it was dropped."""
+
+    def fail(self) -> None:
+        """It cannot be served: hang up, so that it begins anew."""
 
 
 class Streams:
@@ -76,15 +85,24 @@ class Streams:
             await asyncio.sleep(COALESCE)
 
     async def _serve(self) -> None:
-        frames: dict[tuple[Position | None, bool], Frame] = {}
+        frames: Frames = {}
         for number, viewer in enumerate(list(self._viewers)):
             if number % ROUND == ROUND - 1:
                 await asyncio.sleep(0)
                 frames.clear()
             if viewer in self._viewers:
-                self._advance(viewer, frames)
+                self._try(viewer, frames)
 
-    def _advance(self, viewer: Viewer, frames: dict[tuple[Position | None, bool], Frame]) -> None:
+    def _try(self, viewer: Viewer, frames: Frames) -> None:
+        """One stream that can't be served must not keep the others from their maps."""
+        try:
+            self._advance(viewer, frames)
+        except Exception:
+            _log.exception("a stream cannot be served: internal error")
+            self.remove(viewer)
+            viewer.fail()
+
+    def _advance(self, viewer: Viewer, frames: Frames) -> None:
         if viewer.greeted and viewer.position == self._maps.position:
             return
         if viewer.pending > BACKLOG:

@@ -5,7 +5,7 @@ from ghostwire.errors import StateError
 from ghostwire.keys import NodeKey
 from ghostwire.model import Node
 from ghostwire.testing import simulated
-from ghostwire.wire.messages import Leave, Refused, Welcome
+from ghostwire.wire.messages import Host, Leave, Refused, Welcome
 
 NEW_KEY = NodeKey(b"\x55" * 32)
 
@@ -220,6 +220,31 @@ async def test_guessing_secrets_is_slowed_down_and_only_for_the_guesser(serve):
         assert set(codes[10:]) == {"busy"}
         assert (await rig.client(30).refused("please")).retry_after > 0
         await rig.client(31).join(client="198.51.100.1")
+
+
+@simulated
+async def test_a_member_behind_the_guessers_address_that_brings_no_credentials_is_no_guesser(serve):
+    async with serve() as rig:
+        member = rig.client(50)
+        await member.join()
+        member.leave()
+        for number in range(1, 15):
+            await rig.client(number).refused("guess")
+        member.host = Host(hostname="upgraded", version="2")
+        await member.join(None)
+
+
+@simulated
+async def test_a_bug_while_enrolling_is_answered_and_logged(serve, caplog):
+    async with serve() as rig:
+
+        async def broken(work):
+            raise ZeroDivisionError
+
+        rig.plane.mesh.write = broken
+        assert (await rig.client(1).refused()).code == "busy"
+        await rig.settle()
+        assert "internal error" in caplog.text
 
 
 @simulated

@@ -2,8 +2,11 @@
 
 import asyncio
 
+import msgspec
+
 from ghostwire.config import ServerConfig
-from ghostwire.model import MapChange
+from ghostwire.keys import MachineKey, NodeKey
+from ghostwire.model import MapChange, Node
 from ghostwire.server import streams
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
 from ghostwire.wire.messages import Leave
@@ -201,6 +204,58 @@ async def test_a_compacted_revision_means_a_full_map(serve):
         await clients[1].join(None)
         assert changes(clients[1])[0].full
         assert names(clients[0].read()) == names(clients[1].map) == ["host2", "name-149"]
+
+
+@simulated
+async def test_a_stream_that_stood_still_for_longer_than_the_log_reaches_gets_a_full_map(serve):
+    async with serve(config=ServerConfig(keep_revisions=10)) as rig:
+        slow, gone = await rig.clients(2)
+        await rig.settle()
+        slow.stream.slow = True
+        await rig.plane.membership.delete_node(gone.host.hostname)
+        for number in range(20):
+            await rig.plane.membership.rename_node("1", f"name-{number}")
+        await asyncio.sleep(3700)
+        slow.stream.drain()
+        await rig.settle()
+        assert changes(slow)[-1].full
+        assert names(slow.read()) == ["name-19"]
+
+
+@simulated
+async def test_a_node_that_comes_and_goes_within_one_commit_disturbs_nobody(serve):
+    async with serve() as rig:
+        (client,) = await rig.clients(1)
+        template = rig.nodes["host1"]
+
+        def come_and_go(transaction):
+            id_ = transaction.new_id(Node)
+            key = {"machine_key": MachineKey(bytes([9] * 32)), "node_key": NodeKey(bytes([9] * 32))}
+            node = msgspec.structs.replace(template, id=id_, stable_id="9", name="nine", addresses=("a", "b"), **key)
+            transaction.put(node)
+            transaction.delete(Node, id_)
+
+        await rig.plane.mesh.write(come_and_go)
+        await rig.client(2).join()
+        await rig.settle()
+        assert names(client.read()) == ["host1", "host2"]
+
+
+@simulated
+async def test_a_stream_that_cannot_be_served_is_hung_up_on_and_the_others_are_served(serve, caplog):
+    async with serve() as rig:
+        broken, sound = await rig.clients(2)
+        await rig.settle()
+
+        def fail(frame):
+            raise ZeroDivisionError
+
+        broken.stream.send = fail
+        await rig.client(3).join()
+        await rig.settle()
+        assert names(sound.read()) == ["host1", "host2", "host3"]
+        assert broken.stream.closed
+        assert "cannot be served" in caplog.text
 
 
 @simulated
