@@ -104,10 +104,10 @@ class Server:
         return JoinToken(self.url, secret, self.control_key, self._pin).encode()
 
     async def _start(self) -> None:
-        private = load_or_create_private_key(self._folders.server / CONTROL_KEY)
-        self.control_key = private.public(ControlKey)
         self._refuse_policies()
         await self._start_plane()
+        private = load_or_create_private_key(self._folders.server / CONTROL_KEY)  # the storage's lock is ours by now
+        self.control_key = private.public(ControlKey)
         await self._start_door(ControlUpgrade(private, self._entropy, self.plane.accept))
         await self._start_plugins()
 
