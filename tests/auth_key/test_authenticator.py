@@ -10,7 +10,7 @@ import pytest
 from ghostwire import Transaction
 from ghostwire.engine import SECOND
 from ghostwire.errors import AuthenticationFailed, NotFound, Refused
-from ghostwire.model import PreAuthKey, to_json
+from ghostwire.model import PreAuthKey, User, to_json
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.testing import ManualClock, SeededEntropy
 from ghostwire.testing.contracts import AuthenticatorContract
@@ -106,6 +106,16 @@ async def test_an_impossible_order_is_refused(issuer: Issuer, order: Order, erro
     with pytest.raises(error):
         await issuer.issue(order)
     assert issuer.issued() == []
+
+
+async def test_a_mesh_without_users_has_nobody_to_make_a_key_for(issuer: Issuer, mesh: LiveMesh) -> None:
+    def leave(transaction: Transaction) -> None:
+        for user in mesh.list(User):
+            transaction.delete(User, user.id)
+
+    await mesh.write(leave)
+    with pytest.raises(NotFound, match="gwctl users create"):
+        await issuer.issue(Order())
 
 
 async def test_revoking_a_key_that_is_not_there_says_so(issuer: Issuer) -> None:

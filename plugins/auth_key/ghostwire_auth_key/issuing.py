@@ -86,7 +86,9 @@ class Issuer:
     def _user(self, text: str) -> User:
         users = self._mesh.list(User)
         if not text:
-            return users[0]
+            if users:
+                return users[0]
+            raise NotFound("this mesh has no user; make one: gwctl users create NAME")
         for user in users:
             if text in (user.name, str(user.id)):
                 return user
