@@ -86,8 +86,9 @@ def test_a_burst_that_comes_while_the_program_is_busy_waits_in_the_kernel(in_nam
     in_namespace(work)
 
 
+@pytest.mark.parametrize("size", [10, 64, 1200])
 @pytest.mark.parametrize("version", [4, 6])
-def test_what_is_written_reaches_the_system(in_namespace, version):
+def test_what_is_written_reaches_the_system(in_namespace, version, size):
     async def work() -> None:
         _, device, _ = await opened()
         family, own = (socket.AF_INET, "100.64.0.2") if version == 4 else (socket.AF_INET6, "fd7a::2")
@@ -96,9 +97,10 @@ def test_what_is_written_reaches_the_system(in_namespace, version):
             receiver.bind((own, 0))
             receiver.settimeout(5)
             port = receiver.getsockname()[1]
-            burst = [bytes(network / UDP(sport=7, dport=port) / Raw(b"packet %d" % number)) for number in range(10)]
-            assert device.write([memoryview(packet) for packet in burst]) == 10
-            assert [receiver.recv(100) for _ in range(10)] == [b"packet %d" % number for number in range(10)]
+            payloads = [*[bytes([number]) * size for number in range(10)], b"short"]
+            burst = [bytes(network / UDP(sport=7, dport=port) / Raw(payload)) for payload in payloads]
+            assert device.write([memoryview(packet) for packet in burst]) == len(burst)
+            assert [receiver.recv(2000) for _ in burst] == payloads
         assert device.dropped == 0
         device.close()
 
@@ -148,8 +150,8 @@ def test_a_tcp_stream_survives_joining_whole(in_namespace, monkeypatch, version)
     own, far = ("100.64.0.2", "100.64.0.9") if version == 4 else ("fd7a::2", "fd7a::9")
     writes: list[int] = []
 
-    def counted(packets: Sequence[Buffer]) -> Iterator[tuple[int, list[Buffer]]]:
-        for count, buffers in joined(packets):
+    def counted(packets: Sequence[Buffer], *, udp: bool) -> Iterator[tuple[int, list[Buffer]]]:
+        for count, buffers in joined(packets, udp=udp):
             writes.append(count)
             yield count, buffers
 

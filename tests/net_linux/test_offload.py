@@ -1,4 +1,4 @@
-"""Joining TCP segments: what is joined says the same as its parts, and nothing is joined that differs."""
+"""Joining TCP segments and UDP datagrams: what is joined says the same as its parts, and what differs is not joined."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ def segment(sequence: int, payload: bytes, *, version: int = 4, flags: str = "A"
     return bytes(network / tcp / Raw(payload))
 
 
+def datagram(payload: bytes, *, version: int = 4, dport: int = 6, **fields: Any) -> bytes:
+    """A UDP datagram with valid checksums; ``fields`` go to the IP header."""
+    return bytes((IP if version == 4 else IPv6)(**fields) / UDP(sport=5, dport=dport) / Raw(payload))
+
+
 def flow(count: int, size: int = 100, start: int = 1000, **fields: Any) -> list[bytes]:
     return [segment(start + number * size, bytes([number % 256]) * size, **fields) for number in range(count)]
 
 
 def counts(packets: Sequence[bytes]) -> list[int]:
-    return [count for count, _ in joined(packets)]
+    return [count for count, _ in joined(packets, udp=True)]
 
 
 def split(written: bytes) -> list[bytes]:
@@ -41,24 +46,30 @@ def split(written: bytes) -> list[bytes]:
     packet = written[VIRTIO_HEADER.size :]
     if kind == 0:
         return [packet]
-    assert (flags, kind, offset) == (1, 1 if packet[0] >> 4 == 4 else 4, 16)
-    assert start == (20 if kind == 1 else 40)
-    whole = (IP if kind == 1 else IPv6)(packet)
+    layer = UDP if kind == 5 else TCP
+    assert (flags, offset) == (1, 6 if layer is UDP else 16)
+    assert kind in ((1, 5) if packet[0] >> 4 == 4 else (4, 5))
+    assert start == (20 if packet[0] >> 4 == 4 else 40)
+    whole = (IP if start == 20 else IPv6)(packet)
     payload = packet[header:]
-    assert check_of_network(packet, kind, len(packet))
-    assert struct.unpack_from(">H", packet, start + 16)[0] == pseudo_sum(packet, kind) % 0xFFFF
+    assert check_of_network(packet, start)
+    assert struct.unpack_from(">H", packet, start + offset)[0] == pseudo_sum(packet, start, layer) % 0xFFFF
     return [
-        one_of(whole, payload[at : at + size], at, last=at + size >= len(payload))
+        one_of(whole, layer, payload[at : at + size], at, last=at + size >= len(payload))
         for at in range(0, len(payload), size)
     ]
 
 
-def one_of(whole: Any, payload: bytes, at: int, *, last: bool) -> bytes:
+def one_of(whole: Any, layer: Any, payload: bytes, at: int, *, last: bool) -> bytes:
     packet = whole.copy()
-    packet[TCP].seq = (whole[TCP].seq + at) & 0xFFFFFFFF
-    packet[TCP].flags = whole[TCP].flags if last else "A"
-    packet[TCP].remove_payload()
-    del packet[TCP].chksum
+    if layer is TCP:
+        packet[TCP].seq = (whole[TCP].seq + at) & 0xFFFFFFFF
+        packet[TCP].flags = whole[TCP].flags if last else "A"
+    else:
+        assert whole[UDP].len == len(whole[UDP])
+        del packet[UDP].len
+    packet[layer].remove_payload()
+    del packet[layer].chksum
     if packet.version == 4:
         del packet.chksum, packet.len
     else:
@@ -66,10 +77,10 @@ def one_of(whole: Any, payload: bytes, at: int, *, last: bool) -> bytes:
     return bytes(packet / Raw(payload))
 
 
-def check_of_network(packet: bytes, kind: int, length: int) -> bool:
-    if kind == 1:
-        return struct.unpack_from(">H", packet, 2)[0] == length and ones_sum(packet[:20]) == 0xFFFF
-    return struct.unpack_from(">H", packet, 4)[0] == length - 40
+def check_of_network(packet: bytes, network: int) -> bool:
+    if network == 20:
+        return struct.unpack_from(">H", packet, 2)[0] == len(packet) and ones_sum(packet[:20]) == 0xFFFF
+    return struct.unpack_from(">H", packet, 4)[0] == len(packet) - 40
 
 
 def ones_sum(data: bytes) -> int:
@@ -79,13 +90,13 @@ def ones_sum(data: bytes) -> int:
     return total
 
 
-def pseudo_sum(packet: bytes, kind: int) -> int:
-    addresses, network = (packet[12:20], 20) if kind == 1 else (packet[8:40], 40)
-    return ones_sum(addresses + struct.pack(">HH", 6, len(packet) - network))
+def pseudo_sum(packet: bytes, network: int, layer: Any) -> int:
+    addresses = packet[12:20] if network == 20 else packet[8:40]
+    return ones_sum(addresses + struct.pack(">HH", 17 if layer is UDP else 6, len(packet) - network))
 
 
 def rejoined(packets: Sequence[bytes]) -> list[bytes]:
-    return [part for _, buffers in joined(packets) for part in split(b"".join(buffers))]
+    return [part for _, buffers in joined(packets, udp=True) for part in split(b"".join(buffers))]
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -157,15 +168,22 @@ def test_what_differs_is_not_joined(change):
         b"\x45" * 71,
         b"\xff" * 100,
         bytes(100),
-        bytes(IP() / UDP() / Raw(b"x" * 100)),
+        datagram(b"x" * 32),
+        datagram(b"x" * 100) + b"trailing",
+        datagram(b"x" * 100)[:-1],
+        datagram(b"x" * 100, flags="MF"),
+        datagram(b"x" * 100, version=6) + b"trailing",
+        bytes(IP() / UDP(chksum=0) / Raw(b"x" * 100)),
+        bytes(IP() / UDP(len=50) / Raw(b"x" * 100)),
         segment(1, b""),
+        segment(1, b"", version=6),
         segment(1, b"x" * 100) + b"trailing",
         segment(1, b"x" * 100)[:-1],
         segment(1, b"x" * 100, version=6) + b"trailing",
     ],
 )
 def test_all_else_is_written_as_it_is(packet):
-    assert list(joined([packet, packet])) == [(1, [PLAIN, packet])] * 2
+    assert list(joined([packet, packet], udp=True)) == [(1, [PLAIN, packet])] * 2
 
 
 def test_other_packets_between_keep_their_place():
@@ -174,6 +192,36 @@ def test_other_packets_between_keep_their_place():
     assert rejoined(packets) == packets
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_datagrams_of_one_flow_become_one_write_that_splits_into_the_same(version):
+    packets = [datagram(bytes([number]) * 64, version=version) for number in range(40)]
+    assert counts(packets) == [40]
+    assert rejoined(packets) == packets
+
+
+def test_a_shorter_last_datagram_ends_the_run():
+    packets = [*[datagram(b"x" * 64)] * 3, datagram(b"x" * 40), *[datagram(b"x" * 64)] * 2, datagram(b"x" * 65)]
+    assert counts(packets) == [4, 2, 1]
+    assert rejoined(packets) == packets
+
+
+@pytest.mark.parametrize("change", [{"dport": 7}, {"src": "10.0.0.9"}, {"ttl": 9}, {"tos": 3}, {"flags": "DF"}])
+def test_datagrams_that_differ_are_not_joined(change):
+    packets = [datagram(b"x" * 64), datagram(b"x" * 64, **change)]
+    assert counts(packets) == [1, 1]
+
+
+def test_datagrams_are_written_alone_where_the_kernel_cannot_take_them_apart():
+    packets = [datagram(b"x" * 64)] * 3
+    assert list(joined(packets, udp=False)) == [(1, [PLAIN, packet]) for packet in packets]
+
+
+LOOKALIKE_DATAGRAM = st.builds(
+    datagram,
+    st.sampled_from([b"", b"x" * 40, b"y" * 99, b"z" * 100]),
+    version=st.sampled_from([4, 6]),
+    dport=st.sampled_from([6, 7]),
+)
 LOOKALIKE = st.builds(
     segment,
     st.sampled_from([0, 100, 200, 300, 0xFFFFFFFF]),
@@ -186,7 +234,7 @@ LOOKALIKE = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(st.sampled_from(flow(4, start=0)), LOOKALIKE), max_size=12))
+@given(st.lists(st.one_of(st.sampled_from(flow(4, start=0)), LOOKALIKE, LOOKALIKE_DATAGRAM), max_size=12))
 def test_any_burst_splits_into_itself(packets):
     assert sum(counts(packets)) == len(packets)
     assert rejoined(packets) == packets
@@ -195,4 +243,4 @@ def test_any_burst_splits_into_itself(packets):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=150), max_size=6))
 def test_garbage_is_never_joined_or_lost(packets):
-    assert [buffers for _, buffers in joined(packets)] == [[PLAIN, packet] for packet in packets]
+    assert [buffers for _, buffers in joined(packets, udp=True)] == [[PLAIN, packet] for packet in packets]

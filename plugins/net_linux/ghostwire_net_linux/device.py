@@ -1,7 +1,7 @@
 """A TUN device: whole IP packets between the kernel and the program, in bursts.
 
 The device is not persistent: it lives as long as its file descriptor, so a killed process leaves nothing behind.
-Each packet read or written is preceded by a virtio header, which lets TCP segments be written joined (`offload`).
+Each packet read or written is preceded by a virtio header, which lets those of one flow be written joined (`offload`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from ghostwire import BURST, Buffer, Device
 from ghostwire.capabilities.platform import Deliver
@@ -23,6 +24,8 @@ from ghostwire_net_linux.offload import VIRTIO_HEADER, joined
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x4000, 0x8000
 _FLAGS = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_TUN_EXCL
+_TUNSETOFFLOAD = 0x400454D0
+_TUN_F_CSUM, _TUN_F_USO4, _TUN_F_USO6 = 0x01, 0x20, 0x40
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", re.ASCII)
 
 
@@ -40,6 +43,15 @@ def open_tun(name: str, node: str = "/dev/net/tun") -> int:
         os.close(descriptor)
         raise _refusal(name, error) from None
     return descriptor
+
+
+def _takes_joined_udp(descriptor: int) -> bool:
+    """Whether the kernel (6.2 and later) segments UDP on a TUN device; asked by an offload that is taken back."""
+    with suppress(OSError):
+        fcntl.ioctl(descriptor, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_USO4 | _TUN_F_USO6)
+        fcntl.ioctl(descriptor, _TUNSETOFFLOAD, 0)
+        return True
+    return False
 
 
 def _open_node(node: str) -> int:
@@ -70,6 +82,7 @@ class LinuxDevice(Device):
     def __init__(self, name: str, mtu: int, descriptor: int) -> None:
         self.name, self.mtu, self.dropped = name, mtu, 0
         self._file: io.FileIO | None = io.FileIO(descriptor, "r+")
+        self._joins_udp = _takes_joined_udp(descriptor)
         self._deliver: Deliver | None = None
         size = VIRTIO_HEADER.size + mtu
         whole = memoryview(bytearray(BURST * size))
@@ -102,7 +115,7 @@ class LinuxDevice(Device):
         taken = 0
         if self._file is not None:
             descriptor = self._file.fileno()
-            for count, buffers in joined(packets):
+            for count, buffers in joined(packets, udp=self._joins_udp):
                 try:
                     os.writev(descriptor, buffers)
                 except OSError:

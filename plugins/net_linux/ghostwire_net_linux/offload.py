@@ -1,12 +1,12 @@
-"""Joins consecutive TCP segments of one flow into one large packet, so that the kernel takes them in one write.
+"""Joins consecutive TCP segments or UDP datagrams of one flow into one large packet, taken by the kernel in one write.
 
-The kernel's TCP then handles, and acknowledges, dozens of segments at once: what receive offload does for a network
-card. Each write to a TUN device made with IFF_VNET_HDR starts with a virtio_net_hdr (linux/virtio_net.h):
+The kernel then handles dozens of them at once, and TCP acknowledges them together: what receive offload does for a
+network card. Each write to a TUN device made with IFF_VNET_HDR starts with a virtio_net_hdr (linux/virtio_net.h):
 
     flags(1) gso_type(1) hdr_len(2) gso_size(2) csum_start(2) csum_offset(2)     in the machine's byte order
 
-A joined packet leaves its TCP checksum to the kernel. The segments' own are not verified before: they were
-authenticated by the tunnel, which the kernel's WireGuard takes as proof enough, too.
+A joined packet leaves its checksum to the kernel. The packets' own are not verified before: they were authenticated
+by the tunnel, which the kernel's WireGuard takes as proof enough, too.
 """
 
 from __future__ import annotations
@@ -21,151 +21,170 @@ VIRTIO_HEADER = struct.Struct("=BBHHHH")
 PLAIN: Final = VIRTIO_HEADER.pack(0, 0, 0, 0, 0, 0)
 """Before a packet that is just itself."""
 
-_NEEDS_CSUM, _GSO_TCPV4, _GSO_TCPV6 = 1, 1, 4
-_CHECKSUM_AT = 16
-"""Where the TCP header keeps its checksum."""
+_NEEDS_CSUM, _GSO_TCPV4, _GSO_TCPV6, _GSO_UDP = 1, 1, 4, 5
 _ACK, _PUSH = 0x10, 0x08
-_TCP = 6
+_TCP, _UDP = 6, 17
 _LARGEST = 65_535
-_SHORTEST = 73
-"""A byte more than the longest header: nothing below this is worth joining."""
+_SHORTEST = 61
+"""A byte more than the headers that are looked into: nothing below this is worth joining."""
+_PORTS, _LENGTH, _CHECKSUM = 0, 4, 6
+"""Where the UDP header has them."""
 
 
 class _Layout(NamedTuple):
-    """A TCP/IP header of one fixed length: how to read it, and where things are.
+    """Headers of one fixed length in all: how to read them, and where things are.
 
-    ``alike`` reads what equally long segments of a run have in common: all but IPv4's packet number and the
-    checksums, and but for the ``sequence`` number.
+    ``alike`` reads what equally long packets of a run have in common: all but IPv4's packet number and the
+    checksums, and but for TCP's ``sequence`` number. UDP has none: its ports, which stay the same, stand in for it.
     """
 
     alike: Callable[[Buffer], tuple[bytes, ...]]
     sequence: Callable[[Buffer], tuple[int]]
-    length_at: int
+    protocol: int
+    kind: int
     network: int
     header: int
+    checksum: int
+
+    def step(self, size: int) -> int:
+        """How far a packet of this size moves the sequence number."""
+        return size - self.header if self.protocol == _TCP else 0
+
+    def pushed(self, packet: Buffer) -> int:
+        """TCP's push flag, which ends a run."""
+        return packet[self.network + 13] & _PUSH if self.protocol == _TCP else 0
+
+    def resize(self, head: bytearray, size: int) -> None:
+        """Write the lengths of a packet of this size into its headers."""
+        struct.pack_into(">H", head, *((2, size) if self.network == 20 else (4, size - 40)))
+        if self.protocol == _UDP:
+            struct.pack_into(">H", head, self.network + _LENGTH, size - self.network)
 
 
-def _layouts(network: int, length_at: int, alike: str) -> dict[int, _Layout]:
+def _tcp(network: int, alike: str, kind: int) -> dict[int, _Layout]:
     """By the byte with TCP's data offset: headers without options, and with timestamps as every flow has them."""
     sequence = struct.Struct(f">{network + 4}xI").unpack_from
     return {
         size // 4 << 4: _Layout(
-            struct.Struct(f"{alike}4x8s4x{size - 20}s").unpack_from, sequence, length_at, network, network + size
+            struct.Struct(f"{alike}4x8s4x{size - 20}s").unpack_from,
+            sequence,
+            _TCP,
+            kind,
+            network,
+            network + size,
+            network + 16,
         )
         for size in (20, 32)
     }
 
 
-_IPV4 = _layouts(20, 2, "4s2x4s2x12s")
-_IPV6 = _layouts(40, 4, "44s")
+def _udp(network: int, alike: str) -> _Layout:
+    return _Layout(
+        struct.Struct(f"{alike}2s").unpack_from,
+        struct.Struct(f">{network + _PORTS}xI").unpack_from,
+        _UDP,
+        _GSO_UDP,
+        network,
+        network + 8,
+        network + _CHECKSUM,
+    )
 
 
-def _layout(packet: Buffer) -> _Layout | None:
-    """The layout of a whole TCP segment that carries data and nothing unusual; None for all else."""
+_ALIKE_IPV4, _ALIKE_IPV6 = "4s2x4s2x12s", "44s"
+"""The IP header and both ports."""
+_TCP_IPV4, _TCP_IPV6 = _tcp(20, _ALIKE_IPV4, _GSO_TCPV4), _tcp(40, _ALIKE_IPV6, _GSO_TCPV6)
+_UDP_IPV4, _UDP_IPV6 = _udp(20, _ALIKE_IPV4), _udp(40, _ALIKE_IPV6)
+
+
+def _layout(packet: Buffer, udp: bool) -> _Layout | None:
+    """The layout of a whole TCP segment or UDP datagram that carries data and nothing unusual; None for all else."""
     size = len(packet)
     if size < _SHORTEST:
         return None
     if packet[0] == 0x45:
-        layout, protocol, fragment = _IPV4.get(packet[32]), packet[9], packet[6] & 0x3F | packet[7]
-        length = packet[2] << 8 | packet[3]
+        protocol, length, fragment = packet[9], packet[2] << 8 | packet[3], packet[6] & 0x3F | packet[7]
+        tcp, datagram, network = _TCP_IPV4, _UDP_IPV4, 20
     elif packet[0] >> 4 == 6:
-        layout, protocol, fragment = _IPV6.get(packet[52]), packet[6], 0
-        length = 40 + (packet[4] << 8 | packet[5])
+        protocol, length, fragment = packet[6], 40 + (packet[4] << 8 | packet[5]), 0
+        tcp, datagram, network = _TCP_IPV6, _UDP_IPV6, 40
     else:
         return None
-    if layout is None or protocol != _TCP or fragment or length != size:
+    if length != size or fragment:
         return None
-    return layout if packet[layout.network + 13] & ~_PUSH == _ACK else None
+    if protocol == _TCP:
+        layout = tcp.get(packet[network + 12])
+        plain = packet[network + 13] & ~_PUSH == _ACK
+        return layout if layout and plain and size > layout.header else None
+    return datagram if udp and protocol == _UDP and _checked(packet, network) else None
 
 
-class _Run:
-    """Segments that follow each other in one flow.
+def _checked(packet: Buffer, network: int) -> bool:
+    """Whether a UDP datagram has its packet's length and a checksum, which joining would add."""
+    length, checksum = struct.unpack_from(">HH", packet, network + _LENGTH)
+    return bool(length == len(packet) - network and checksum)
 
-    ``segment`` is how many bytes each carries, but perhaps the last; ``push`` is the last one's flag.
+
+def joined(packets: Sequence[Buffer], *, udp: bool) -> Iterator[tuple[int, list[Buffer]]]:
+    """Cut a burst into writes: how many packets each holds, and the buffers for one `os.writev`.
+
+    UDP is only joined where the kernel can take it apart again.
     """
-
-    __slots__ = ("_alike", "_next", "_read_alike", "_read_sequence", "_size", "layout", "packets", "push", "segment")
-
-    def __init__(self, packet: Buffer, layout: _Layout) -> None:
-        self.layout, self.packets = layout, [packet]
-        self._read_alike, self._read_sequence = layout.alike, layout.sequence
-        self._size = len(packet)
-        self._alike, sequence = layout.alike(packet), layout.sequence(packet)[0]
-        self.segment = self._size - layout.header
-        self.push = packet[layout.network + 13] & _PUSH
-        self._next = None if self.push else ((sequence + self.segment) & 0xFFFFFFFF,)
-
-    def take(self, packet: Buffer) -> bool:
-        """Add the packet if it is the next segment; a shorter or pushed one ends the run."""
-        following = self._next
-        if following is None or len(self.packets) * self.segment + self._size > _LARGEST:
-            return False
-        if (
-            len(packet) == self._size
-            and self._read_sequence(packet) == following
-            and self._read_alike(packet) == self._alike
-        ):
-            self._next = ((following[0] + self.segment) & 0xFFFFFFFF,)
-        elif not self._ends(packet):
-            return False
-        self.packets.append(packet)
-        return True
-
-    def _ends(self, packet: Buffer) -> bool:
-        layout, network = self.layout, self.layout.network
-        if len(packet) > self._size or _layout(packet) is not layout or layout.sequence(packet) != self._next:
-            return False
-        header = bytearray(packet[: layout.header])
-        push = header[network + 13] & _PUSH
-        header[network + 13] &= ~_PUSH
-        header[layout.length_at : layout.length_at + 2] = self.packets[0][layout.length_at : layout.length_at + 2]
-        if layout.alike(header) != self._alike:
-            return False
-        self._next, self.push = None, push
-        return True
+    start = 0
+    while start < len(packets):
+        layout = _layout(packets[start], udp)
+        end = start + 1 if layout is None else _end(packets, start, layout)
+        if layout is None or end == start + 1:
+            yield 1, [PLAIN, packets[start]]
+        else:
+            header, run = layout.header, packets[start:end]
+            yield end - start, [_headers(run, layout), *[packet[header:] for packet in run]]
+        start = end
 
 
-def joined(packets: Sequence[Buffer]) -> Iterator[tuple[int, list[Buffer]]]:
-    """Cut a burst into writes: how many packets each holds, and the buffers for one `os.writev`."""
-    run: _Run | None = None
-    for packet in packets:
-        if run is not None:
-            if run.take(packet):
-                continue
-            yield len(run.packets), _write(run)
-        layout = _layout(packet)
-        run = _Run(packet, layout) if layout else None
-        if run is None:
-            yield 1, [PLAIN, packet]
-    if run is not None:
-        yield len(run.packets), _write(run)
+def _end(packets: Sequence[Buffer], start: int, layout: _Layout) -> int:
+    """Where the run that starts there ends: a shorter or pushed packet is the last of it."""
+    first = packets[start]
+    if layout.pushed(first):
+        return start + 1
+    read_alike, read_sequence = layout.alike, layout.sequence
+    size, alike, (sequence,) = len(first), read_alike(first), read_sequence(first)
+    step = layout.step(size)
+    limit = min(len(packets), start + (_LARGEST - layout.header) // (size - layout.header))
+    for at in range(start + 1, limit):
+        packet = packets[at]
+        sequence = (sequence + step) & 0xFFFFFFFF
+        if len(packet) != size or read_sequence(packet)[0] != sequence or read_alike(packet) != alike:
+            return at + _ends(packet, first, sequence, layout)
+    return limit
 
 
-def _write(run: _Run) -> list[Buffer]:
-    if len(run.packets) == 1:
-        return [PLAIN, run.packets[0]]
-    header = run.layout.header
-    return [_headers(run), *[packet[header:] for packet in run.packets]]
+def _ends(packet: Buffer, first: Buffer, sequence: int, layout: _Layout) -> bool:
+    """Whether the packet follows in the run that ``first`` began, but as its last: shorter, pushed or both."""
+    if len(packet) > len(first) or _layout(packet, True) is not layout or layout.sequence(packet)[0] != sequence:
+        return False
+    head = bytearray(packet[: layout.header])
+    layout.resize(head, len(first))
+    if layout.pushed(packet):
+        head[layout.network + 13] &= ~_PUSH
+    return layout.alike(head) == layout.alike(first)
 
 
-def _headers(run: _Run) -> bytes:
-    """The virtio header and the first segment's headers, made to fit the whole."""
-    network, size = run.layout.network, run.layout.header
-    total = size + sum(map(len, run.packets)) - size * len(run.packets)
-    head = bytearray(run.packets[0][:size])
+def _headers(run: Sequence[Buffer], layout: _Layout) -> bytes:
+    """The virtio header and the first packet's headers, made to fit the whole."""
+    network, size = layout.network, layout.header
+    total = sum(map(len, run)) - size * (len(run) - 1)
+    head = bytearray(run[0][:size])
+    layout.resize(head, total)
     if network == 20:
-        struct.pack_into(">H", head, 2, total)
         struct.pack_into(">H", head, 10, 0)
         struct.pack_into(">H", head, 10, 0xFFFF ^ _sum(head[:20]))
-        addresses, kind = head[12:20], _GSO_TCPV4
-    else:
-        struct.pack_into(">H", head, 4, total - 40)
-        addresses, kind = head[8:40], _GSO_TCPV6
-    if run.push:
+    if layout.pushed(run[-1]):
         head[network + 13] |= _PUSH
-    pseudo = _sum(addresses + struct.pack(">HH", _TCP, total - network))
-    struct.pack_into(">H", head, network + _CHECKSUM_AT, pseudo)
-    return VIRTIO_HEADER.pack(_NEEDS_CSUM, kind, size, run.segment, network, _CHECKSUM_AT) + head
+    addresses = head[12:20] if network == 20 else head[8:40]
+    pseudo = _sum(addresses + struct.pack(">HH", layout.protocol, total - network))
+    struct.pack_into(">H", head, layout.checksum, pseudo)
+    virtio = VIRTIO_HEADER.pack(_NEEDS_CSUM, layout.kind, size, len(run[0]) - size, network, layout.checksum - network)
+    return virtio + head
 
 
 def _sum(data: bytes | bytearray) -> int:
