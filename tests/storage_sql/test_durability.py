@@ -86,3 +86,42 @@ async def test_a_work_whose_caller_gave_up_is_still_done(make_storage: Callable[
     writing.cancel()
     assert await storage.write(lambda transaction: transaction.get(User, 1)) == user
     await storage.close()
+
+
+async def test_a_record_that_no_database_can_hold_fails_its_batch_and_the_storage_goes_on(
+    make_storage: Callable[[], SqlStorage],
+) -> None:
+    storage = make_storage()
+    await storage.open(lambda commit: None)
+    huge = User(id=1, stable_id="u", name="user", created=1 << 80)
+    with pytest.raises(OverflowError):
+        await asyncio.wait_for(storage.write(lambda transaction: transaction.put(huge)), 5)
+    assert await storage.write(lambda transaction: transaction.get(User, 1)) is None
+    await storage.write(lambda transaction: transaction.put(User(id=1, stable_id="u", name="user")))
+    await storage.close()
+
+
+async def test_a_database_that_cannot_be_compacted_or_read_says_so_in_one_line(
+    make_storage: Callable[[], SqlStorage],
+) -> None:
+    storage = make_storage()
+    await storage.open(lambda commit: None)
+    await storage._writer.read(lambda database: database._cursor.execute("ALTER TABLE log RENAME TO gone"))
+    for asked in (storage.compact(1), storage.log(0), storage.mark(1)):
+        with pytest.raises(StateError, match="cannot be used"):
+            await asked
+    await storage.close()
+
+
+async def test_a_follower_that_fails_keeps_nobody_from_his_acknowledgement(
+    make_storage: Callable[[], SqlStorage], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(commit: object) -> None:
+        raise ZeroDivisionError
+
+    storage = make_storage()
+    await storage.open(fail)
+    user = User(id=1, stable_id="u", name="user")
+    await asyncio.wait_for(storage.write(lambda transaction: transaction.put(user)), 5)
+    assert "ZeroDivisionError" in caplog.text
+    await storage.close()

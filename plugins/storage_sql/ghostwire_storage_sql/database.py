@@ -28,6 +28,7 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_time
 
 Changes = Mapping[Place, Record | None]
 Work = Callable[[Memory], Any]
+Read = Callable[["Database"], Any]
 Outcome = tuple[Any, Exception | None]
 
 _decoders = {name: unpacker(mapped.kind) for name, mapped in BY_NAME.items()}
@@ -74,19 +75,26 @@ class Database:
         self._lock.release()
 
     def commit(self, works: Sequence[Work]) -> tuple[Commit | None, list[Outcome]]:
-        """Run the works and commit those that did not raise; all fail where the database itself does."""
+        """Run the works and commit those that did not raise; all fail where storing them does."""
         memory = self._memory
         outcomes = [self._run(work) for work in works]
         try:
             commit = self._store() if memory.journal or memory.changed_counters else None
-        except self._driver.Error as error:
+        except Exception as error:
             memory.undo()
             self._roll_back()
-            return None, [(None, self._unusable(error))] * len(works)
+            return None, [(None, self._told(error))] * len(works)
         finally:
             memory.settle()
         self._revision = commit.revision if commit else self._revision
         return commit, outcomes
+
+    def read(self, read: Read) -> Outcome:
+        """Run a read; its result, or why there is none."""
+        try:
+            return read(self), None
+        except Exception as error:
+            return None, self._told(error)
 
     def log(self, after: int) -> list[Commit] | None:
         """The commits after that revision; None where they are no longer all kept."""
@@ -173,6 +181,10 @@ class Database:
             self._cursor.execute("ROLLBACK")
         except self._driver.Error:
             return  # the database has already done so
+
+    def _told(self, error: Exception) -> Exception:
+        """The error as its caller gets it: the database's own in one line for people."""
+        return self._unusable(error) if isinstance(error, self._driver.Error) else error
 
     def _unusable(self, error: BaseException) -> StateError:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -10,13 +10,12 @@ from typing import Any
 
 from ghostwire.capabilities.storage import Commit, Snapshot
 from ghostwire.errors import Unavailable
-from ghostwire_storage_sql.database import Database, Outcome, Work
+from ghostwire_storage_sql.database import Database, Outcome, Read, Work
 
 BATCH = 512
 """At most so many works share a commit."""
 
 Future = asyncio.Future[Any]
-Read = Callable[[Database], Any]
 
 
 class Writer:
@@ -66,10 +65,16 @@ class Writer:
             self._post(_resolve, self._opened, (None, error))
         else:
             self._post(_resolve, self._opened, (snapshot, None))
+            self._work()
+        finally:
+            self._post(self._ended.set)
+
+    def _work(self) -> None:
+        try:
             while self._serve():
                 continue
+        finally:
             self._database.close()
-        self._post(self._ended.set)
 
     def _serve(self) -> bool:
         works: list[tuple[Work, Future]] = []
@@ -82,24 +87,20 @@ class Writer:
         if works:
             self._commit(works)
         if work is None and read is not None:
-            self._post(_resolve, future, self._outcome(read))
+            self._post(_resolve, future, self._database.read(read))
         return work is not None or read is not None
 
     def _commit(self, works: list[tuple[Work, Future]]) -> None:
         commit, outcomes = self._database.commit([work for work, _ in works])
         self._post(self._deliver, commit, [future for _, future in works], outcomes)
 
-    def _outcome(self, read: Read) -> Outcome:
-        try:
-            return read(self._database), None
-        except Exception as error:
-            return None, error
-
     def _deliver(self, commit: Commit | None, futures: list[Future], outcomes: list[Outcome]) -> None:
-        if commit is not None:
-            self._committed(commit)
-        for future, outcome in zip(futures, outcomes, strict=True):
-            _resolve(future, outcome)
+        try:
+            if commit is not None:
+                self._committed(commit)
+        finally:  # whatever a follower makes of it, it is stored
+            for future, outcome in zip(futures, outcomes, strict=True):
+                _resolve(future, outcome)
 
     def _post(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
