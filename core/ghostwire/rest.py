@@ -17,7 +17,16 @@ T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Any]]
 
 MAX_BODY = 64 * 1024
+
+
+class TooLarge(Refused):
+    """A body that is longer than any that makes sense."""
+
+    code = "too-large"
+
+
 _STATUS: tuple[tuple[type[GhostwireError], int], ...] = (
+    (TooLarge, 413),
     (NotFound, 404),
     (Conflict, 409),
     (AuthenticationFailed, 401),
@@ -56,7 +65,7 @@ async def body_of(request: Request, kind: type[T]) -> T:
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_BODY:
-            raise Refused(f"the body is larger than {MAX_BODY} bytes", "too-large")
+            raise TooLarge(f"the body is larger than {MAX_BODY} bytes")
     try:
         value: T = from_json(bytes(data) or b"{}", kind)
     except (msgspec.DecodeError, ValueError) as error:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from email.utils import formatdate
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
 import msgspec
 import uvicorn
-from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -22,6 +19,7 @@ from ghostwire.capabilities.http import RequestHead, StreamUpgrade
 from ghostwire.engine import SECOND, Clock
 from ghostwire.frontdoor.admission import Admission
 from ghostwire.frontdoor.answers import refuse
+from ghostwire.frontdoor.guard import guarded
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication, ASGIReceiveCallable, ASGISendCallable, Scope
@@ -33,6 +31,8 @@ KEEP_ALIVE = 5
 MAX_CONNECTIONS = 4096
 MAX_PER_ADDRESS = 512
 """HTTP connections at once; an upgraded one no longer counts."""
+MAX_PER_USER = 64
+"""Connections of one user to the Unix socket: nobody, here or outside, takes up those of root."""
 
 _log = logging.getLogger("ghostwire.frontdoor.http")
 _log.setLevel(logging.ERROR)  # below that, strangers decide how much is logged
@@ -44,6 +44,7 @@ class Backend:
     def __init__(self, app: ASGIApplication, upgrades: Sequence[StreamUpgrade], clock: Clock) -> None:
         self.upgrades = {upgrade.token.lower(): upgrade for upgrade in upgrades}
         self.admission = Admission(MAX_CONNECTIONS, MAX_PER_ADDRESS)
+        self.local = Admission(MAX_CONNECTIONS, MAX_PER_USER)
         self.state = ServerState()
         self.config = _config(app)
         self._clock, self._date = clock, -1
@@ -64,18 +65,19 @@ class HttpProtocol(H11Protocol):
         self.logger = _log
         self._backend = backend
         self._upgrade: StreamUpgrade | None = None
-        self._admitted: str | None = None
+        self._admission, self._admitted = backend.admission, ""
+        self._counted = False
         self._timer: asyncio.TimerHandle | None = None
         self._patience = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and give its first head `HEAD_TIMEOUT`."""
         super().connection_made(transport)
-        address = self.client[0] if self.client else ""
-        if not self._backend.admission.enter(address):
+        self._admitted = self._admitted or (self.client[0] if self.client else "")
+        self._counted = self._admission.enter(self._admitted)
+        if not self._counted:
             self.connections.discard(self)
             return transport.abort()
-        self._admitted = address
         return self._watch(HEAD_TIMEOUT)
 
     def data_received(self, data: bytes) -> None:
@@ -139,16 +141,16 @@ class HttpProtocol(H11Protocol):
             self._timer = None
 
     def _too_slow(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
             refuse(self.transport, HTTPStatus.REQUEST_TIMEOUT, "timeout", "the request did not arrive in time")
         else:
             self.transport.abort()
 
     def _leave(self) -> None:
         self._stop_watching()
-        if self._admitted is not None:
-            self._backend.admission.leave(self._admitted)
-            self._admitted = None
+        if self._counted:
+            self._admission.leave(self._admitted)
+            self._counted = False
 
 
 class LocalProtocol(HttpProtocol):
@@ -164,6 +166,7 @@ class LocalProtocol(HttpProtocol):
         if uid not in self._allowed:
             self.app = cast("Any", _forbidden)
         self.app_state["uid"] = uid
+        self._admission, self._admitted = self._backend.local, f"user {uid}"
         super().connection_made(transport)
 
     def _should_upgrade(self) -> bool:
@@ -172,7 +175,7 @@ class LocalProtocol(HttpProtocol):
 
 def _config(app: ASGIApplication) -> uvicorn.Config:
     config = uvicorn.Config(
-        partial(_undisturbed, app),
+        guarded(app),
         http=HttpProtocol,
         ws="none",
         lifespan="off",
@@ -208,14 +211,6 @@ def _wanted(upgrades: dict[str, StreamUpgrade], headers: dict[str, str], version
 
 def _tokens(text: str) -> list[str]:
     return [token.strip().lower() for token in text.split(",")]
-
-
-async def _undisturbed(
-    app: ASGIApplication, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-) -> None:
-    """The app; a client that leaves in the middle of its request is no failure of it."""
-    with suppress(ClientDisconnect):
-        await cast("Any", app)(scope, receive, send)
 
 
 async def _forbidden(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from ghostwire.errors import PlatformError
 from ghostwire.frontdoor import FrontDoor
+from ghostwire.frontdoor.guard import MAX_BODY
 
 MakeClient = Any
 ABOUT = "GET /about HTTP/1.1\nHost: h"
@@ -159,6 +160,27 @@ async def test_a_slow_body_ends_its_connection(
     monkeypatch.setattr("ghostwire.frontdoor.protocol.BODY_TIMEOUT", 0.1)
     peer = await client.tcp(door.port)
     peer.writer.write(b"POST /about HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
+    assert await peer.rest() == b""
+
+
+@pytest.mark.parametrize("head", [f"Content-Length: {3 * MAX_BODY}", "Transfer-Encoding: chunked"])
+async def test_a_body_that_is_too_large_is_answered_413(door: FrontDoor, client: MakeClient, head: str) -> None:
+    peer = await client.tcp(door.port)
+    peer.writer.write(f"POST /about HTTP/1.1\r\nHost: h\r\n{head}\r\n\r\n".encode())
+    chunk = b"x" * 0x8000
+    for _ in range(MAX_BODY // len(chunk) + 1):
+        peer.writer.write(b"8000\r\n%s\r\n" % chunk if "chunked" in head else chunk)
+    assert (await peer.answer())[0] == 413
+    assert await peer.rest() == b""
+
+
+async def test_a_body_that_comes_slowly_after_its_answer_gets_no_second_one(
+    door: FrontDoor, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghostwire.frontdoor.protocol.BODY_TIMEOUT", 0.2)
+    peer = await client.tcp(door.port)
+    assert (await peer.ask("POST /slow HTTP/1.1\nHost: h\nContent-Length: 9"))[0] == 405
+    peer.writer.write(b"abc")
     assert await peer.rest() == b""
 
 

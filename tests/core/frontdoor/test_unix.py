@@ -47,6 +47,24 @@ async def test_others_are_admitted_by_their_user_id(
     await door.close()
 
 
+async def test_nobody_takes_up_the_places_of_root(
+    app: Any, client: MakeClient, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uids = iter([4242, 4242, 4242, 0])
+    monkeypatch.setattr("ghostwire.frontdoor.door.peer_uid", lambda transport: next(uids))
+    door = FrontDoor(app)
+    door._backend.local.per_address = 2
+    door._backend.admission.total = 0  # the network is full of strangers
+    await door.start_unix(socket_path, [])
+    strangers = [await client.unix(socket_path) for _ in range(3)]
+    assert await strangers[2].rest() == b""
+    root = await client.unix(socket_path)
+    assert (await root.ask(ABOUT))[0] == 200
+    for peer in (*strangers, root):
+        peer.close()
+    await door.close()
+
+
 def exists_here(uid: int) -> bool:
     """Whether this user namespace knows the user."""
     ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
@@ -15,7 +16,12 @@ from ghostwire.capabilities.http import Routes
 from ghostwire.errors import AuthenticationFailed
 from ghostwire.rest import error_response, json_response
 
-_MESSAGES = {404: "nothing is here", 405: "this method is not served here"}
+_ANSWERS = {
+    404: ("not-found", "nothing is here"),
+    405: ("method-not-allowed", "this method is not served here"),
+    413: ("too-large", "the request's body is too large"),
+}
+"""Code and message of each status that Starlette or the front door gives."""
 
 
 class AdminRoute(BaseRoute):
@@ -51,13 +57,15 @@ def application(parts: Iterable[Routes]) -> Starlette:
     found = list(parts)
     routes: list[BaseRoute] = [route for part in found for route in part.public()]
     routes += [AdminRoute(route) for part in found for route in part.admin()]
-    return Starlette(routes=routes, exception_handlers={404: _http_error, 405: _http_error, 500: _failed})
+    return Starlette(routes=routes, exception_handlers={**dict.fromkeys(_ANSWERS, _http_error), 500: _failed})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    code = {404: "not-found", 405: "method-not-allowed"}[status]
-    return json_response({"error": {"code": code, "message": _MESSAGES[status]}}, status)
+    assert isinstance(error, HTTPException)
+    code, message = _ANSWERS[error.status_code]
+    response = json_response({"error": {"code": code, "message": message}}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -1,0 +1,40 @@
+"""What every request passes on its way to the app: its body is bounded, and a client that leaves is no failure."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication, ASGIReceiveCallable, ASGISendCallable, Scope
+
+MAX_BODY = 1024 * 1024
+"""Bytes of a request's body; what reads more of it is answered 413 in its place."""
+
+
+def guarded(app: ASGIApplication) -> ASGIApplication:
+    """The app behind the guard."""
+
+    async def guard(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        with suppress(ClientDisconnect):
+            await cast("Any", app)(scope, _bounded(receive), send)
+
+    return cast("Any", guard)  # type: ignore[no-any-return]
+
+
+def _bounded(receive: ASGIReceiveCallable) -> ASGIReceiveCallable:
+    taken = 0
+
+    async def counted() -> Any:
+        nonlocal taken
+        message: Any = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"connection": "close"})
+        return message
+
+    return counted
