@@ -16,6 +16,7 @@ from ghostwire.capabilities.http import StreamUpgrade
 from ghostwire.driver import SystemClock
 from ghostwire.engine import Clock
 from ghostwire.errors import PermissionDenied, PlatformError
+from ghostwire.frontdoor.listener import TlsListener, listen
 from ghostwire.frontdoor.protocol import Backend, HttpProtocol, LocalProtocol
 from ghostwire.frontdoor.unix import UnixSocket, peer_uid
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication
 
 BACKLOG = 2048
-TLS_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 5.0
 """Seconds that answers under way have to finish when the door closes."""
 
@@ -49,6 +49,7 @@ class FrontDoor:
         self._backend = Backend(app, upgrades, clock or SystemClock())
         self._tls = tls
         self._servers: list[asyncio.AbstractServer] = []
+        self._listeners: list[TlsListener] = []
         self._sockets: list[UnixSocket] = []
         self.port = 0
         """The first TCP port that `start` got."""
@@ -64,15 +65,22 @@ class FrontDoor:
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes any free one. PlatformError where the address can't be had."""
-        timeout = TLS_TIMEOUT if self._tls else None
         try:
-            server = await asyncio.get_running_loop().create_server(
-                self.protocol_factory(), host, port, ssl=self._tls, ssl_handshake_timeout=timeout, backlog=BACKLOG
-            )
+            listening = await listen(host, port, BACKLOG)
         except OSError as error:
             raise _refusal(host, port, error) from None
-        self._servers.append(server)
-        self.port = self.port or server.sockets[0].getsockname()[1]
+        self.port = self.port or listening[0].getsockname()[1]
+        for each in listening:
+            await self._serve(each)
+
+    async def _serve(self, listening: socket.socket) -> None:
+        factory = self.protocol_factory()
+        if self._tls is None:
+            loop = asyncio.get_running_loop()
+            self._servers.append(await loop.create_server(factory, sock=listening, backlog=BACKLOG))
+        else:
+            self._listeners.append(TlsListener(listening, factory, self._tls))
+            self._listeners[-1].start()
 
     async def start_unix(self, path: Path, allowed_uids: Iterable[int]) -> None:
         """Listen for root, this process's own user and ``allowed_uids``; all others are answered 403.
@@ -92,7 +100,9 @@ class FrontDoor:
             server.close()
         for bound in self._sockets:
             bound.remove()
-        self._servers, self._sockets = [], []
+        for listener in self._listeners:
+            await listener.close()
+        self._servers, self._sockets, self._listeners = [], [], []
         for connection in self._connections():
             connection.stop()
         await self._finish(set(self._backend.state.tasks))

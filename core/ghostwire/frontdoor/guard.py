@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication, ASGIReceiveCallable, ASGISendCallable, Scope
 
 MAX_BODY = 1024 * 1024
-"""Bytes of a request's body; what reads more of it is answered 413 in its place."""
+"""Bytes of a request's body. Where the app reads more the answer is 413, and the rest is thrown away as it comes."""
 
 
 def guarded(app: ASGIApplication) -> ASGIApplication:
@@ -34,7 +34,7 @@ def _bounded(receive: ASGIReceiveCallable) -> ASGIReceiveCallable:
         message: Any = await receive()
         taken += len(message.get("body", b""))
         if taken > MAX_BODY:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"connection": "close"})
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return message
 
     return counted

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import signal
+import socket
 import ssl
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from ghostwire.errors import PlatformError
 from ghostwire.frontdoor import FrontDoor
@@ -171,7 +175,9 @@ async def test_a_body_that_is_too_large_is_answered_413(door: FrontDoor, client:
     for _ in range(MAX_BODY // len(chunk) + 1):
         peer.writer.write(b"8000\r\n%s\r\n" % chunk if "chunked" in head else chunk)
     assert (await peer.answer())[0] == 413
-    assert await peer.rest() == b""
+    if "chunked" in head:
+        assert (await peer.ask("0\n\n" + ABOUT))[0] == 200
+    peer.close()
 
 
 async def test_a_body_that_comes_slowly_after_its_answer_gets_no_second_one(
@@ -227,19 +233,96 @@ async def test_answers_carry_the_date_and_no_advertisement(door: FrontDoor, clie
     assert b"uvicorn" not in answer
 
 
-async def test_tls_carries_requests_and_upgrades(app: Any, echo: Any, tls: ssl.SSLContext, client: MakeClient) -> None:
-    door = FrontDoor(app, [echo], tls=tls)
-    await door.start("127.0.0.1", 0)
+@pytest.fixture
+def trusting() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
-    peer = await client.tcp(door.port, ssl=context)
+    return context
+
+
+async def test_tls_carries_requests_and_upgrades(
+    app: Any, echo: Any, tls: ssl.SSLContext, client: MakeClient, trusting: ssl.SSLContext
+) -> None:
+    door = FrontDoor(app, [echo], tls=tls)
+    await door.start("127.0.0.1", 0)
+    peer = await client.tcp(door.port, ssl=trusting)
     assert peer.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
     assert (await peer.ask(ABOUT))[0] == 200
     assert (await peer.ask(ECHO, b"x"))[0] == 101
     assert await peer.reader.readexactly(1) == b"x"
     peer.close()
     await door.close()
+
+
+@pytest_asyncio.fixture
+async def sealed(app: Any, tls: ssl.SSLContext) -> AsyncIterator[FrontDoor]:
+    door = FrontDoor(app, tls=tls)
+    await door.start("127.0.0.1", 0)
+    yield door
+    await door.close()
+
+
+async def test_one_address_has_only_so_many_tls_handshakes(
+    sealed: FrontDoor, client: MakeClient, trusting: ssl.SSLContext
+) -> None:
+    (listener,) = sealed._listeners
+    listener.admission.per_address = 2
+    silent, garbled, third = [await client.tcp(sealed.port) for _ in range(3)]
+    assert await third.rest() == b""
+    garbled.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await garbled.rest()
+    peer = await client.tcp(sealed.port, ssl=trusting)
+    assert (await peer.ask(ABOUT))[0] == 200
+    assert listener.admission.count == 1
+    for each in (silent, peer):
+        each.close()
+
+
+async def test_a_tls_handshake_has_its_time(
+    sealed: FrontDoor, client: MakeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ghostwire.frontdoor.listener.TLS_TIMEOUT", 0.1)
+    silent = await client.tcp(sealed.port)
+    assert await silent.rest() == b""
+    assert sealed._listeners[0].admission.count == 0
+    assert caplog.records == []
+
+
+async def test_a_closing_door_gives_up_tls_handshakes(sealed: FrontDoor, client: MakeClient) -> None:
+    silent = await client.tcp(sealed.port)
+    while not sealed._listeners[0].admission.count:
+        await asyncio.sleep(0)
+    await sealed.close()
+    assert await silent.rest() == b""
+
+
+async def test_without_descriptors_a_tls_door_pauses_and_goes_on(
+    sealed: FrontDoor,
+    client: MakeClient,
+    trusting: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Exhausted:
+        def __init__(self, real: socket.socket) -> None:
+            self.fileno = real.fileno
+
+        def accept(self) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("ghostwire.frontdoor.listener.PAUSE", 0.2)
+    (listener,) = sealed._listeners
+    real = listener._socket
+    monkeypatch.setattr(listener, "_socket", Exhausted(real))
+    coming = asyncio.create_task(client.tcp(sealed.port, ssl=trusting))
+    while not caplog.records:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(listener, "_socket", real)
+    peer = await coming
+    assert (await peer.ask(ABOUT))[0] == 200
+    assert [record.getMessage() for record in caplog.records] == ["cannot accept connections: Too many open files"]
+    peer.close()
 
 
 async def test_a_port_in_use_is_named(door: FrontDoor, app: Any) -> None:

@@ -1,0 +1,121 @@
+"""A TCP port with TLS: handshakes are bounded in number and time before anything else is known of who knocks.
+
+asyncio's own TLS servers tell nobody of a connection before its handshake is done, so connections are accepted here,
+counted, and handed to asyncio for the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+
+from ghostwire.frontdoor.admission import Admission
+
+TLS_TIMEOUT = 10.0
+MAX_HANDSHAKES = 2048
+MAX_HANDSHAKES_PER_ADDRESS = 256
+AT_ONCE = 64
+"""Connections accepted before other work gets its turn."""
+PAUSE = 1.0
+"""Seconds until connections are accepted again after the system had no more descriptors."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_log = logging.getLogger("ghostwire.frontdoor")
+
+
+class TlsListener:
+    """Accepts on a listening socket, from `start` until `close`; ``protocol`` makes the protocol of each connection."""
+
+    def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext) -> None:
+        self._socket, self._protocol, self._tls = listening, protocol, tls
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self.admission = Admission(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS)
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._pause = None
+        self._loop.add_reader(self._socket, self._accept)
+
+    async def close(self) -> None:
+        """Accept no more, and give up the handshakes under way; harmless when called twice."""
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+        for task in self._handshakes:
+            task.cancel()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                connection, address = self._socket.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._exhausted(error)
+                return
+            self._admit(connection, address[0])
+
+    def _admit(self, connection: socket.socket, client: str) -> None:
+        if not self.admission.enter(client):
+            connection.close()
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._shake_hands(connection))
+        self._handshakes.add(task)
+        task.add_done_callback(lambda done: self._left(done, client))
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # strangers decide how often: no line in the log
+            await self._loop.connect_accepted_socket(
+                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=TLS_TIMEOUT
+            )
+
+    def _left(self, task: asyncio.Task[None], client: str) -> None:
+        self._handshakes.discard(task)
+        self.admission.leave(client)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a TLS handshake failed: internal error", exc_info=error)
+
+    def _exhausted(self, error: OSError) -> None:
+        _log.error("cannot accept connections: %s", error.strerror or error)
+        self._loop.remove_reader(self._socket)
+        self._pause = self._loop.call_later(PAUSE, self.start)
+
+
+async def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Listening sockets on every address of ``host``; OSError where one can't be had."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    made: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            made.append(_bound(family, address))
+            made[-1].listen(backlog)
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    return made
+
+
+def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except BaseException:
+        made.close()
+        raise
+    return made
