@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import IO, TYPE_CHECKING
 
 import click
 import msgspec
 
-from ghostwire.errors import UsageError
+from ghostwire.cli.tokens import given_token, token_file_option
 
 if TYPE_CHECKING:
     from ghostwire.cli.program import Program
     from ghostwire.config import Config
 
-TOKEN_VARIABLE = "GHOSTWIRE_JOIN_TOKEN"  # noqa: S105 - the variable's name
-MAX_TOKEN = 64 * 1024
 UDP_PLUGIN = "transport_wireguard"
 
 
 @click.command()
-@click.option("--token-file", type=click.File("r"), metavar="FILE", help="Read the join token here; - is stdin.")
+@token_file_option
 @click.option("--interface", metavar="NAME", help="The device's name (default: gw0).")
 @click.option("--port", type=click.IntRange(0, 65535), help="The UDP port (default: 41641; 0 is any).")
 @click.option("--hostname", metavar="NAME", help="The name to ask for in the mesh.")
@@ -43,20 +40,9 @@ def client(
     from ghostwire.node.daemon import Order, run_forever
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    token = _token(token_file)
+    token = given_token(token_file)
     program.config = _with(program.config, port, interface=interface, operator=operator)
     run_forever(program.host("node"), program.config, program.folders, Order(token, hostname, click.echo))
-
-
-def _token(file: IO[str] | None) -> str | None:
-    """The join token's text; the environment forgets it, so that no child inherits it."""
-    inherited = os.environ.pop(TOKEN_VARIABLE, "").strip()
-    if file is None:
-        return inherited or None
-    token = file.read(MAX_TOKEN).strip()
-    if not token:
-        raise UsageError(f"{file.name}: there is no join token in it")
-    return token
 
 
 def _with(config: Config, port: int | None, **given: str | None) -> Config:

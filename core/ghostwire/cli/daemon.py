@@ -20,7 +20,6 @@ from ghostwire.errors import (
     UsageError,
 )
 
-TOKEN_VARIABLE = "GHOSTWIRE_JOIN_TOKEN"  # noqa: S105 - the variable's name
 POLL = 0.05  # seconds between two looks at whether the daemon's socket answers
 _BY_EXIT_CODE: dict[int, type[GhostwireError]] = {
     kind.exit_code: kind for kind in (UsageError, PermissionDenied, StateError, PlatformError, Unavailable)
@@ -48,7 +47,6 @@ def start(options: Sequence[str], log: Path, answers: Callable[[], bool], *, tim
             stdout=output,
             stderr=output,
             cwd="/",
-            env={name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE},
             start_new_session=True,
         )
     deadline = time.monotonic() + timeout

@@ -14,12 +14,12 @@ import click
 from ghostwire.cli import completion
 from ghostwire.cli.api_client import NodeApi
 from ghostwire.cli.tables import age, as_json, joined, plain, print_fields, print_json, print_table, size
+from ghostwire.cli.tokens import VARIABLE, given_token, token_file_option
 from ghostwire.errors import NotFound, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from ghostwire.cli.program import Program
 
-TOKEN_VARIABLE = "GHOSTWIRE_JOIN_TOKEN"  # noqa: S105 - the variable's name
 NOT_RUNNING = 1  # exit code of `gwctl status` where the daemon answers but the node is not up
 MARGIN = 5.0  # seconds a request may take beyond the time the daemon itself was given
 
@@ -28,7 +28,7 @@ MARGIN = 5.0  # seconds a request may take beyond the time the daemon itself was
 
 
 @click.command()
-@click.option("--token-file", type=click.File("r"), metavar="FILE", help="Read the join token here; - is stdin.")
+@token_file_option
 @click.option("--hostname", metavar="NAME", help="The name to ask for in the mesh.")
 @click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="How long to wait for the mesh.")
 @as_json
@@ -40,7 +40,7 @@ def up(program: Program, token_file: IO[str] | None, hostname: str | None, timeo
     hidden prompt; never from the command line, which other users can read.
     """
     api = NodeApi(program.folders)
-    token = _given_token(token_file)
+    token = given_token(token_file)
     _start_daemon(program, api)
     if token is None and api.get("/v1/status")["state"] == "needs-login":
         token = _ask_for_token()
@@ -54,20 +54,11 @@ def up(program: Program, token_file: IO[str] | None, hostname: str | None, timeo
         click.echo(f"up: {own.get('name', '')} {joined(own.get('addresses', ()))}")
 
 
-def _given_token(file: IO[str] | None) -> str | None:
-    if file is None:
-        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
-    token = file.read(64 << 10).strip()
-    if not token:
-        raise UsageError(f"{file.name}: there is no join token in it")
-    return token
-
-
 def _ask_for_token() -> str:
     if not sys.stdin.isatty():
         raise UsageError(
             "this node belongs to no mesh yet: give it a join token with --token-file FILE (- for stdin) "
-            f"or in {TOKEN_VARIABLE}; `gwctl preauthkeys create` on the server makes one"
+            f"or in {VARIABLE}; `gwctl preauthkeys create` on the server makes one"
         )
     token: str = click.prompt("Join token", hide_input=True)
     return token.strip()

@@ -18,15 +18,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(daemon, "program", lambda: [sys.executable, "-c", script])
 
 
-def test_it_runs_detached_without_the_token_and_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(daemon.TOKEN_VARIABLE, "secret")
+def test_it_runs_detached_and_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    script = "import os, sys, time; print(sys.argv[1:], os.getsid(0) == os.getpid(), "
-    script += f"{daemon.TOKEN_VARIABLE!r} in os.environ)"
+    script = "import os, sys, time; print(sys.argv[1:], os.getsid(0) == os.getpid())"
     stand_in(monkeypatch, f"{script}; sys.stdout.flush(); open({str(ready)!r}, 'w').close(); time.sleep(60)")
     pid = daemon.start(["--state", "x"], tmp_path / "log", ready.exists)
     try:
-        assert (tmp_path / "log").read_text() == "['--state', 'x', 'client'] True False\n"
+        assert (tmp_path / "log").read_text() == "['--state', 'x', 'client'] True\n"
         assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
     finally:
         os.kill(pid, signal.SIGKILL)

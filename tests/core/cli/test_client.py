@@ -1,11 +1,6 @@
 """What `ghostwire client` makes of its options."""
 
-import io
-import os
-
-import pytest
-
-from ghostwire.cli.client import TOKEN_VARIABLE, _token, _with
+from ghostwire.cli.client import _with
 from ghostwire.config import Config, parse
 
 
@@ -19,16 +14,3 @@ def test_options_go_before_the_file() -> None:
 
 def test_without_a_port_no_plugin_is_named() -> None:
     assert dict(_with(Config(), None).plugin) == {}
-
-
-def test_a_token_from_the_environment_is_not_inherited_by_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TOKEN_VARIABLE, " gwjoin-x\n")
-    assert _token(None) == "gwjoin-x"
-    assert TOKEN_VARIABLE not in os.environ
-    assert _token(None) is None
-
-
-def test_a_file_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TOKEN_VARIABLE, "gwjoin-environment")
-    assert _token(io.StringIO("gwjoin-file\n")) == "gwjoin-file"
-    assert TOKEN_VARIABLE not in os.environ
