@@ -161,11 +161,17 @@ def load_or_create_private_key(path: Path, entropy: Callable[[int], bytes] = os.
     return key
 
 
+def create_private(path: Path) -> int:
+    """A descriptor of a new file that only its owner may read; what was there, a link of somebody's say, is removed."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file atomically and durably; only its owner may read it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = create_private(temporary)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

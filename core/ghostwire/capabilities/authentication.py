@@ -19,6 +19,9 @@ class EnrolmentRequest(msgspec.Struct, frozen=True):
     secret: str
     now: int
 
+    def __repr__(self) -> str:
+        return f"EnrolmentRequest({self.machine_key!r}, secret hidden, now={self.now})"
+
 
 class Admission(msgspec.Struct, frozen=True):
     """Who an admitted machine belongs to, and how."""

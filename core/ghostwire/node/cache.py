@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ghostwire.errors import GhostwireError
-from ghostwire.keys import ControlKey, NodeKey, write_private
+from ghostwire.keys import ControlKey, NodeKey, create_private, write_private
 from ghostwire.model import Endpoint, MapChange, pack, unpacker
 from ghostwire.wire.messages import Welcome
 
@@ -88,7 +88,6 @@ class MapCache:
 
 def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(create_private(temporary), "wb") as file:
         file.write(content)
     temporary.replace(path)

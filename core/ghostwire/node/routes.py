@@ -21,6 +21,9 @@ class Up(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hostname: Annotated[str, msgspec.Meta(max_length=255)] | None = None
     timeout: Seconds = 60.0
 
+    def __repr__(self) -> str:
+        return f"Up(hostname={self.hostname!r}, timeout={self.timeout}, token hidden)"
+
 
 class Down(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``logout`` gives the membership up; with ``force`` also where the server does not confirm it."""

@@ -53,6 +53,9 @@ class Credentials(msgspec.Struct, frozen=True):
     scheme: str
     secret: str
 
+    def __repr__(self) -> str:
+        return f"Credentials({self.scheme!r}, secret hidden)"
+
 
 class Host(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a node says of its machine."""

@@ -24,6 +24,9 @@ class Secret(NamedTuple):
     stable_id: str
     digest: bytes
 
+    def __repr__(self) -> str:
+        return f"Secret({self.stable_id}, text hidden)"
+
 
 def make(entropy: Entropy) -> Secret:
     """A secret of 256 random bits."""
