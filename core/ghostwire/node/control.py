@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.errors import AuthenticationFailed, Conflict, GhostwireError, RemoteProtocolError, Unavailable
@@ -88,7 +88,6 @@ class Control:
     def start(self) -> None:
         """Begin, and go on until `close`."""
         self._task = asyncio.get_running_loop().create_task(self._run())
-        self._task.add_done_callback(_surface)
 
     def send(self, message: Any) -> bool:
         """Tell the server now; False where no session is open, or one that is clogged."""
@@ -123,19 +122,26 @@ class Control:
     async def _attempt(self, began: int) -> float:
         """One session; the seconds to wait before the next."""
         try:
-            await self._session()
-        except _SaidNo as refusal:
-            self._events.refused(refusal.error)
-            return refusal.delay + self._backoff.within(refusal.delay / 4)
+            return await self._until_refused()
         except GhostwireError as error:
             self._events.failed(error)
         except OSError as error:
             self._events.failed(Unavailable(f"the server is not reached: {error.strerror or error}"))
+        except Exception as error:
+            _surface(error)
+            self._events.failed(GhostwireError(f"internal error: {type(error).__name__}; see the node's log"))
         if self._clock.now() - began >= STABLE:
             self._backoff.reset()
         return self._backoff.next()
 
-    async def _session(self) -> None:
+    async def _until_refused(self) -> float:
+        try:
+            await self._session()
+        except _SaidNo as refusal:
+            self._events.refused(refusal.error)
+            return refusal.delay + self._backoff.within(refusal.delay / 4)
+
+    async def _session(self) -> NoReturn:
         self.attempts += 1
         channel = await _answered(self._connect())
         try:
@@ -182,8 +188,7 @@ async def _answered(answer: Awaitable[T]) -> T:
         raise Unavailable(f"the server did not answer within {ANSWER_TIMEOUT:.0f} s") from None
 
 
-def _surface(task: asyncio.Task[None]) -> None:
-    """Show the loop a bug that ended the task, instead of ending quietly."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        context = {"message": "the control session has ended", "exception": error, "task": task}
-        task.get_loop().call_exception_handler(context)
+def _surface(error: Exception) -> None:
+    """Show the loop a bug; the next session may get by without it."""
+    context = {"message": "the control session has ended", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(context)

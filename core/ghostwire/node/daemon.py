@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import msgspec
 from ghostwire import Context, Metrics, NodeContext, Platform, Provider, __version__
 from ghostwire.config import Config
 from ghostwire.driver import SystemClock
-from ghostwire.errors import PluginError, Refused, Unavailable
+from ghostwire.errors import PluginError, ProtocolError, Refused, Unavailable
 from ghostwire.folders import Folders, make_folder
 from ghostwire.node import channel
 from ghostwire.node.localapi import LocalApi, allowed_uids
@@ -38,7 +38,7 @@ log = logging.getLogger("ghostwire.node")
 class Order:
     """What the command line adds to the configuration; ``announce`` prints a line for the person who started it."""
 
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     hostname: str | None = None
     announce: Callable[[str], object] = print
 
@@ -81,7 +81,7 @@ async def _come_up(node: Node, order: Order) -> None:
         return
     try:
         await node.up(order.token, hostname=order.hostname, timeout=None)
-    except (Refused, Unavailable) as error:
+    except (Refused, Unavailable, ProtocolError) as error:
         if order.token is not None and node.state is State.NEEDS_LOGIN:
             raise
         order.announce(f"{node.state}: {error}")

@@ -18,13 +18,12 @@ _SERVER, _SESSION = "server.json", "session"
 class Membership(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The server this machine belongs to, and what its operator wants of it.
 
-    ``enrolled`` becomes true with the first Welcome. ``up`` is the state wanted last, kept across restarts.
+    ``up`` is the state wanted last, kept across restarts.
     ``expired`` says that the server refused the node key as too old. ``hostname`` replaces the machine's own name.
     """
 
     url: str
     control_key: ControlKey
-    enrolled: bool = False
     up: bool = True
     expired: bool = False
     hostname: str = ""
@@ -51,7 +50,11 @@ class Identity:
 
     def forget(self) -> None:
         """Forget the server, and take a new node key so that no later server can link the two."""
-        (self._folder / _SERVER).unlink(missing_ok=True)
+        path = self._folder / _SERVER
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(f"{path}: cannot remove: {error.strerror}; remove it, or log out again") from None
         self.membership = None
         self.renew_node_key()
 

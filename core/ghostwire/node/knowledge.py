@@ -46,9 +46,14 @@ class Knowledge:
             self.endpoints.update(cached.endpoints)
 
     def welcomed(self, welcome: Welcome) -> None:
-        """The server said who this node is; RemoteProtocolError where its addresses make no sense."""
+        """The server said who this node is, which the map may not know yet (a new key, say).
+
+        RemoteProtocolError where its addresses make no sense.
+        """
         _check(welcome.node)
         self.welcome = welcome
+        if welcome.node.id in self.network.nodes:
+            self.network.nodes[welcome.node.id] = welcome.node
         self.touched()
 
     def changed(self, change: MapChange) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ghostwire.engine import SECOND
-from ghostwire.errors import AuthenticationFailed, GhostwireError, Refused, RemoteProtocolError, Unavailable
+from ghostwire.errors import AuthenticationFailed, GhostwireError, Refused, RemoteProtocolError, StateError, Unavailable
 from ghostwire.keys import DiscoKey, NodeKey
 from ghostwire.model import MapChange
 from ghostwire.node.control import ANSWER_TIMEOUT, Control
@@ -198,11 +198,32 @@ async def test_closing_says_goodbye_and_can_be_repeated(kit: Any) -> None:
     assert len(server.attempts) == 1
 
 
-def test_a_bug_in_a_listener_is_shown_to_the_loop(kit: Any) -> None:
+@simulated
+async def test_a_refusal_that_cannot_be_noted_is_a_failure_and_the_server_is_asked_again(kit: Any) -> None:
+    control, server, listener = controlled(kit)
+
+    def full(error: Refused) -> None:
+        raise StateError("disk full")
+
+    listener.refused = full  # type: ignore[method-assign]
+    server.answer = kit.refuse("key-expired")
+    await asyncio.sleep(0.5)
+    assert listener.heard == [("failed", StateError)]
+    server.answer = lambda hello: [kit.welcome(hello)]
+    await asyncio.sleep(1)
+    assert control.connected
+    await control.close()
+
+
+def test_a_bug_in_a_listener_is_shown_to_the_loop_and_outlived(kit: Any) -> None:
     async def run() -> list[BaseException]:
-        control, _, listener = controlled(kit)
+        control, server, listener = controlled(kit)
         listener.changed = lambda change: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        await asyncio.sleep(0.5)
+        assert listener.kinds == ["welcomed", "failed"]
+        server.answer = lambda hello: [kit.welcome(hello)]
         await asyncio.sleep(1)
+        assert control.connected
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimulatedLoop)
         await control.close()

@@ -23,6 +23,8 @@ from ghostwire.errors import (
 )
 from ghostwire.keys import ControlKey
 from ghostwire.model import Cursor, Endpoint, MapChange
+from ghostwire.node.daemon import Order
+from ghostwire.node.daemon import _come_up as come_up
 from ghostwire.node.fanout import FanOut
 from ghostwire.testing import Network, simulated
 from ghostwire.wire.jointoken import JoinToken
@@ -517,6 +519,37 @@ async def test_an_expired_key_takes_the_node_down_until_a_token_renews_it(kit: A
     assert node.state == "running"
     assert rig.server.hellos[0].node_key != rig.server.hellos[-1].node_key
     await node.close()
+
+
+@simulated
+async def test_a_renewed_key_is_shown_before_the_map_knows_it(kit: Any) -> None:
+    rig = kit.rig()
+    node = await rig.joined()
+    old = node.status().own.node_key
+    rig.server.channel.say(*kit.refuse("key-expired")(None))
+    await asyncio.sleep(1)
+    rig.server.answer = lambda hello: [kit.welcome(hello)] if hello.credentials else kit.refuse("key-expired")(hello)
+    await node.up(rig.token)
+    assert node.status().own.node_key == rig.server.hellos[-1].node_key != old
+    await node.close()
+
+
+@pytest.mark.parametrize("error", [AuthenticationFailed("another server"), RemoteProtocolError("no GhostWire server")])
+def test_a_members_daemon_outlives_what_somebody_on_the_way_forges(kit: Any, error: GhostwireError) -> None:
+    @simulated
+    async def run() -> None:
+        rig = kit.rig()
+        await (await rig.joined()).close()
+        rig.server.down = error
+        node, said = rig.node(), list[str]()
+        await come_up(node, Order(rig.token, announce=said.append))
+        assert said == [f"running: {error}"]
+        rig.server.down = None
+        await asyncio.sleep(60)
+        assert node.status().server.connected
+        await node.close()
+
+    run()
 
 
 @simulated
