@@ -19,6 +19,7 @@ from ghostwire.errors import (
     NotFound,
     PermissionDenied,
     PlatformError,
+    PluginError,
     Refused,
     RemoteProtocolError,
     StateError,
@@ -168,6 +169,9 @@ def _error(status: int, error: object) -> GhostwireError:
     described = error if isinstance(error, dict) else {}
     code, message = str(described.get("code", "")), str(described.get("message", f"refused with status {status}"))
     kind = _BY_CODE.get(code) or _OTHERS.get(status) or (GhostwireError if status >= 500 else None)
+    if code == "plugin" and message.startswith("plugin "):
+        plugin, _, reason = message.removeprefix("plugin ").partition(": ")
+        return PluginError(plugin, reason)
     if kind is not None:
         return kind(message)
     return _REFUSALS.get(status, Refused)(message, code)

@@ -47,6 +47,14 @@ def test_an_error_becomes_the_exception_of_who_must_act(
         assert raised.value.code == code
 
 
+def test_a_plugins_error_names_it_and_keeps_its_exit_code(serve: Callable[[str], Any], api: NodeApi) -> None:
+    sent = errors.PluginError("net_linux", "no TUN: load it")
+    serve("node").answers["GET", "/x"] = (500, {"error": {"code": "plugin", "message": str(sent)}})
+    with pytest.raises(errors.PluginError) as raised:
+        api.get("/x")
+    assert (str(raised.value), raised.value.plugin, raised.value.exit_code) == (str(sent), "net_linux", 3)
+
+
 def test_requests_carry_their_json_and_answers_come_back_as_dicts(serve: Callable[[str], Any], api: NodeApi) -> None:
     fake = serve("node")
     fake.answers |= {(method, "/x"): (200, {"did": method}) for method in ("GET", "POST", "PATCH", "DELETE")}

@@ -34,6 +34,7 @@ def test_an_ipv6_address_gets_its_brackets_back() -> None:
         *("", "h", "h:80", "ftp://h", "http://", "http://:80", "http://h:0", "http://h:65536", "http://h:x"),
         *("http://[::1", "http://h/a b", "http://h\n", "http://é", "http://u:p@h", "http://h?q", "http://h#f"),
         "http://h/" + "x" * 2000,
+        *("http://" + "x" * 64, "http://a..b", "http://."),
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
