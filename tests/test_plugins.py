@@ -14,7 +14,8 @@ import pytest
 import ghostwire
 from ghostwire import hookspecs
 from ghostwire.config import parse
-from ghostwire.plugins.host import CAPABILITIES, Host
+from ghostwire.plugins.host import Host
+from ghostwire.plugins.offers import CAPABILITIES
 from ghostwire.plugins.selection import ROLES, Selection
 
 ROOT = Path(__file__).parent.parent

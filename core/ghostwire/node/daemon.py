@@ -28,7 +28,8 @@ from ghostwire.node.ping import echo
 from ghostwire.node.routes import routes
 from ghostwire.node.status import State
 from ghostwire.node.system import SystemSockets, state_lock
-from ghostwire.plugins.host import Host, Offer
+from ghostwire.plugins.host import Host
+from ghostwire.plugins.offers import Offer
 from ghostwire.wire import messages
 
 log = logging.getLogger("ghostwire.node")

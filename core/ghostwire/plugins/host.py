@@ -5,66 +5,27 @@ Hooks run once, in `Host.compose`; afterwards a host is a registry of offers. A 
 
 from __future__ import annotations
 
-import inspect
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import msgspec
 import pluggy
 
-import ghostwire
-from ghostwire import Command, Provider, hookspecs
+from ghostwire import hookspecs
 from ghostwire.errors import GhostwireError, PluginError
 from ghostwire.hints import did_you_mean, one_line
 from ghostwire.plugins import loader
+from ghostwire.plugins.checks import is_settings, problems_of_hooks
+from ghostwire.plugins.offers import Offer, problem_of_record, record_of
 from ghostwire.plugins.selection import Selection, choose
 
 log = logging.getLogger("ghostwire.plugins")
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]*")
-
-
-CAPABILITIES: Mapping[str, type[Any]] = {
-    "ghostwire_transports": ghostwire.Transport,
-    "ghostwire_tunnels": ghostwire.Tunnel,
-    "ghostwire_platforms": ghostwire.Platform,
-    "ghostwire_authenticators": ghostwire.Authenticator,
-    "ghostwire_storages": ghostwire.Storage,
-    "ghostwire_resolvers": ghostwire.Resolver,
-    "ghostwire_policies": ghostwire.PolicyEngine,
-    "ghostwire_telemetry": ghostwire.Telemetry,
-    "ghostwire_services": ghostwire.Service,
-    "ghostwire_upgrades": ghostwire.StreamUpgrade,
-    "ghostwire_routes": ghostwire.Routes,
-}
-"""What ``create`` makes, by hook; `ghostwire_commands` yields no providers."""
-
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a plugin that exports no ``Settings``: none."""
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """Something a plugin provides, as its hook yielded it."""
-
-    plugin: str
-    provider: Provider[Any] | Command
-    hook: str = ""
-
-    @property
-    def name(self) -> str:
-        """The provider's name; a command's with its program, which may share names with another's."""
-        if isinstance(self.provider, Command):
-            return f"{self.provider.program} {self.provider.name}"
-        return self.provider.name
-
-    @property
-    def order(self) -> tuple[int, str]:
-        """By rank, then by name."""
-        return (self.provider.rank if isinstance(self.provider, Provider) else 0, self.name)
 
 
 class PluginInfo(msgspec.Struct, frozen=True):
@@ -162,11 +123,9 @@ class Host:
 
         PluginError names the plugin where ``create`` raises or makes something else than its hook is for.
         """
-        if not isinstance(offer.provider, Provider):
-            raise ValueError(f"{offer.name} is a command, which is loaded, not created")
         context = build(offer.plugin, self.settings(offer.plugin))
         try:
-            return _expect(offer, offer.provider.create(context))
+            return offer.create(context)
         except PluginError:
             raise
         except GhostwireError as error:
@@ -252,7 +211,7 @@ class Host:
         return module
 
     def _register(self, plugin: loader.Installed, module: ModuleType) -> None:
-        for problem in _problems(module, self._registry):
+        for problem in problems_of_hooks(module, self._registry.parse_hookimpl_opts):
             raise _Failed(problem)
         try:
             self._registry.register(module, plugin.name)
@@ -282,22 +241,6 @@ class Host:
         return offers
 
 
-def _settings_of(module: ModuleType) -> type[Any]:
-    kind = getattr(module, "Settings", NoSettings)
-    if not (
-        isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__struct_config__.forbid_unknown_fields
-    ):
-        raise _Failed("its Settings is not a msgspec Struct with forbid_unknown_fields=True")
-    return kind
-
-
-def _expect(offer: Offer, made: Any) -> Any:
-    kind = CAPABILITIES.get(offer.hook, object)
-    if not isinstance(made, kind):
-        raise PluginError(offer.plugin, f"{offer.name}: made a {type(made).__name__} instead of a {kind.__name__}")
-    return made
-
-
 class _Failed(Exception):
     """Carries a Failure out of the steps of admitting a plugin."""
 
@@ -305,32 +248,16 @@ class _Failed(Exception):
         self.failure = loader.Failure(failure) if isinstance(failure, str) else failure
 
 
-def _problems(module: ModuleType, registry: _Registry) -> Iterable[str]:
-    """What is wrong with a plugin's hooks before any is called."""
-    for name, function in vars(module).items():
-        if not inspect.isroutine(function):
-            continue
-        options = registry.parse_hookimpl_opts(module, name)
-        if options is not None:
-            yield from _problems_of_hook(options.get("specname") or name, function, options)
-        elif name.startswith("ghostwire_") and function.__module__ == module.__name__:
-            yield f"defines {name} without @hookimpl"
-
-
-def _problems_of_hook(name: str, function: Any, options: Mapping[str, Any]) -> Iterable[str]:
-    if name not in hookspecs.ASKED_BY:
-        yield f"implements {name}, which is no hook{did_you_mean(name, hookspecs.ASKED_BY)}"
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        yield f"{name} is async; hooks are plain functions, async lives on the objects that providers create"
-    if inspect.signature(function).parameters:
-        yield f"{name} takes arguments; hooks have none, create(context) gets everything"
-    if options.get("wrapper") or options.get("hookwrapper"):
-        yield f"{name} wraps other plugins' hooks, which is not supported"
+def _settings_of(module: ModuleType) -> type[Any]:
+    kind: type[Any] = getattr(module, "Settings", NoSettings)
+    if not is_settings(kind):
+        raise _Failed("its Settings is not a msgspec Struct with forbid_unknown_fields=True")
+    return kind
 
 
 def _offers(plugin: loader.Installed, hook: str, function: Callable[[], Any]) -> list[Offer]:
     """What one implementation yields, checked."""
-    kind = Command if hook == "ghostwire_commands" else Provider
+    kind = record_of(hook)
     try:
         answer = function()
         records = [answer] if isinstance(answer, kind) else list(answer or ())
@@ -338,19 +265,6 @@ def _offers(plugin: loader.Installed, hook: str, function: Callable[[], Any]) ->
         failure = loader.describe(error, plugin)
         raise _Failed(loader.Failure(f"{hook} {failure.reason}", failure.missing)) from None
     for record in records:
-        problem = _problem_of_record(record, kind)
-        if problem:
+        if problem := problem_of_record(record, kind):
             raise _Failed(f"{hook} yielded {problem}")
     return [Offer(plugin.name, record, hook) for record in records]
-
-
-def _problem_of_record(record: Any, kind: type[Any]) -> str:
-    if not isinstance(record, kind):
-        return f"a {type(record).__name__} instead of a {kind.__name__}"
-    if not isinstance(record.name, str) or not _NAME.fullmatch(record.name):
-        return f"the name {record.name!r}; names are lower-case letters, digits, - and _"
-    if isinstance(record, Command):
-        known = record.program in ("ghostwire", "gwctl") and callable(record.load)
-        return "" if known else f"the command {record.name} without a known program or without load"
-    usable = callable(record.create) and isinstance(record.rank, int)
-    return "" if usable else f"{record.name} without a callable create or a whole-number rank"

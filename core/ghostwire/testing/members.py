@@ -23,7 +23,7 @@ from ghostwire.node.node import Node
 from ghostwire.node.parts import Channel, Parts
 from ghostwire.node.status import PeerStatus, State, Status
 from ghostwire.plugins.host import Host as Plugins
-from ghostwire.plugins.host import Offer
+from ghostwire.plugins.offers import Offer
 from ghostwire.server.server import Server
 from ghostwire.testing import api
 from ghostwire.testing.clock import SeededEntropy

@@ -1,0 +1,77 @@
+"""What plugins offer: the records that hooks yield, and what may stand in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+import ghostwire
+from ghostwire import Command, Provider
+from ghostwire.errors import PluginError
+
+CAPABILITIES: Mapping[str, type[Any]] = {
+    "ghostwire_transports": ghostwire.Transport,
+    "ghostwire_tunnels": ghostwire.Tunnel,
+    "ghostwire_platforms": ghostwire.Platform,
+    "ghostwire_authenticators": ghostwire.Authenticator,
+    "ghostwire_storages": ghostwire.Storage,
+    "ghostwire_resolvers": ghostwire.Resolver,
+    "ghostwire_policies": ghostwire.PolicyEngine,
+    "ghostwire_telemetry": ghostwire.Telemetry,
+    "ghostwire_services": ghostwire.Service,
+    "ghostwire_upgrades": ghostwire.StreamUpgrade,
+    "ghostwire_routes": ghostwire.Routes,
+}
+"""What ``create`` makes, by hook; `ghostwire_commands` yields no providers."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """Something a plugin provides, as its hook yielded it."""
+
+    plugin: str
+    provider: Provider[Any] | Command
+    hook: str = ""
+
+    @property
+    def name(self) -> str:
+        """The provider's name; a command's with its program, which may share names with another's."""
+        if isinstance(self.provider, Command):
+            return f"{self.provider.program} {self.provider.name}"
+        return self.provider.name
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """By rank, then by name."""
+        return (self.provider.rank if isinstance(self.provider, Provider) else 0, self.name)
+
+    def create(self, context: Any) -> Any:
+        """Make the object; PluginError where it is something else than the hook is for."""
+        if not isinstance(self.provider, Provider):
+            raise ValueError(f"{self.name} is a command, which is loaded, not created")
+        made, kind = self.provider.create(context), CAPABILITIES.get(self.hook, object)
+        if not isinstance(made, kind):
+            raise PluginError(self.plugin, f"{self.name}: made a {type(made).__name__} instead of a {kind.__name__}")
+        return made
+
+
+def record_of(hook: str) -> type[Any]:
+    """The type of record that a hook yields."""
+    return Command if hook == "ghostwire_commands" else Provider
+
+
+def problem_of_record(record: Any, kind: type[Any]) -> str:
+    """What is wrong with a record, which should be of this type; empty where it is right."""
+    if not isinstance(record, kind):
+        return f"a {type(record).__name__} instead of a {kind.__name__}"
+    if not isinstance(record.name, str) or not _NAME.fullmatch(record.name):
+        return f"the name {record.name!r}; names are lower-case letters, digits, - and _"
+    if isinstance(record, Command):
+        known = record.program in ("ghostwire", "gwctl") and callable(record.load)
+        return "" if known else f"the command {record.name} without a known program or without load"
+    usable = callable(record.create) and isinstance(record.rank, int)
+    return "" if usable else f"{record.name} without a callable create or a whole-number rank"
