@@ -34,6 +34,8 @@ MAX_ENROLMENTS = 512
 BUSY_RETRY = 5
 FAILURES = (10, 6.0)
 """Wrong credentials from one address: so many at once, then one every so many seconds."""
+SESSIONS = (30, 2.0)
+"""Sessions of one node: so many at once, then one every so many seconds; each may cost a full map."""
 
 REMOVED = Refused(code="removed", message="this node was removed from the mesh")
 EXPIRED = Refused(code="key-expired", message="this node's key has expired; bring a new join token")
@@ -96,6 +98,7 @@ class Sessions:
         self.presence = Presence(self._tell)
         self.complaints = Complaints(log, clock)
         self._failures = Buckets(clock, burst=FAILURES[0], interval=FAILURES[1])
+        self._begun = Buckets(clock, burst=SESSIONS[0], interval=SESSIONS[1], addresses=65536)
         self._sessions: dict[int, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._enrolling = 0
@@ -111,7 +114,9 @@ class Sessions:
             self._refuse(stream, error.code, str(error))
             return
         node = self._mesh.state.node_of_machine(claim.machine_key)
-        if node is not None and claim.matches(node) and not expired(node, claim.now):
+        if node is not None and (wait := self._begun.wait(str(node.id))):
+            self._refuse(stream, "busy", "this node begins too many sessions; try again later", wait)
+        elif node is not None and claim.matches(node) and not expired(node, claim.now):
             self._open(stream, node)
         elif self._enrolling >= MAX_ENROLMENTS:
             self._refuse(stream, "busy", "too many machines are joining; try again", BUSY_RETRY)
@@ -176,6 +181,7 @@ class Sessions:
             self._refuse(stream, "removed", REMOVED.message)
             return
         older = self._sessions.get(current.id)
+        self._begun.take(str(current.id))
         session = Session(current.id, stream, self._maps.resume(stream.hello.cursor))
         self._sessions[current.id] = session
         if older is not None:

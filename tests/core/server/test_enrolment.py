@@ -1,5 +1,7 @@
 """Who is let in, as whom, and what they are told."""
 
+import asyncio
+
 from ghostwire.config import ServerConfig
 from ghostwire.errors import StateError
 from ghostwire.keys import NodeKey
@@ -172,6 +174,17 @@ async def test_a_newer_stream_replaces_the_older_one(serve):
         assert older.of(Refused)[0].code == "replaced"
         assert not client.stream.closed
         assert rig.plane.sessions.presence.online == 1
+
+
+@simulated
+async def test_a_node_that_comes_again_and_again_has_to_wait(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        for _ in range(30):
+            await client.join()
+        assert (await client.refused()).retry_after > 0
+        await asyncio.sleep(60)
+        await client.join()
 
 
 @simulated
