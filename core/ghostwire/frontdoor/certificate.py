@@ -43,7 +43,7 @@ def ensure_certificate(folder: Path, names: Iterable[str], now: int) -> tuple[Pa
         write_private(key, _pem(ec.generate_private_key(ec.SECP256R1())))
         certificate.unlink(missing_ok=True)
     if not certificate.exists():
-        write_private(certificate, _self_signed(_load_key(key), sorted(set(names)), now))
+        write_private(certificate, _self_signed(_load_key(key), sorted(filter(_nameable, set(names))), now))
     return certificate, key
 
 
@@ -115,8 +115,18 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, names: list[str], now: int) ->
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     )
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
+        alternatives = x509.SubjectAlternativeName(list(map(_general_name, names)))
+        builder = builder.add_extension(alternatives, critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _nameable(name: str) -> bool:
+    """Whether a certificate can hold it: machines may have names that no DNS has."""
+    try:
+        _general_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -35,6 +35,13 @@ def test_it_is_p256_for_ten_years_with_the_names_given(tmp_path: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+def test_names_that_no_dns_has_are_left_out(tmp_path: Path) -> None:
+    ensure_certificate(tmp_path, ["localhost", "x" * 64, "a..b"], NOW)
+    loaded = x509.load_pem_x509_certificate((tmp_path / "tls.crt").read_bytes())
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [name.value for name in names] == ["localhost"]
+
+
 def test_it_is_kept(tmp_path: Path) -> None:
     first = [path.read_bytes() for path in ensure_certificate(tmp_path, ["a"], NOW)]
     assert [path.read_bytes() for path in ensure_certificate(tmp_path, ["b"], NOW + 1)] == first
