@@ -24,7 +24,7 @@ PLUGIN_FILES = sorted((ROOT / "plugins").glob("*/ghostwire_*/**/*.py"))
 FILES = CORE_FILES + PLUGIN_FILES
 
 BASE = {"errors", "keys", "model", "engine", "hints"}
-PROGRAM = BASE | {"ghostwire", "plugins", "hookspecs", "capabilities", "wire", "driver", "config", "folders"}
+PROGRAM = BASE | {"ghostwire", "plugins", "hookspecs", "capabilities", "wire", "driver", "system", "config", "folders"}
 LAYERS = {
     "errors": set(),
     "hints": set(),
@@ -33,6 +33,7 @@ LAYERS = {
     "keys": {"errors"},
     "model": {"errors", "keys"},
     "driver": {"engine"},
+    "system": {"errors", "capabilities"},
     "folders": {"errors"},
     "config": {"errors", "hints", "toml_lines"},
     "rest": {"errors", "model"},
@@ -58,6 +59,7 @@ PUBLIC = {
     "ghostwire.keys",
     "ghostwire.model",
     "ghostwire.rest",
+    "ghostwire.system.lock",
     "ghostwire.cli.api_client",
     "ghostwire.cli.program",
     "ghostwire.cli.tables",
@@ -70,8 +72,7 @@ SOCKETS = {
     "frontdoor": "listens for the server and the relay",
     "node/localapi.py": "the node's local API",
     "node/ping.py": "sends ICMP through the mesh",
-    "node/system.py": "the node's sockets",
-    "server/sockets.py": "the server's sockets",
+    "system/sockets.py": "the machine's sockets",
     "testing": "the simulated network's",
     "net_linux": "netlink and link addresses",
     "transport_wireguard/ghostwire_transport_wireguard/udp.py": "the udp transport",

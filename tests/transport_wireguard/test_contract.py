@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 from ghostwire import Metrics, Tunnel, TunnelContext
-from ghostwire.node.system import SystemSockets
+from ghostwire.system.sockets import SystemSockets
 from ghostwire.testing.contracts import TransportContract, TunnelContract
 from ghostwire_transport_wireguard.settings import Settings
 from ghostwire_transport_wireguard.tunnel import UserspaceTunnel

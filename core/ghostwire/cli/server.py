@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import logging
-import signal
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ghostwire.system import loop
 
 if TYPE_CHECKING:
     from ghostwire.cli.program import Program
@@ -37,7 +35,7 @@ def server(program: Program, listen: str | None, url: str | None, no_tls: bool) 
     config = configured(program.config, listen, url, no_tls)
     running = Server(program.host("server"), config, program.folders)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    with _runner() as runner:
+    with loop.runner() as runner:
         runner.run(_serve(running, _next_step(program)))
 
 
@@ -67,10 +65,7 @@ def log_to_stderr() -> None:
 
 async def _serve(running: Server, next_step: str) -> None:
     """Serve until a signal; the ready line goes to stdout."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = loop.stop_signal()
     await running.start()
     gc.freeze()  # records read at the start live on; the collector need not look at them again
     try:
@@ -83,12 +78,3 @@ async def _serve(running: Server, next_step: str) -> None:
 def _next_step(program: Program) -> str:
     given = program.folders.given
     return f"gwctl --state {given} preauthkeys create" if given else "gwctl preauthkeys create"
-
-
-def _runner() -> asyncio.Runner:
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    return asyncio.Runner(loop_factory=factory)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -27,10 +26,14 @@ from ghostwire.node.parts import Parts
 from ghostwire.node.ping import echo
 from ghostwire.node.routes import routes
 from ghostwire.node.status import State
-from ghostwire.node.system import SystemSockets, state_lock
 from ghostwire.plugins.host import Host
 from ghostwire.plugins.offers import Offer
+from ghostwire.system import loop
+from ghostwire.system.lock import FileLock
+from ghostwire.system.sockets import SystemSockets
 from ghostwire.wire import messages
+
+IN_USE = "a node is already running (pid {holder}); stop it, or pass --state for another"
 
 log = logging.getLogger("ghostwire.node")
 
@@ -49,11 +52,11 @@ async def run(host: Host, config: Config, folders: Folders, order: Order) -> Non
 
     Ends at once by the error that keeps it from running, where waiting would not help.
     """
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = loop.stop_signal()
+    lock = FileLock(folders.node / "lock", IN_USE)
     async with AsyncExitStack() as stack:
-        stack.enter_context(state_lock(folders.node))
+        lock.take()
+        stack.callback(lock.release)
         node = Node(compose(host, config, folders))
         stack.push_async_callback(node.close)
         api = LocalApi(folders.node_socket, routes(node), allowed_uids(config.node.operator), log)
@@ -162,15 +165,6 @@ def _system() -> str:
 
 
 def run_forever(host: Host, config: Config, folders: Folders, order: Order) -> None:
-    """`run` on uvloop where it is installed, else on asyncio's own loop."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    """`run` in an event loop of its own."""
+    with loop.runner() as runner:
         runner.run(run(host, config, folders, order))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

@@ -30,7 +30,7 @@ from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.channel import ControlUpgrade
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
-from ghostwire.server.sockets import PlainSockets
+from ghostwire.system.sockets import SystemSockets
 from ghostwire.wire.jointoken import JoinToken
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Server:
         listen: bool = True,
     ) -> None:
         self._host, self.config, self._folders = host, config, folders
-        self._clock, self._entropy, self._sockets = clock or SystemClock(), entropy, sockets or PlainSockets()
+        self._clock, self._entropy, self._sockets = clock or SystemClock(), entropy, sockets or SystemSockets()
         self._listen = listen
         self._closing = contextlib.AsyncExitStack()
         self._pin: bytes | None = None

@@ -16,13 +16,14 @@ from ghostwire.capabilities.storage import Change, Commit, Snapshot
 from ghostwire.engine import Entropy
 from ghostwire.errors import StateError
 from ghostwire.model import Record, pack, unpacker
+from ghostwire.system.lock import FileLock
 from ghostwire_storage_sql import schema
-from ghostwire_storage_sql.lock import Lock
 from ghostwire_storage_sql.memory import Memory, Place
 from ghostwire_storage_sql.statements import REVISION, Statements, in_bulk
 from ghostwire_storage_sql.tables import BY_NAME, MAPPED
 
 MARK_BYTES = 8
+IN_USE = "another server (process {holder}) uses this state; stop it or pass --state"
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "cache_size=-16000")
 """Acknowledged means on disk, also after a power cut; and 16 MB of pages at most."""
 
@@ -39,7 +40,7 @@ class Database:
 
     def __init__(self, path: Path, entropy: Entropy) -> None:
         self._path, self._entropy = path, entropy
-        self._lock = Lock(path.with_name(f"{path.name}.lock"))
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"), f"{path.parent}: {IN_USE}")
         self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
         sa.event.listen(self._engine, "connect", _configure)
         sa.event.listen(self._engine, "begin", _begin)

@@ -18,7 +18,7 @@ from ghostwire.folders import Folders
 from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey
 from ghostwire.model import MapChange
 from ghostwire.node.channel import connect
-from ghostwire.server.sockets import PlainSockets
+from ghostwire.system.sockets import SystemSockets
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Host, Refused, Welcome
 
@@ -64,7 +64,7 @@ class Machine:
     async def join(self, token: JoinToken, *, control_key: ControlKey | None = None):
         """The server's answer, Welcome or Refused; with Welcome comes the first map."""
         known = control_key or token.control_key
-        channel = await connect(token.url, self.machine, known, PlainSockets(), os.urandom)
+        channel = await connect(token.url, self.machine, known, SystemSockets(), os.urandom)
         try:
             channel.send(
                 Hello(

@@ -1,4 +1,4 @@
-"""One server per state: a lock file beside the database that names its holder's process id."""
+"""A lock file: one process at a time, its id written inside; the lock ends with its holder, however that ends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from ghostwire.errors import StateError
 
 
-class Lock:
-    """Held from `take` to `release` or the end of the process, however it ends."""
+class FileLock:
+    """Held from `take` to `release`. ``refusal`` tells a second process so; its ``{holder}`` becomes the first one's id."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, refusal: str) -> None:
+        self._path, self._refusal = path, refusal
         self._descriptor: int | None = None
 
     def take(self) -> None:
@@ -29,11 +29,9 @@ class Lock:
         except OSError:
             holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
-            raise StateError(
-                f"{self._path.parent}: another server (process {holder}) uses this state; stop it or pass --state"
-            ) from None
+            raise StateError(self._refusal.replace("{holder}", holder)) from None
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.write(descriptor, b"%d\n" % os.getpid())
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -1,20 +1,16 @@
-"""The operating system as a node needs it: sockets, and the lock on the state folder."""
+"""The machine's own sockets, with what the system refuses said in one line."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
-import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import TypeVar
 
-from ghostwire import Sockets
-from ghostwire.errors import PermissionDenied, PlatformError, StateError, Unavailable
+from ghostwire.capabilities.contexts import Sockets
+from ghostwire.errors import PermissionDenied, PlatformError, Unavailable
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -65,28 +61,3 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there"
     return error.strerror or str(error)
-
-
-@contextmanager
-def state_lock(folder: Path) -> Iterator[None]:
-    """Hold the state folder for one process; StateError names the other, the lock ends with its holder."""
-    path = folder / "lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StateError(f"{path}: cannot write: {error.strerror}; pass --state DIR or mend its permissions") from None
-    try:
-        _lock(descriptor)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, b"%d\n" % os.getpid())
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
-        raise StateError(f"a node is already running (pid {holder}); stop it, or pass --state for another") from None
