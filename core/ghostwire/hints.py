@@ -17,6 +17,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def one_line(text: object) -> str:
-    """Any text as one line of at most 400 characters."""
-    line = " ".join(str(text).split())
+    """Any text as one line of at most 400 characters, none of which can drive a terminal."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in str(text)).split())
     return line if len(line) <= 400 else f"{line[:397]}..."

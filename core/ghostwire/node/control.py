@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.errors import AuthenticationFailed, Conflict, GhostwireError, RemoteProtocolError, Unavailable
 from ghostwire.errors import Refused as RefusedError
+from ghostwire.hints import one_line
 from ghostwire.model import MapChange
 from ghostwire.node.backoff import Backoff
 from ghostwire.node.parts import Channel
@@ -61,8 +62,9 @@ class _SaidNo(Exception):
     """The server's Refused, unlike a refusal that somebody on the way could have made up."""
 
     def __init__(self, message: Refused) -> None:
-        super().__init__(message.message)
-        self.error = _REFUSALS.get(message.code, RefusedError)(message.message, message.code)
+        text = one_line(message.message)
+        super().__init__(text)
+        self.error = _REFUSALS.get(message.code, RefusedError)(text, message.code)
         self.delay = min(message.retry_after or REFUSED_DELAY, MAX_DELAY)
 
 

@@ -13,6 +13,7 @@ from ghostwire.model import MapChange
 from ghostwire.node.control import ANSWER_TIMEOUT, Control
 from ghostwire.testing import SimulatedLoop, running_clock, simulated
 from ghostwire.wire.messages import Hello, Interest, Leave, PeerEndpoints
+from ghostwire.wire.messages import Refused as RefusedMessage
 
 LONGEST: Callable[[int], bytes] = lambda size: b"\xff" * size  # noqa: E731
 
@@ -133,6 +134,17 @@ async def test_a_refusal_that_anybody_on_the_way_could_forge_is_only_a_failure(k
     assert listener.heard == [("failed", AuthenticationFailed)]
     await asyncio.sleep(1)
     assert len(server.attempts) == 2
+    await control.close()
+
+
+@simulated
+async def test_what_a_server_says_is_one_line_that_drives_no_terminal(kit: Any) -> None:
+    control, server, listener = controlled(kit)
+    said: list[str] = []
+    listener.refused = lambda error: said.append(str(error))  # type: ignore[method-assign]
+    server.answer = lambda hello: [RefusedMessage(code="conflict", message="no\n\x1b[2J\x00ERROR forged")]
+    await asyncio.sleep(1)
+    assert said == ["no [2J ERROR forged"]
     await control.close()
 
 
