@@ -178,7 +178,8 @@ class Sessions:
         if stream.closed:
             return
         if current is None or current.node_key != stream.hello.node_key:
-            self._refuse(stream, "removed", REMOVED.message)
+            reason = REMOVED if current is None else REPLACED
+            self._refuse(stream, reason.code, reason.message)
             return
         older = self._sessions.get(current.id)
         self._begun.take(str(current.id))

@@ -113,6 +113,22 @@ async def test_a_machine_that_changes_its_node_key_stays_the_same_node(serve):
 
 
 @simulated
+async def test_a_stream_overtaken_by_one_with_a_newer_key_is_not_told_that_the_node_is_removed(serve):
+    async with serve() as rig:
+        client = rig.client(1)
+        await client.join()
+        streams = []
+        for number in (1, 2):
+            client.node_key = NodeKey(bytes([number]) * 32)
+            streams.append(client.connect(None))
+        older, newer = streams
+        await newer.until(lambda: newer.of(Welcome))
+        await older.until(lambda: older.closed)
+        assert older.of(Refused)[0].code == "replaced"
+        assert rig.nodes["host1"].node_key == client.node_key
+
+
+@simulated
 async def test_a_node_key_of_another_machine_is_a_conflict(serve):
     async with serve() as rig:
         first = rig.client(1)
