@@ -75,7 +75,7 @@ SOCKETS = {
     "system/sockets.py": "the machine's sockets",
     "testing": "the simulated network's",
     "net_linux": "netlink and link addresses",
-    "transport_wireguard/ghostwire_transport_wireguard/udp.py": "the udp transport",
+    "transport_wireguard/ghostwire_transport_wireguard/udp": "the udp transport",
 }
 """Who touches sockets, and why; everything else takes bytes."""
 

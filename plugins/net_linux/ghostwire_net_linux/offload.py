@@ -131,7 +131,7 @@ def joined(packets: Sequence[Buffer], *, udp: bool) -> Iterator[tuple[int, list[
     """
     start = 0
     while start < len(packets):
-        layout = _layout(packets[start], udp)
+        layout = _layout(packets[start], udp) if start + 1 < len(packets) else None
         end = start + 1 if layout is None else _end(packets, start, layout)
         if layout is None or end == start + 1:
             yield 1, [PLAIN, packets[start]]

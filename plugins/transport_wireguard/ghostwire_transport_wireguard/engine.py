@@ -87,34 +87,37 @@ class WireGuardEngine:
     def receive(self, source: Path, datagrams: Sequence[Buffer], now: int) -> list[tuple[int, list[Buffer]]]:
         """Open datagrams: the packets for the device, by peer. Handshake messages wait for `advance`."""
         arrived: list[tuple[int, list[Buffer]]] = []
-        for keypair, run in self._runs(source, datagrams, now):
+        at = 0
+        while at < len(datagrams):
+            keypair = self._keypair(source, datagrams[at], now)
             if keypair is None:
-                self.counters.unknown_session += len(run)
+                at += 1
                 continue
-            peer = keypair.peer
-            packets = from_owner(peer.receive(keypair, run, source, now), peer, self._routes, self.counters)
-            if packets:
-                arrived.append((peer.id, packets))
+            opened, at = keypair.open(datagrams, at, self.counters)
+            if opened:
+                peer = keypair.peer
+                peer.receive(keypair, opened, source, now)
+                if packets := from_owner(opened, peer, self._routes, self.counters):
+                    arrived.append((peer.id, packets))
         return arrived
 
-    def _runs(self, source: Path, datagrams: Sequence[Buffer], now: int) -> list[tuple[Keypair | None, list[Buffer]]]:
-        """Transport datagrams by session; the rest is queued or counted."""
-        runs: list[tuple[Keypair | None, list[Buffer]]] = []
-        last = -1
-        run: list[Buffer] = []
-        for datagram in datagrams:
-            if len(datagram) < OVERHEAD:
-                self.counters.malformed += 1
-                continue
-            kind, receiver = _HEAD(datagram)
-            if kind != TRANSPORT:
-                self._handshakes.put(source, datagram, now)
-                continue
-            if receiver != last:
-                last, run = receiver, []
-                runs.append((self._local.sessions.get(receiver), run))
-            run.append(datagram)
-        return runs
+    def _keypair(self, source: Path, datagram: Buffer, now: int) -> Keypair | None:
+        """What opens this datagram; where nothing does, it is queued or counted."""
+        if len(datagram) < OVERHEAD:
+            self.counters.malformed += 1
+            return None
+        kind, receiver = _HEAD(datagram)
+        if kind != TRANSPORT:
+            self._handshakes.put(source, datagram, now)
+            return None
+        keypair = self._local.sessions.get(receiver)
+        if keypair is None:
+            self.counters.unknown_session += 1
+        elif now >= keypair.expires:
+            self.counters.expired += 1
+        else:
+            return keypair
+        return None
 
     def deadline(self) -> int | None:
         """When to call `advance` next; at once while handshake messages wait."""

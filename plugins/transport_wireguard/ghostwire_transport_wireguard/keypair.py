@@ -34,7 +34,8 @@ OVERHEAD: Final = 32
 PADDING: Final = 16
 _HEADER: Final = struct.Struct("<IIQ").pack
 _NONCE: Final = struct.Struct("<4xQ").pack
-_COUNTER: Final = struct.Struct("<8xQ").unpack_from
+_KIND_RECEIVER_COUNTER: Final = struct.Struct("<QQ").unpack_from
+_ZEROS: Final = tuple(bytes(count) for count in range(PADDING))
 
 
 class Keypair:
@@ -44,10 +45,23 @@ class Keypair:
     session's initiator renews it: 120 s after its birth when it sends, and once after 165 s when it receives.
     """
 
-    __slots__ = ("_open", "_seal", "counter", "expires", "index", "late_renewal", "peer", "remote", "renewal", "window")
+    __slots__ = (
+        "_open",
+        "_received",
+        "_seal",
+        "counter",
+        "expires",
+        "index",
+        "late_renewal",
+        "peer",
+        "remote",
+        "renewal",
+        "window",
+    )
 
     def __init__(self, peer: Peer, index: int, remote: int, keys: SessionKeys, now: int, *, initiator: bool) -> None:
         self.peer, self.index, self.remote = peer, index, remote
+        self._received = index << 32 | TRANSPORT
         self._seal = ChaCha20Poly1305(keys.send).encrypt
         self._open = ChaCha20Poly1305(keys.receive).decrypt
         self.counter = 0
@@ -74,26 +88,39 @@ class Keypair:
             for counter, packet in enumerate(packets, first)
         ]
 
-    def open(self, datagrams: Sequence[Buffer], counters: Counters) -> list[bytes]:
-        """The padded packets of those datagrams that are authentic and new; the others are counted."""
-        packets = []
-        window, unseal = self.window, self._open
-        for datagram in datagrams:
-            (counter,) = _COUNTER(datagram)
+    def open(self, datagrams: Sequence[Buffer], start: int, counters: Counters) -> tuple[list[bytes], int]:
+        """Open the datagrams from ``start`` on as long as they are this session's; also gives where they end.
+
+        The padded packets of those that are authentic and new; the others are counted.
+        """
+        packets: list[bytes] = []
+        forged = replayed = 0
+        received, window, unseal = self._received, self.window, self._open
+        for datagram in datagrams[start:] if start else datagrams:
+            if len(datagram) < OVERHEAD:
+                break
+            head, counter = _KIND_RECEIVER_COUNTER(datagram)
+            if head != received:
+                break
             try:
                 packet = unseal(_NONCE(counter), datagram[HEADER_BYTES:], None)
             except InvalidTag:
-                counters.forged += 1
+                forged += 1
                 continue
             if counter == window.next:
                 window.next = counter + 1
             elif counter >= REJECT_AFTER_MESSAGES or not window.accept(counter):
-                counters.replayed += 1
+                replayed += 1
                 continue
             packets.append(packet)
-        return packets
+        counters.forged += forged
+        counters.replayed += replayed
+        return packets, start + len(packets) + forged + replayed
 
 
 def _padded(packet: Buffer, mtu: int) -> bytes:
     size = len(packet)
-    return bytes(packet).ljust(max(size, min((size + PADDING - 1) & -PADDING, mtu)), b"\0")
+    padding = -size & (PADDING - 1)
+    if size + padding > mtu:
+        padding = max(0, mtu - size)
+    return b"".join((packet, _ZEROS[padding]))

@@ -28,28 +28,33 @@ def by_destination(
 ) -> dict[T, list[Buffer]]:
     """Leaving packets by the peer they go to; the others are counted. One lookup per run to one address."""
     runs: dict[T, list[Buffer]] = {}
-    last: int | bytes = -1
+    last: tuple[int, int] | None = None
     run: list[Buffer] | None = None
     for packet in packets:
         size = len(packet)
         if not IPV4_BYTES <= size <= mtu:
             _count_size(size, mtu, counters)
             continue
-        version, address = _IPV4_ROUTE(packet)
-        version >>= 4
-        if version != 4:
-            if version != 6 or size < IPV6_BYTES:
+        header = _IPV4_ROUTE(packet)
+        if header != last:
+            address = _destination(packet, *header)
+            if address is None:
                 counters.bad_packet += 1
                 continue
-            address = bytes(packet[24:40])
-        if address != last:
-            last, owner = address, routes.lookup(address)
+            last = header if type(address) is int else None
+            owner = routes.lookup(address)
             run = None if owner is None else runs.setdefault(owner, [])
         if run is None:
             counters.no_peer += 1
         else:
             run.append(packet)
     return runs
+
+
+def _destination(packet: Buffer, first: int, address: int) -> int | bytes | None:
+    if first >> 4 == 4:
+        return address
+    return bytes(packet[24:40]) if first >> 4 == 6 and len(packet) >= IPV6_BYTES else None
 
 
 def _count_size(size: int, mtu: int, counters: Counters) -> None:
@@ -65,30 +70,28 @@ def from_owner(packets: Sequence[bytes], owner: T, routes: AllowedIps[T], counte
     last: int | bytes = -1
     allowed = False
     for packet in packets:
-        if not packet:
+        size = len(packet)
+        if size < IPV4_BYTES:
+            counters.bad_packet += size > 0
             continue
-        address, length = _origin(packet)
-        if not length:
+        first, length, address = _IPV4_ORIGIN(packet)
+        if first >> 4 != 4:
+            address, length = _ipv6_origin(packet, first)
+        if not IPV4_BYTES <= length <= size:
             counters.bad_packet += 1
             continue
         if address != last:
             last, allowed = address, routes.lookup(address) is owner
         if allowed:
-            fitting.append(packet if length == len(packet) else packet[:length])
+            fitting.append(packet if length == size else packet[:length])
         else:
             counters.bad_source += 1
     return fitting
 
 
-def _origin(packet: bytes) -> tuple[int | bytes, int]:
+def _ipv6_origin(packet: bytes, first: int) -> tuple[bytes, int]:
     """Source address and length of a packet; length 0 where it is none."""
-    size = len(packet)
-    if size < IPV4_BYTES:
-        return 0, 0
-    first, length, address = _IPV4_ORIGIN(packet)
-    if first >> 4 == 4:
-        return address, length if IPV4_BYTES <= length <= size else 0
-    if first >> 4 != 6 or size < IPV6_BYTES:
-        return 0, 0
+    if first >> 4 != 6 or len(packet) < IPV6_BYTES:
+        return b"", 0
     payload, source = _IPV6_ORIGIN(packet)
-    return source, IPV6_BYTES + payload if IPV6_BYTES + payload <= size else 0
+    return source, IPV6_BYTES + payload

@@ -51,6 +51,7 @@ class Peer:
         self.last_handshake: int | None = None
         self._keepalive_interval = 0
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
+        self._patience = ANSWER
         self._initiation: Send | None = None
         self._attempts = 0
         self._last_sent, self._last_taken = -REKEY_TIMEOUT, -INITIATION_GAP
@@ -101,7 +102,7 @@ class Peer:
         self._transmit(keypair, packets, now)
         self._local.counters.sent_packets += len(packets)
         if not self._answer.due:
-            self._local.timers.arm(self._answer, now + ANSWER + self._local.jitter())
+            self._local.timers.arm(self._answer, now + self._patience)
         if keypair.due(now):
             self.initiate(now)
 
@@ -125,15 +126,8 @@ class Peer:
         self._waiting.clear()
         self.send(waiting, now)
 
-    def receive(self, keypair: Keypair, datagrams: Sequence[Buffer], source: Path, now: int) -> list[bytes]:
-        """Open a burst that came under one of this peer's keypairs: its packets, padded, keepalives being empty."""
-        counters = self._local.counters
-        if now >= keypair.expires:
-            counters.expired += len(datagrams)
-            return []
-        packets = keypair.open(datagrams, counters)
-        if not packets:
-            return packets
+    def receive(self, keypair: Keypair, packets: Sequence[bytes], source: Path, now: int) -> None:
+        """Take note of what was opened with one of this peer's keypairs."""
         data = sum(map(len, packets))
         self.received_bytes += data + OVERHEAD * len(packets)
         self._heard(source, now)
@@ -146,7 +140,6 @@ class Peer:
         if now >= keypair.late_renewal and keypair is self.sessions.current:
             keypair.late_renewal = NEVER
             self.initiate(now)
-        return packets
 
     def _heard(self, source: Path, now: int) -> None:
         """Something authentic came from there."""
@@ -230,6 +223,7 @@ class Peer:
         self._abandon()
         self._retransmit.due = 0
         self._attempts = 0
+        self._patience = ANSWER + self._local.jitter()
         self.last_handshake = now
         self._local.counters.handshakes += 1
         self._local.timers.arm(self._wipe, now + WIPE_AFTER)
