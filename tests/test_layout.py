@@ -28,14 +28,13 @@ PROGRAM = BASE | {"ghostwire", "plugins", "hookspecs", "capabilities", "wire", "
 LAYERS = {
     "errors": set(),
     "hints": set(),
-    "toml_lines": set(),
     "engine": set(),
     "keys": {"errors"},
     "model": {"errors", "keys"},
     "driver": {"engine"},
     "system": {"errors", "capabilities"},
     "folders": {"errors"},
-    "config": {"errors", "hints", "toml_lines"},
+    "config": {"errors", "hints"},
     "rest": {"errors", "model"},
     "capabilities": {"errors", "keys", "model", "engine"},
     "wire": {"errors", "keys", "model", "engine"},
@@ -75,7 +74,10 @@ SOCKETS = {
     "system/sockets.py": "the machine's sockets",
     "testing": "the simulated network's",
     "net_linux": "netlink and link addresses",
-    "transport_wireguard/ghostwire_transport_wireguard/udp": "the udp transport",
+    "transport_wireguard/ghostwire_transport_wireguard/udp.py": "the udp transport",
+    "transport_wireguard/ghostwire_transport_wireguard/udp_options.py": "what the kernel does for its sockets",
+    "transport_wireguard/ghostwire_transport_wireguard/udp_port.py": "sends",
+    "transport_wireguard/ghostwire_transport_wireguard/udp_reader.py": "reads",
 }
 """Who touches sockets, and why; everything else takes bytes."""
 
