@@ -10,7 +10,7 @@ from ghostwire.errors import StateError
 
 
 class FileLock:
-    """Held from `take` to `release`. ``refusal`` tells whoever comes second; in it ``{holder}`` is the first one's id."""
+    """Held from `take` to `release`. ``refusal`` tells whoever comes second; in it ``{holder}`` is the first's id."""
 
     def __init__(self, path: Path, refusal: str) -> None:
         self._path, self._refusal = path, refusal

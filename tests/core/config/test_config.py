@@ -5,8 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ghostwire import config
-from ghostwire.config import Config, parse, split_listen
+from ghostwire.config import Config, file, load, parse, split_listen
 from ghostwire.errors import ConfigError, PermissionDenied
 
 
@@ -93,15 +92,15 @@ def test_a_missing_setting_is_said_at_its_table():
 
 def test_a_file_that_is_named_must_exist(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
-        config.load(tmp_path / "none.toml")
+        load(tmp_path / "none.toml")
 
 
 def test_without_a_name_the_systems_file_is_read_if_there_is_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "ghostwire.toml")
-    assert config.load() == Config()
+    monkeypatch.setattr(file, "DEFAULT_FILE", tmp_path / "ghostwire.toml")
+    assert load() == Config()
     (tmp_path / "ghostwire.toml").write_text("[node]\ninterface = 'gw7'")
-    assert config.load().node.interface == "gw7"
-    assert config.load().file == str(tmp_path / "ghostwire.toml")
+    assert load().node.interface == "gw7"
+    assert load().file == str(tmp_path / "ghostwire.toml")
 
 
 def test_a_file_that_may_not_be_read_is_a_permission_matter(tmp_path, monkeypatch):
@@ -110,13 +109,13 @@ def test_a_file_that_may_not_be_read_is_a_permission_matter(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(PermissionDenied, match="run as root"):
-        config.load(tmp_path / "gw.toml")
+        load(tmp_path / "gw.toml")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "gw.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"gw\.toml: cannot be read"):
-        config.load(tmp_path / "gw.toml")
+        load(tmp_path / "gw.toml")
 
 
 @pytest.mark.parametrize(

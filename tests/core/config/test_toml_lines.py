@@ -5,7 +5,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostwire.toml_lines import key_lines, line_of
+from ghostwire.config.toml_lines import key_lines, line_of
 
 DOCUMENT = '''\
 # first

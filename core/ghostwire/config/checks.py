@@ -1,0 +1,50 @@
+"""What the types of settings cannot say: a check for each, which raises ValueError with the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` (``[V6]:PORT``, ``:PORT`` for all addresses) into its parts; ValueError says what is wrong."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise ValueError(f"expected HOST:PORT, for instance 0.0.0.0:8080, not {text!r}")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def _prefix(version: int, longest: int) -> Callable[[str], object]:
+    def check(text: str) -> None:
+        from ipaddress import ip_network
+
+        if not text:
+            return
+        prefix = ip_network(text)
+        if prefix.version != version or prefix.prefixlen > longest:
+            raise ValueError(f"expected an IPv{version} prefix of at most /{longest}, not {text!r}")
+
+    return check
+
+
+def _matching(pattern: str, what: str) -> Callable[[str], object]:
+    def check(text: str) -> None:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {what}, not {text!r}")
+
+    return check
+
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
+    ("server", "listen"): split_listen,
+    ("server", "url"): _matching(r"(https?://\S+)?", "a URL that begins with https:// or http://"),
+    ("server", "domain"): _matching(rf"{_LABEL}(\.{_LABEL})*", "a domain name in lower case"),
+    ("server", "ipv4"): _prefix(4, 29),
+    ("server", "ipv6"): _prefix(6, 64),
+    ("node", "interface"): _matching(r"[A-Za-z0-9_.-]{1,15}", "an interface name of 1 to 15 letters and digits"),
+    ("node", "hostname"): _matching(rf"({_LABEL})?", "a host name of lower-case letters, digits and hyphens"),
+    ("relay", "listen"): split_listen,
+}

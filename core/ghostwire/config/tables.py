@@ -1,0 +1,65 @@
+"""The tables of ghostwire.toml and their defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file: typed, closed, every key with a default."""
+
+
+class ServerConfig(Table, frozen=True, kw_only=True):
+    """``[server]``.
+
+    ``url`` is what join tokens announce (empty: https, or http without ``tls``, on this host's name and port).
+    Empty certificate paths mean a certificate made on first start. An empty ``ipv6`` means a random /48 ULA, stored
+    at first start. ``operator`` is a user of this machine who may administer besides root. ``keep_revisions`` is how
+    far back the change log lets nodes resume; ``ephemeral_grace`` the seconds after which an ephemeral node that went
+    away is removed.
+    """
+
+    listen: str = "0.0.0.0:8080"
+    url: str = ""
+    tls: bool = True
+    certificate: str = ""
+    certificate_key: str = ""
+    domain: str = "mesh.local"
+    ipv4: str = "100.64.0.0/16"
+    ipv6: str = ""
+    storage: str = "sql"
+    operator: str = ""
+    keep_revisions: Annotated[int, msgspec.Meta(ge=100)] = 100_000
+    ephemeral_grace: Annotated[int, msgspec.Meta(ge=0)] = 300
+
+
+class NodeConfig(Table, frozen=True, kw_only=True):
+    """``[node]``. An empty ``platform`` is the first one offered; an empty ``hostname`` this machine's own."""
+
+    interface: str = "gw0"
+    mtu: Annotated[int, msgspec.Meta(ge=1280, le=9000)] = 1280
+    tunnel: str = "userspace"
+    platform: str = ""
+    operator: str = ""
+    hostname: str = ""
+
+
+class RelayConfig(Table, frozen=True, kw_only=True):
+    """``[relay]``. Empty certificate paths mean a certificate made on first start."""
+
+    listen: str = "0.0.0.0:3478"
+    tls: bool = True
+    certificate: str = ""
+    certificate_key: str = ""
+
+
+class Document(Table, frozen=True, kw_only=True):
+    """The whole file. ``plugins`` None: it has no such list."""
+
+    server: ServerConfig = msgspec.field(default_factory=ServerConfig)
+    node: NodeConfig = msgspec.field(default_factory=NodeConfig)
+    relay: RelayConfig = msgspec.field(default_factory=RelayConfig)
+    plugins: tuple[str, ...] | None = None
+    plugin: dict[str, dict[str, Any]] = {}
