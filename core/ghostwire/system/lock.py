@@ -21,21 +21,27 @@ class FileLock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StateError(
-                f"{self._path.parent}: cannot write here: {error.strerror}; make it writable or pass --state"
-            ) from None
+            raise self._unwritable(error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise StateError(self._refusal.replace("{holder}", holder)) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, b"%d\n" % os.getpid())
         self._descriptor = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, b"%d\n" % os.getpid())
+        except OSError as error:
+            self.release()
+            raise self._unwritable(error) from None
 
     def release(self) -> None:
         """Let the next one in; harmless when called twice."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _unwritable(self, error: OSError) -> StateError:
+        where, why = self._path.parent, error.strerror
+        return StateError(f"{where}: cannot write here: {why}; make room, make it writable or pass --state")

@@ -1,5 +1,6 @@
 """One process at a time."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -40,3 +41,15 @@ def test_a_second_process_is_refused_with_the_firsts_pid_until_it_is_gone(tmp_pa
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="missing: cannot write here"):
         FileLock(tmp_path / "missing" / "lock", "held").take()
+
+
+def test_a_full_disk_is_one_line_and_the_lock_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lock = FileLock(tmp_path / "lock", "held")
+    with monkeypatch.context() as patched, pytest.raises(StateError, match="No space left on device; make room"):
+        patched.setattr("os.write", full)
+        lock.take()
+    lock.take()
+    lock.release()
