@@ -48,8 +48,9 @@ def test_a_full_disk_is_one_line_and_the_lock_is_not_kept(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     lock = FileLock(tmp_path / "lock", "held")
-    with monkeypatch.context() as patched, pytest.raises(StateError, match="No space left on device; make room"):
+    with monkeypatch.context() as patched:
         patched.setattr("os.write", full)
-        lock.take()
+        with pytest.raises(StateError, match="No space left on device; make room"):
+            lock.take()
     lock.take()
     lock.release()
