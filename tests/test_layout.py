@@ -35,7 +35,7 @@ LAYERS = {
     "system": {"errors", "capabilities"},
     "folders": {"errors"},
     "config": {"errors", "hints"},
-    "rest": {"errors", "model"},
+    "rest": {"errors", "model", "wire"},
     "capabilities": {"errors", "keys", "model", "engine"},
     "wire": {"errors", "keys", "model", "engine"},
     "ghostwire": {"capabilities"},

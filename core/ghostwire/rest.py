@@ -10,29 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ghostwire.errors import AuthenticationFailed, Conflict, GhostwireError, NotFound, Refused
+from ghostwire.errors import GhostwireError, Refused
 from ghostwire.model import from_json, to_json
+from ghostwire.wire import api_errors
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Any]]
 
 MAX_BODY = 64 * 1024
-
-
-class TooLarge(Refused):
-    """A body that is longer than any that makes sense."""
-
-    code = "too-large"
-
-
-_STATUS: tuple[tuple[type[GhostwireError], int], ...] = (
-    (TooLarge, 413),
-    (NotFound, 404),
-    (Conflict, 409),
-    (AuthenticationFailed, 401),
-    (Refused, 400),
-    (GhostwireError, 503),
-)
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -42,9 +27,8 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def error_response(error: GhostwireError) -> Response:
     """``{"error": {"code", "message"}}`` with the status that fits."""
-    status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    code = error.code if isinstance(error, Refused) else "unavailable"
-    return json_response({"error": {"code": code, "message": str(error)}}, status)
+    status, body = api_errors.encode(error)
+    return json_response(body, status)
 
 
 def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
@@ -65,7 +49,7 @@ async def body_of(request: Request, kind: type[T]) -> T:
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_BODY:
-            raise TooLarge(f"the body is larger than {MAX_BODY} bytes")
+            raise api_errors.TooLarge(f"the body is larger than {MAX_BODY} bytes")
     try:
         value: T = from_json(bytes(data) or b"{}", kind)
     except (msgspec.DecodeError, ValueError) as error:

@@ -11,38 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ghostwire.errors import (
-    AuthenticationFailed,
-    ConfigError,
-    Conflict,
-    GhostwireError,
-    NotFound,
-    PermissionDenied,
-    PlatformError,
-    PluginError,
-    Refused,
-    RemoteProtocolError,
-    StateError,
-    Unavailable,
-    UsageError,
-)
+from ghostwire.errors import PermissionDenied, RemoteProtocolError, Unavailable
+from ghostwire.wire import api_errors
 
 if TYPE_CHECKING:
     from ghostwire.folders import Folders
 
 LARGEST_ANSWER = 64 << 20
 _UCRED = struct.Struct("iII")
-
-_REFUSALS: dict[int, type[Refused]] = {401: AuthenticationFailed, 404: NotFound, 409: Conflict}
-_OTHERS: dict[int, type[GhostwireError]] = {403: PermissionDenied, 503: Unavailable, 504: Unavailable}
-_BY_CODE: dict[str, type[GhostwireError]] = {
-    "usage": UsageError,
-    "config": ConfigError,
-    "permission-denied": PermissionDenied,
-    "state": StateError,
-    "platform": PlatformError,
-    "unavailable": Unavailable,
-}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -161,17 +137,5 @@ def _decode(status: int, data: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise RemoteProtocolError(f"the answer (status {status}) is not a JSON object; are both of one version?")
     if status >= 400:
-        raise _error(status, answer.get("error"))
+        raise api_errors.decode(status, answer)
     return answer
-
-
-def _error(status: int, error: object) -> GhostwireError:
-    described = error if isinstance(error, dict) else {}
-    code, message = str(described.get("code", "")), str(described.get("message", f"refused with status {status}"))
-    kind = _BY_CODE.get(code) or _OTHERS.get(status) or (GhostwireError if status >= 500 else None)
-    if code == "plugin" and message.startswith("plugin "):
-        plugin, _, reason = message.removeprefix("plugin ").partition(": ")
-        return PluginError(plugin, reason)
-    if kind is not None:
-        return kind(message)
-    return _REFUSALS.get(status, Refused)(message, code)

@@ -12,46 +12,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ghostwire.errors import (
-    AuthenticationFailed,
-    ConfigError,
-    Conflict,
-    GhostwireError,
-    NotFound,
-    PermissionDenied,
-    PlatformError,
-    PluginError,
-    Refused,
-    StateError,
-    Unavailable,
-    UsageError,
-)
+from ghostwire.errors import ConfigError, GhostwireError, PlatformError, StateError
 from ghostwire.model import to_json
 from ghostwire.node.exchange import MAX_HEAD, BadRequest, Exchange, Request
+from ghostwire.wire import api_errors
+from ghostwire.wire.api_errors import Answer
 
 MAX_CLIENTS = 32
 """The most connections of one user at a time; nobody can take up those of root."""
 
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of SO_PEERCRED: pid, uid, gid."""
-_ANSWERS: dict[type[GhostwireError], tuple[int, str]] = {
-    UsageError: (400, "usage"),
-    ConfigError: (400, "config"),
-    AuthenticationFailed: (401, ""),
-    PermissionDenied: (403, "permission-denied"),
-    NotFound: (404, ""),
-    Conflict: (409, ""),
-    Refused: (400, ""),
-    Unavailable: (503, "unavailable"),
-    PlatformError: (500, "platform"),
-    PluginError: (500, "plugin"),
-    StateError: (500, "state"),
-    GhostwireError: (500, "failed"),
-}
-"""Status and code of each error; a Refused brings its own code."""
-
-Answer = tuple[int, Any]
-"""Status, and what becomes JSON."""
 Handler = Callable[[bytes], Awaitable[Any]]
 """Takes a request's body and gives what is answered as JSON; a GhostwireError becomes an error answer."""
 Routes = Mapping[tuple[str, str], Handler]
@@ -109,7 +80,7 @@ class LocalApi:
         try:
             request = await exchange.request()
         except BadRequest as error:
-            status, answer = _error(error.status, "malformed", str(error))
+            status, answer = api_errors.answer(error.status, "malformed", str(error))
         else:
             if request is None:
                 return
@@ -118,28 +89,24 @@ class LocalApi:
 
     async def _answer(self, request: Request, uid: int) -> Answer:
         if uid not in self._allowed:
-            return _error(403, "permission-denied", "only root and the operator may; set operator in [node]")
+            return api_errors.answer(403, "permission-denied", "only root and the operator may; set operator in [node]")
         handler = self._routes.get((request.method, request.path))
         if handler is None:
             return self._no_route(request)
         try:
             return 200, await handler(request.body)
         except GhostwireError as error:
-            return describe(error)
+            return api_errors.encode(error)
         except Exception as error:
             self._log.exception("the local API failed on %s", request.path)
-            return _error(500, "internal", f"internal error: {type(error).__name__}; see the node's log")
+            return api_errors.answer(500, "internal", f"internal error: {type(error).__name__}; see the node's log")
 
     def _no_route(self, request: Request) -> Answer:
         if any(path == request.path for _, path in self._routes):
-            return _error(405, "method", f"{request.path} does not take {request.method}")
-        return _error(404, "not-found", f"the local API has no {request.path}; is gwctl newer than the node?")
-
-
-def describe(error: GhostwireError) -> Answer:
-    """An error as status and JSON answer."""
-    status, code = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
-    return _error(status, code or getattr(error, "code", ""), str(error))
+            return api_errors.answer(405, "method", f"{request.path} does not take {request.method}")
+        return api_errors.answer(
+            404, "not-found", f"the local API has no {request.path}; is gwctl newer than the node?"
+        )
 
 
 def allowed_uids(operator: str) -> frozenset[int]:
@@ -151,10 +118,6 @@ def allowed_uids(operator: str) -> frozenset[int]:
         except KeyError:
             raise ConfigError(f"no user named {operator!r} on this machine", key="node.operator") from None
     return frozenset(uids)
-
-
-def _error(status: int, code: str, message: str) -> Answer:
-    return status, {"error": {"code": code, "message": message}}
 
 
 def _make_way(path: Path) -> None:

@@ -32,7 +32,7 @@ def api(state: Path) -> NodeApi:
         (409, "conflict", errors.Conflict),
         (500, "state", errors.StateError),
         (500, "platform", errors.PlatformError),
-        (500, "plugin", errors.GhostwireError),
+        (500, "plugin", errors.PluginError),
         (503, "unavailable", errors.Unavailable),
     ],
 )

@@ -1,0 +1,79 @@
+"""Errors as the HTTP APIs carry them: a status, and ``{"error": {"code", "message"}}``; both directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ghostwire.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    Conflict,
+    GhostwireError,
+    NotFound,
+    PermissionDenied,
+    PlatformError,
+    PluginError,
+    Refused,
+    StateError,
+    Unavailable,
+    UsageError,
+)
+
+
+class TooLarge(Refused):
+    """A body that is longer than any that makes sense."""
+
+    code = "too-large"
+
+
+_KINDS: dict[type[GhostwireError], tuple[int, str]] = {
+    UsageError: (400, "usage"),
+    ConfigError: (400, "config"),
+    AuthenticationFailed: (401, ""),
+    PermissionDenied: (403, "permission-denied"),
+    NotFound: (404, ""),
+    Conflict: (409, ""),
+    TooLarge: (413, ""),
+    Refused: (400, ""),
+    Unavailable: (503, "unavailable"),
+    PlatformError: (500, "platform"),
+    PluginError: (500, "plugin"),
+    StateError: (500, "state"),
+    GhostwireError: (500, "failed"),
+}
+"""Status and code of each kind; a Refused brings its own code."""
+
+_BY_CODE = {code: kind for kind, (_, code) in _KINDS.items() if code}
+_BY_STATUS: dict[int, type[GhostwireError]] = {
+    status: kind for kind, (status, _) in _KINDS.items() if status not in (400, 500)
+}
+
+Answer = tuple[int, Any]
+"""Status, and what becomes JSON."""
+
+
+def answer(status: int, code: str, message: str) -> Answer:
+    """An error that is no exception of ours, as everybody words theirs."""
+    return status, {"error": {"code": code, "message": message}}
+
+
+def encode(error: GhostwireError) -> Answer:
+    """An error as status and body."""
+    status, code = next(_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS)
+    return answer(status, error.code if isinstance(error, Refused) else code, str(error))
+
+
+def decode(status: int, body: Any) -> GhostwireError:
+    """The error that an answer with this status, 400 or above, stands for, whoever gave it."""
+    described = body.get("error") if isinstance(body, dict) else None
+    described = described if isinstance(described, dict) else {}
+    code, message = str(described.get("code", "")), str(described.get("message", f"refused with status {status}"))
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (GhostwireError if status >= 500 else Refused)
+    if issubclass(kind, Refused):
+        return kind(message, code)
+    return _plugin_error(message) if kind is PluginError else kind(message)
+
+
+def _plugin_error(text: str) -> PluginError:
+    plugin, colon, reason = text.removeprefix("plugin ").partition(": ")
+    return PluginError(plugin, reason) if colon and text.startswith("plugin ") else PluginError("", text)
