@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ghostwire import Routes
 from ghostwire.errors import NotFound
+from ghostwire.frontdoor.rest import body_of, route
 from ghostwire.model import PreAuthKey
-from ghostwire.rest import body_of, route
 from ghostwire_auth_key.issuing import Issuer, Order
 
 if TYPE_CHECKING:

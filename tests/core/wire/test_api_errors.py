@@ -31,8 +31,7 @@ def test_an_error_arrives_as_what_it_was(error: errors.GhostwireError) -> None:
     assert (str(arrived), arrived.exit_code) == (str(error), error.exit_code)
     assert getattr(arrived, "code", "") == getattr(error, "code", "")
     assert getattr(arrived, "plugin", "") == getattr(error, "plugin", "")
-    if not isinstance(error, errors.ConfigError):
-        assert type(arrived) is type(error)
+    assert type(arrived) is type(error)
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"error": "no"}, {"error": {"code": 7}}])

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from ghostwire.capabilities.http import Routes
 from ghostwire.errors import AuthenticationFailed
-from ghostwire.rest import error_response, json_response
+from ghostwire.frontdoor.rest import error_response, json_response
 
 _ANSWERS = {
     404: ("not-found", "nothing is here"),

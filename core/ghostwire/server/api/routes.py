@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
+from ghostwire.frontdoor.rest import body_of, route
 from ghostwire.model import Node, User
-from ghostwire.rest import body_of, route
 from ghostwire.server.api.views import node_view, user_view
 from ghostwire.server.membership import Membership
 from ghostwire.server.mesh import LiveMesh
