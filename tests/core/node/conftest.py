@@ -12,6 +12,7 @@ import pytest
 
 from ghostwire import (
     Buffer,
+    NetworkConfig,
     NodeContext,
     Path,
     PeerStats,
@@ -34,6 +35,8 @@ from ghostwire.wire.messages import Hello, Leave, Refused, Welcome
 
 CONTROL_KEY = ControlKey(bytes([7] * 32))
 URL = "https://server.example:8080"
+CONFIG = NetworkConfig("gw0", 1280, ("100.64.0.1/32", "fd00:1:2::6440:1/128"), ("100.64.0.0/10", "fd00:1:2::/48"))
+"""What a platform is asked for while the node under test is up."""
 
 
 class FakePath(Path):
@@ -302,7 +305,7 @@ class Rig:
 class Kit:
     """What tests need of this module, which they cannot import."""
 
-    CONTROL_KEY, URL = CONTROL_KEY, URL
+    CONFIG, CONTROL_KEY, URL = CONFIG, CONTROL_KEY, URL
     Channel, Path, Server, Transport, Tunnel = FakeChannel, FakePath, FakeServer, FakeTransport, FakeTunnel
     full_map, map_node, own_node, welcome = map(staticmethod, (full_map, map_node, own_node, welcome))
 
