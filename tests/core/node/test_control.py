@@ -160,16 +160,13 @@ async def test_a_refusal_in_mid_session_ends_it(kit: Any) -> None:
 
 
 @pytest.mark.parametrize("first", [MapChange, PeerEndpoints])
-def test_a_server_that_does_not_welcome_is_given_up(kit: Any, first: type) -> None:
-    @simulated
-    async def run() -> None:
-        control, server, listener = controlled(kit)
-        server.answer = lambda hello: [PeerEndpoints(node=2)] if first is PeerEndpoints else [kit.full_map(hello)]
-        await asyncio.sleep(0.5)
-        assert listener.heard == [("failed", RemoteProtocolError)]
-        await control.close()
-
-    run()
+@simulated
+async def test_a_server_that_does_not_welcome_is_given_up(kit: Any, first: type) -> None:
+    control, server, listener = controlled(kit)
+    server.answer = lambda hello: [PeerEndpoints(node=2)] if first is PeerEndpoints else [kit.full_map(hello)]
+    await asyncio.sleep(0.5)
+    assert listener.heard == [("failed", RemoteProtocolError)]
+    await control.close()
 
 
 @simulated

@@ -63,14 +63,11 @@ async def test_a_node_is_brought_up_looked_at_pinged_and_taken_down(kit: Any) ->
         ("/v1/ping", b'{"target": "x", "timeout": 1e9}'),
     ],
 )
-def test_a_malformed_order_is_a_usage_error_and_changes_nothing(kit: Any, path: str, body: bytes) -> None:
-    @simulated
-    async def run() -> None:
-        node = kit.rig().node()
-        await node.start()
-        with pytest.raises(UsageError, match="malformed request"):
-            await routes(node)["POST", path](body)
-        assert node.state == "needs-login"
-        await node.close()
-
-    run()
+@simulated
+async def test_a_malformed_order_is_a_usage_error_and_changes_nothing(kit: Any, path: str, body: bytes) -> None:
+    node = kit.rig().node()
+    await node.start()
+    with pytest.raises(UsageError, match="malformed request"):
+        await routes(node)["POST", path](body)
+    assert node.state == "needs-login"
+    await node.close()

@@ -262,3 +262,9 @@ def test_only_the_right_side_proves_and_verifies() -> None:
 def test_a_proof_is_not_accepted_before_the_first_record() -> None:
     node, server = established()
     assert not server.verify(NODE.public(NodeKey), node.prove(NODE))
+
+
+def test_a_session_says_nothing_about_its_keys_in_clear() -> None:
+    first = sessions()[0].outgoing()
+    assert MACHINE.public_raw not in first
+    assert CONTROL.public_raw not in first
