@@ -6,7 +6,7 @@ import pytest
 
 from ghostwire import NetworkConfig
 from ghostwire.testing import MemoryPlatform
-from ghostwire.testing.contracts import System
+from ghostwire.testing.contracts import Contract, System
 
 
 class MemorySystem(System):
@@ -35,3 +35,22 @@ class MemorySystem(System):
 @pytest.fixture
 def memory_system() -> Callable[[MemoryPlatform], System]:
     return MemorySystem
+
+
+@pytest.fixture
+def verdicts() -> Callable[[Contract], dict[str, str]]:
+    """Gives for a contract's object: rule -> why it failed, for those that did."""
+    return _verdicts
+
+
+def _verdicts(contract: Contract) -> dict[str, str]:
+    failures = {}
+    for name in dir(contract):
+        if name.startswith("test_"):
+            fresh = type(contract)()
+            fresh.__dict__.update(contract.__dict__)
+            try:
+                getattr(fresh, name)()
+            except (Exception, pytest.fail.Exception) as error:
+                failures[name] = str(error)
+    return failures

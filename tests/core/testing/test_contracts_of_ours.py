@@ -1,7 +1,6 @@
 """The kit's own parts obey the capabilities' contracts."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -9,14 +8,8 @@ from ghostwire.testing import MemoryDatabase, MemoryPlatform, MemoryStorage, Mem
 from ghostwire.testing.contracts import PlatformContract, StorageContract, System, TransportContract
 
 
-class Simulated:
-    """Runs the rules in virtual time."""
-
-    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        simulate(main)
-
-
-class TestMemoryTransport(Simulated, TransportContract):
+class TestMemoryTransport(TransportContract):
+    run = staticmethod(simulate)
     network: Network | None = None
 
     async def make(self) -> MemoryTransport:
@@ -25,7 +18,9 @@ class TestMemoryTransport(Simulated, TransportContract):
         return MemoryTransport(self.network.host(f"host{number}", f"192.0.2.{number}", f"2001:db8::{number}"))
 
 
-class TestMemoryStorage(Simulated, StorageContract):
+class TestMemoryStorage(StorageContract):
+    run = staticmethod(simulate)
+
     @pytest.fixture(autouse=True)
     def database(self) -> None:
         self.disk = MemoryDatabase()
@@ -34,7 +29,9 @@ class TestMemoryStorage(Simulated, StorageContract):
         return MemoryStorage(self.disk)
 
 
-class TestMemoryPlatform(Simulated, PlatformContract):
+class TestMemoryPlatform(PlatformContract):
+    run = staticmethod(simulate)
+
     @pytest.fixture(autouse=True)
     def eyes(self, memory_system: Callable[[MemoryPlatform], System]) -> None:
         self.system = memory_system
