@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-MICROSECOND = 1_000
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 

@@ -6,19 +6,18 @@ import http.client
 import json
 import os
 import socket
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ghostwire.errors import PermissionDenied, RemoteProtocolError, Unavailable
+from ghostwire.system.unix import peer_of
 from ghostwire.wire import api_errors
 
 if TYPE_CHECKING:
     from ghostwire.folders import Folders
 
 LARGEST_ANSWER = 64 << 20
-_UCRED = struct.Struct("iII")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -94,9 +93,7 @@ class Api:
                 sock.connect(os.fspath(self.socket_path))
             except OSError:
                 return None
-            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        pid: int = _UCRED.unpack(credentials)[0]
-        return pid
+            return peer_of(sock).pid
 
 
 class NodeApi(Api):

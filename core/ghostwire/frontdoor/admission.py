@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 
 
 class Admission:
@@ -15,7 +15,7 @@ class Admission:
 
     def enter(self, address: str) -> bool:
         """Take a place, to be given back with `leave`; False where there is none."""
-        origin = _origin(address)
+        origin = origin_of(address)
         held = self._held.get(origin, 0)
         if self.count >= self.total or held >= self.per_address:
             return False
@@ -25,7 +25,7 @@ class Admission:
 
     def leave(self, address: str) -> None:
         """Give a place back."""
-        origin = _origin(address)
+        origin = origin_of(address)
         self.count -= 1
         if (held := self._held[origin] - 1) > 0:
             self._held[origin] = held
@@ -33,11 +33,12 @@ class Admission:
             del self._held[origin]
 
 
-def _origin(address: str) -> str:
+def origin_of(address: str) -> str:
     """What counts as one address: an IPv6 customer has a whole /64 to send from."""
     if ":" not in address:
         return address
     try:
-        return str(ip_network((address.partition("%")[0], 64), strict=False))
+        parsed = IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
+    return str(parsed.ipv4_mapped or ip_network((int(parsed) >> 64 << 64, 64)))

@@ -18,7 +18,7 @@ from ghostwire.engine import Clock
 from ghostwire.errors import PermissionDenied, PlatformError
 from ghostwire.frontdoor.listener import TlsListener, listen
 from ghostwire.frontdoor.protocol import Backend, HttpProtocol, LocalProtocol
-from ghostwire.frontdoor.unix import UnixSocket, peer_uid
+from ghostwire.system.unix import UnixSocket, peer_of
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication
@@ -90,7 +90,7 @@ class FrontDoor:
         allowed = frozenset({0, os.geteuid(), *allowed_uids})
         bound = UnixSocket(path)
         self._sockets.append(bound)
-        factory = partial(LocalProtocol, self._backend, peer_uid, allowed)
+        factory = partial(LocalProtocol, self._backend, _uid_of, allowed)
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_unix_server(factory, sock=bound.socket, backlog=BACKLOG))
 
@@ -119,6 +119,10 @@ class FrontDoor:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+
+def _uid_of(transport: asyncio.Transport) -> int:
+    return peer_of(transport.get_extra_info("socket")).uid
 
 
 def _refusal(host: str, port: int, error: OSError) -> PlatformError | PermissionDenied:

@@ -33,7 +33,6 @@ WATCH = 5.0
 """Seconds between two looks at whether the session is idle."""
 
 _BUSY = frozenset({429, 502, 503, 504})
-_END = object()
 
 
 async def connect(

@@ -20,7 +20,7 @@ from ghostwire.driver import SystemClock
 from ghostwire.errors import PluginError, ProtocolError, Refused, Unavailable
 from ghostwire.folders import Folders, make_folder
 from ghostwire.node import channel
-from ghostwire.node.localapi import LocalApi, allowed_uids
+from ghostwire.node.localapi import LocalApi
 from ghostwire.node.node import Node
 from ghostwire.node.parts import Parts
 from ghostwire.node.ping import echo
@@ -31,6 +31,7 @@ from ghostwire.plugins.offers import Offer
 from ghostwire.system import loop
 from ghostwire.system.lock import FileLock
 from ghostwire.system.sockets import SystemSockets
+from ghostwire.system.users import administrators
 from ghostwire.wire import messages
 
 IN_USE = "a node is already running (pid {holder}); stop it, or pass --state for another"
@@ -59,7 +60,7 @@ async def run(host: Host, config: Config, folders: Folders, order: Order) -> Non
         stack.callback(lock.release)
         node = Node(compose(host, config, folders))
         stack.push_async_callback(node.close)
-        api = LocalApi(folders.node_socket, routes(node), allowed_uids(config.node.operator), log)
+        api = LocalApi(folders.node_socket, routes(node), administrators(config, "node"), log)
         await api.start()
         stack.push_async_callback(api.close)
         await _until(stopped, _come_up(node, order))

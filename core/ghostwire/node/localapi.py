@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import pwd
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ghostwire.errors import ConfigError, GhostwireError, PlatformError, StateError
+from ghostwire.errors import GhostwireError
 from ghostwire.model import to_json
 from ghostwire.node.exchange import MAX_HEAD, BadRequest, Exchange, Request
+from ghostwire.system.unix import UnixSocket, peer_of
 from ghostwire.wire import api_errors
 from ghostwire.wire.api_errors import Answer
 
 MAX_CLIENTS = 32
 """The most connections of one user at a time; nobody can take up those of root."""
 
-_CREDENTIALS = struct.Struct("3i")
-"""struct ucred of SO_PEERCRED: pid, uid, gid."""
 Handler = Callable[[bytes], Awaitable[Any]]
 """Takes a request's body and gives what is answered as JSON; a GhostwireError becomes an error answer."""
 Routes = Mapping[tuple[str, str], Handler]
@@ -34,20 +29,14 @@ class LocalApi:
 
     def __init__(self, path: Path, routes: Routes, allowed: frozenset[int], log: logging.Logger) -> None:
         self._path, self._routes, self._allowed, self._log = path, routes, allowed, log
+        self._socket: UnixSocket
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], int] = {}
 
     async def start(self) -> None:
-        """Listen. A socket that nobody serves is replaced; StateError names the process that serves it."""
-        _make_way(self._path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            listener.bind(os.fspath(self._path))
-            self._path.chmod(0o666)
-        except OSError as error:
-            listener.close()
-            raise PlatformError(f"{self._path}: cannot listen: {error.strerror or error}; pass --state DIR") from None
-        self._server = await asyncio.start_unix_server(self._accept, sock=listener, limit=MAX_HEAD)
+        """Listen. A socket that nobody serves is replaced; PlatformError where that can't be."""
+        self._socket = UnixSocket(self._path)
+        self._server = await asyncio.start_unix_server(self._accept, sock=self._socket.socket, limit=MAX_HEAD)
 
     async def close(self) -> None:
         """Stop listening and end what goes on; harmless when called twice."""
@@ -55,7 +44,7 @@ class LocalApi:
         if server is None:
             return
         server.close()
-        self._path.unlink(missing_ok=True)
+        self._socket.remove()
         for client in self._clients:
             client.cancel()
         if self._clients:
@@ -64,7 +53,7 @@ class LocalApi:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        uid = _credentials(writer.get_extra_info("socket"))[1]
+        uid = peer_of(writer.get_extra_info("socket")).uid
         self._clients[task] = uid
         try:
             await self._serve(Exchange(reader, writer), uid)
@@ -107,36 +96,3 @@ class LocalApi:
         return api_errors.answer(
             404, "not-found", f"the local API has no {request.path}; is gwctl newer than the node?"
         )
-
-
-def allowed_uids(operator: str) -> frozenset[int]:
-    """Root, this process's user, and the operator (a user's name); ConfigError where there is no such user."""
-    uids = {0, os.geteuid()}
-    if operator:
-        try:
-            uids.add(pwd.getpwnam(operator).pw_uid)
-        except KeyError:
-            raise ConfigError(f"no user named {operator!r} on this machine", key="node.operator") from None
-    return frozenset(uids)
-
-
-def _make_way(path: Path) -> None:
-    """Remove a socket that nobody serves."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except FileNotFoundError:
-            return
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            raise PlatformError(f"{path}: {error.strerror or error}; move it away or pass --state DIR") from None
-        pid = _credentials(probe)[0]
-    raise StateError(f"a node is already running (pid {pid}); gwctl talks to it, --state DIR makes another")
-
-
-def _credentials(connected: socket.socket) -> tuple[int, int, int]:
-    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(raw)
-    return pid, uid, gid

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections import OrderedDict
 
 from ghostwire.engine import SECOND, Clock
+from ghostwire.frontdoor.admission import origin_of
 
 
 class Buckets:
@@ -22,13 +22,13 @@ class Buckets:
 
     def wait(self, address: str) -> int:
         """Seconds until this address may try again, 0 for now."""
-        over = self._full_at.get(_place(address), 0) - self._clock.now() - (self._burst - 1) * self._interval
+        over = self._full_at.get(origin_of(address), 0) - self._clock.now() - (self._burst - 1) * self._interval
         return max(0, -(-over // SECOND))
 
     def take(self, address: str) -> None:
         """Count one attempt."""
-        place, now = _place(address), self._clock.now()
-        self._full_at[place] = max(now, self._full_at.pop(place, 0)) + self._interval
+        origin, now = origin_of(address), self._clock.now()
+        self._full_at[origin] = max(now, self._full_at.pop(origin, 0)) + self._interval
         if len(self._full_at) > self._addresses:
             self._full_at.popitem(last=False)
 
@@ -55,15 +55,3 @@ class Complaints:
             self._said[kind] = (count, now)
             more = f" (and {count - last - 1} more since)" if count - last > 1 else ""
             self._log.warning("%s: %s%s", kind, detail, more)
-
-
-def _place(address: str) -> str:
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
-    return str(parsed)

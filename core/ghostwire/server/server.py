@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pwd
 import socket
 import ssl
 from pathlib import Path
@@ -31,6 +30,7 @@ from ghostwire.server.channel import ControlUpgrade
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
 from ghostwire.system.sockets import SystemSockets
+from ghostwire.system.users import administrators
 from ghostwire.wire.jointoken import JoinToken
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Server:
         self._closing.push_async_callback(self.door.close)
         if self._listen:
             await self.door.start(*split_listen(self.config.server.listen))
-            await self.door.start_unix(self._folders.server_socket, self._operators())
+            await self.door.start_unix(self._folders.server_socket, administrators(self.config, "server"))
 
     async def _start_plugins(self) -> None:
         services: list[Service] = self._host.create_all("ghostwire_services", self._context)
@@ -182,15 +182,6 @@ class Server:
             pair = certificate.ensure_certificate(self._folders.server, names, self._clock.wall() // SECOND)
         self._pin = certificate.spki_pin(pair[0])
         return certificate.server_context(*pair)
-
-    def _operators(self) -> list[int]:
-        name = self.config.server.operator
-        if not name:
-            return []
-        try:
-            return [pwd.getpwnam(name).pw_uid]
-        except KeyError:
-            raise self.config.error(f"this machine has no user {name!r}", "server", "operator") from None
 
     def _describe(self) -> dict[str, Any]:
         known = {"version": __version__, "url": self.url, "control_key": self.control_key}

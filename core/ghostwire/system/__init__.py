@@ -1,1 +1,1 @@
-"""What programs take from the operating system besides the network device: sockets, locks and an event loop."""
+"""What programs take from the operating system besides the network device: sockets, locks, users and an event loop."""

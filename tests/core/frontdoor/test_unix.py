@@ -35,7 +35,7 @@ async def test_our_own_user_is_an_administrator(app: Any, client: MakeClient, so
 async def test_others_are_admitted_by_their_user_id(
     app: Any, client: MakeClient, socket_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: list[int], status: int
 ) -> None:
-    monkeypatch.setattr("ghostwire.frontdoor.door.peer_uid", lambda transport: 4242)
+    monkeypatch.setattr("ghostwire.frontdoor.door._uid_of", lambda transport: 4242)
     door = FrontDoor(app)
     await door.start_unix(socket_path, allowed)
     peer = await client.unix(socket_path)
@@ -51,7 +51,7 @@ async def test_nobody_takes_up_the_places_of_root(
     app: Any, client: MakeClient, socket_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uids = iter([4242, 4242, 4242, 0])
-    monkeypatch.setattr("ghostwire.frontdoor.door.peer_uid", lambda transport: next(uids))
+    monkeypatch.setattr("ghostwire.frontdoor.door._uid_of", lambda transport: next(uids))
     door = FrontDoor(app)
     door._backend.local.per_address = 2
     door._backend.admission.total = 0  # the network is full of strangers

@@ -152,7 +152,7 @@ def test_an_empty_token_file_and_an_unknown_operator_are_usage_errors(folder: Pa
     empty.touch()
     assert Daemon(folder, "--token-file", str(empty)).wait() == (2, f"error: {empty}: there is no join token in it\n")
     code, errors = Daemon(folder, "--operator", "nobody-of-that-name").wait()
-    assert (code, errors) == (2, "error: node.operator: no user named 'nobody-of-that-name' on this machine\n")
+    assert (code, errors) == (2, "error: node.operator: this machine has no user 'nobody-of-that-name'\n")
 
 
 def test_a_wrong_order_over_the_socket_is_answered_and_changes_nothing(daemon: Daemon) -> None:

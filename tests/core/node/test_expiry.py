@@ -6,13 +6,7 @@ from typing import Any
 import pytest
 
 from ghostwire.engine import SECOND
-from ghostwire.errors import (
-    AuthenticationFailed,
-    GhostwireError,
-    Refused,
-    RemoteProtocolError,
-    Unavailable,
-)
+from ghostwire.errors import AuthenticationFailed, GhostwireError, Refused, RemoteProtocolError, Unavailable
 from ghostwire.node.daemon import Order
 from ghostwire.node.daemon import _come_up as come_up
 from ghostwire.testing import simulated

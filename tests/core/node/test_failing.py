@@ -6,11 +6,7 @@ from typing import Any
 import pytest
 
 from ghostwire import Provider, Service
-from ghostwire.errors import (
-    GhostwireError,
-    PermissionDenied,
-    PlatformError,
-)
+from ghostwire.errors import GhostwireError, PermissionDenied, PlatformError
 from ghostwire.testing import simulated
 
 

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from ghostwire.engine import SECOND
-from ghostwire.errors import (
-    Unavailable,
-)
+from ghostwire.errors import Unavailable
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import Leave
 

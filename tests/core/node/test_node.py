@@ -6,10 +6,7 @@ from typing import Any
 import pytest
 
 from ghostwire.engine import SECOND
-from ghostwire.errors import (
-    NotFound,
-    Unavailable,
-)
+from ghostwire.errors import NotFound, Unavailable
 from ghostwire.testing import simulated
 
 

@@ -3,9 +3,7 @@
 import asyncio
 from typing import Any
 
-from ghostwire.errors import (
-    Unavailable,
-)
+from ghostwire.errors import Unavailable
 from ghostwire.model import Cursor, Endpoint
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import PeerEndpoints

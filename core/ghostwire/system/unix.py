@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import stat
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 from ghostwire.errors import PlatformError
 
@@ -15,11 +15,20 @@ MAX_PATH = 107
 """Bytes that Linux allows for a Unix socket's path."""
 PROBE_TIMEOUT = 1.0
 
-_credentials = struct.Struct("3i")
+_UCRED = struct.Struct("iII")
+"""struct ucred of SO_PEERCRED."""
+
+
+class Peer(NamedTuple):
+    """A process at the other end, as the kernel knows it."""
+
+    pid: int
+    uid: int
+    gid: int
 
 
 class UnixSocket:
-    """A bound socket that anyone may connect to (admission is by `peer_uid`); `remove` takes its path away."""
+    """A bound socket that anyone may connect to (admission is by `peer_of`); `remove` takes its path away."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,18 +36,13 @@ class UnixSocket:
             raise PlatformError(
                 f"{path}: longer than the {MAX_PATH} bytes a Unix socket may have; pass a shorter --state"
             )
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             _clear(path)
-            self.socket.bind(os.fspath(path))
-            os.chmod(path, 0o666)  # noqa: S103
+            self.socket = _bound(path)
             self._inode = os.stat(path).st_ino
         except OSError as error:
-            self.socket.close()
-            raise PlatformError(f"{path}: cannot make the socket: {error.strerror or error}") from None
-        except PlatformError:
-            self.socket.close()
-            raise
+            reason = error.strerror or error
+            raise PlatformError(f"{path}: cannot make the socket: {reason}; pass --state DIR") from None
 
     def remove(self) -> None:
         """Unlink the path, unless another program has put its own socket there; harmless when called twice."""
@@ -48,6 +52,17 @@ class UnixSocket:
         except FileNotFoundError:
             pass
         self.socket.close()
+
+
+def _bound(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        made.bind(os.fspath(path))
+        os.chmod(path, 0o666)  # noqa: S103
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _clear(path: Path) -> None:
@@ -75,10 +90,6 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def peer_uid(transport: asyncio.Transport) -> int | None:
-    """The user id of a Unix socket's other end, as the kernel knows it; None where there is none."""
-    endpoint = transport.get_extra_info("socket")
-    if endpoint is None:
-        return None
-    raw = endpoint.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size)
-    return int(_credentials.unpack(raw)[1])
+def peer_of(connected: socket.socket) -> Peer:
+    """Who is at the other end of a connected Unix socket."""
+    return Peer(*_UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))

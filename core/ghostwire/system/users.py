@@ -1,0 +1,18 @@
+"""Which users of this machine may administer a program that runs on it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from ghostwire.config import Config
+
+
+def administrators(config: Config, section: str) -> frozenset[int]:
+    """User ids: root, this process's own and the operator of this section; ConfigError where there is no such user."""
+    name = getattr(config, section).operator
+    try:
+        operator = {pwd.getpwnam(name).pw_uid} if name else set()
+    except KeyError:
+        raise config.error(f"this machine has no user {name!r}", section, "operator") from None
+    return frozenset({0, os.geteuid(), *operator})
