@@ -15,7 +15,7 @@ from ghostwire import Buffer, Path
 from ghostwire.engine import SECOND
 from ghostwire.errors import RemoteProtocolError
 from ghostwire_transport_wireguard.cookie import COOKIE_REPLY_BYTES, MacChecker, RateLimiter
-from ghostwire_transport_wireguard.local import Local, Send
+from ghostwire_transport_wireguard.local import Local, Send, only
 from ghostwire_transport_wireguard.noise import (
     COOKIE_REPLY,
     INITIATION,
@@ -106,7 +106,7 @@ class HandshakeQueue:
 
     def _ask_for_cookie(self, source: Path, message: bytes, now: int) -> bool:
         self._local.counters.cookies += 1
-        self._local.sends.append(Send(source, [self._checker.reply(message, _place(source), now)]))
+        self._local.sends.append(Send(only(source), [self._checker.reply(message, _place(source), now)]))
         return True
 
     def _compute(self, kind: int, source: Path, message: bytes, now: int) -> None:

@@ -41,14 +41,15 @@ Event = Wanted | Authenticated | Established
 
 
 class Send(NamedTuple):
-    """Datagrams for a peer's paths, or for one path; ask for `paths` when the events before have been told."""
+    """Datagrams and where they go; call ``paths`` when the events before have been told: empty where there is none."""
 
-    target: Peer | Path
+    paths: Callable[[], Sequence[Path]]
     datagrams: Sequence[Buffer]
 
-    def paths(self) -> Sequence[Path]:
-        """Where they go now; empty where the peer has no path."""
-        return (self.target,) if isinstance(self.target, Path) else self.target.route()
+
+def only(path: Path) -> Callable[[], Sequence[Path]]:
+    """The paths of what goes over this one, whatever is told."""
+    return lambda: (path,)
 
 
 @dataclass(slots=True)

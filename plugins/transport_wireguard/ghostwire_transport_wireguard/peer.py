@@ -19,7 +19,7 @@ from ghostwire.engine import SECOND
 from ghostwire.errors import RemoteProtocolError
 from ghostwire_transport_wireguard.handshake import Handshake
 from ghostwire_transport_wireguard.keypair import OVERHEAD, Keypair
-from ghostwire_transport_wireguard.local import Authenticated, Established, Local, Send, Wanted
+from ghostwire_transport_wireguard.local import Authenticated, Established, Local, Send, Wanted, only
 from ghostwire_transport_wireguard.noise import Request
 from ghostwire_transport_wireguard.sessions import Sessions
 from ghostwire_transport_wireguard.timers import (
@@ -76,7 +76,7 @@ class Peer:
         self.paths, self.source = tuple(paths), None
         sends, initiation = self._local.sends, self._initiation
         if initiation is not None and not any(send is initiation for send in sends):
-            sends.extend(Send(path, initiation.datagrams) for path in added)
+            sends.extend(Send(only(path), initiation.datagrams) for path in added)
 
     def route(self) -> Sequence[Path]:
         """The paths to send over."""
@@ -117,7 +117,7 @@ class Peer:
     def _transmit(self, keypair: Keypair, packets: Sequence[Buffer], now: int) -> None:
         datagrams = keypair.seal(packets, self._local.mtu)
         self.sent_bytes += sum(map(len, datagrams))
-        self._local.sends.append(Send(self, datagrams))
+        self._local.sends.append(Send(self.route, datagrams))
         self._keepalive.due = 0
         self._restart_persistent(now)
 
@@ -170,7 +170,7 @@ class Peer:
             local.counters.bad_handshake += 1
 
     def _send_message(self, message: bytes, now: int) -> Send:
-        send = Send(self, [message])
+        send = Send(self.route, [message])
         self._local.sends.append(send)
         self.sent_bytes += len(message)
         self._keepalive.due = 0
