@@ -11,7 +11,7 @@ from ghostwire import Metrics, Tunnel, TunnelContext
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError
 from ghostwire.testing.contracts import TunnelContract, rule
-from ghostwire.testing.contracts.tunnel import meet, reaches
+from ghostwire.testing.contracts.ends import meet, reaches
 from ghostwire.testing.loop import running_clock
 from ghostwire_transport_wireguard.cookie import MacStamper
 from ghostwire_transport_wireguard.noise import INITIATION_BODY

@@ -3,66 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ghostwire.capabilities.storage import Commit, Snapshot, Storage, Transaction
 from ghostwire.errors import Conflict, StateError
-from ghostwire.keys import DiscoKey, MachineKey, NodeKey
-from ghostwire.model import RECORDS, Node, PreAuthKey, Record, ReleasedAddress, User
+from ghostwire.model import RECORDS, Node, Record, User
 from ghostwire.testing.contracts.base import Contract, refused, rule
-
-
-def user(number: int) -> User:
-    """A user like no other."""
-    return User(id=number, stable_id=f"u{number}", name=f"user{number}", subject=str(number), created=number)
-
-
-def node(number: int, owner: int = 1) -> Node:
-    """A node like no other, with every field set."""
-    raw = number.to_bytes(32, "big")
-    return Node(
-        id=number,
-        stable_id=f"n{number}",
-        name=f"node{number}",
-        user=owner,
-        machine_key=MachineKey(raw),
-        node_key=NodeKey(raw),
-        disco_key=DiscoKey(raw),
-        addresses=(f"100.64.{number // 250}.{number % 250 + 2}", f"fd00::{number:x}"),
-        tags=("tag:web", "tag:ü"),
-        ephemeral=True,
-        hostname="host",
-        os="linux",
-        version="1",
-        created=number,
-        expires=2_000_000_000,
-    )
-
-
-def pre_auth_key(number: int, owner: int = 1) -> PreAuthKey:
-    """A pre-auth key like no other, with every field set."""
-    return PreAuthKey(
-        id=number,
-        stable_id=f"k{number}",
-        digest=number.to_bytes(32, "big"),
-        user=owner,
-        created=1,
-        expires=2,
-        reusable=True,
-        ephemeral=True,
-        tags=("tag:web",),
-        uses=3,
-        used_by=MachineKey(bytes(32)),
-        revoked=True,
-    )
-
-
-SAMPLES: dict[type[Record], Callable[[int], Record]] = {
-    User: user,
-    Node: node,
-    PreAuthKey: pre_auth_key,
-    ReleasedAddress: lambda number: ReleasedAddress(id=number, address=f"100.64.9.{number}", released=number),
-}
+from ghostwire.testing.contracts.samples import SAMPLES, node, user
 
 
 class StorageContract(Contract):
