@@ -10,10 +10,11 @@ import click
 from ghostwire.errors import UsageError
 
 VARIABLE = "GHOSTWIRE_JOIN_TOKEN"
-MAX_TEXT = 64 * 1024
+MAX_TEXT = 8 * 1024
+"""Characters read: more than any token has, and a request that the daemon takes whatever they are."""
 
 token_file_option = click.option(
-    "--token-file", type=click.File("r"), metavar="FILE", help="Read the join token here; - is stdin."
+    "--token-file", type=click.File("r", errors="replace"), metavar="FILE", help="Read the join token here; - is stdin."
 )
 """The ``--token-file`` option of every command that joins a mesh."""
 
