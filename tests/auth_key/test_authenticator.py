@@ -16,6 +16,7 @@ from ghostwire.testing import ManualClock, SeededEntropy
 from ghostwire.testing.contracts import AuthenticatorContract
 from ghostwire_auth_key.authenticator import KeyAuthenticator
 from ghostwire_auth_key.issuing import Issuer, Order
+from ghostwire_auth_key.routes import state
 from ghostwire_auth_key.secret import make
 
 Admit = Callable[..., Any]
@@ -83,6 +84,17 @@ async def test_a_revoked_key_is_refused_with_its_reason(issuer: Issuer, admit: A
     key, secret = await issuer.issue(Order(reusable=True))
     await issuer.revoke(key.id)
     with pytest.raises(AuthenticationFailed, match="is revoked"):
+        await admit(AUTHENTICATOR, 1, secret)
+
+
+async def test_a_key_whose_node_was_removed_is_used_up_not_revoked(
+    issuer: Issuer, admit: Admit, mesh: LiveMesh
+) -> None:
+    key, secret = await issuer.issue(Order())
+    await admit(AUTHENTICATOR, 1, secret)
+    await issuer.revoke(key.id)
+    assert state(mesh.list(PreAuthKey)[0], 0) == "used"
+    with pytest.raises(AuthenticationFailed, match="is used up"):
         await admit(AUTHENTICATOR, 1, secret)
 
 

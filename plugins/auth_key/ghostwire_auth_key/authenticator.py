@@ -27,7 +27,8 @@ class KeyAuthenticator(Authenticator):
         """Check and consume the key; AuthenticationFailed says why not."""
         key = self._known(transaction, request.secret)
         if key.revoked:
-            raise AuthenticationFailed(f"this pre-auth key is revoked; {AGAIN}")
+            spent = key.uses and not key.reusable  # revoked when the node that it brought was removed or expired
+            raise AuthenticationFailed(f"this pre-auth key is {'used up' if spent else 'revoked'}; {AGAIN}")
         if key.expires <= request.now:
             raise AuthenticationFailed(f"this pre-auth key has expired; {AGAIN}")
         if not key.reusable and key.uses:

@@ -67,9 +67,9 @@ class KeyRoutes(Routes):
 
 
 def state(key: PreAuthKey, now: int) -> str:
-    """``usable``, or why it admits nobody: ``revoked``, ``used``, ``expired``."""
-    if key.revoked:
-        return "revoked"
+    """``usable``, or why it admits nobody: ``used``, ``revoked``, ``expired``."""
     if key.uses and not key.reusable:
         return "used"
+    if key.revoked:
+        return "revoked"
     return "expired" if key.expires <= now else "usable"
