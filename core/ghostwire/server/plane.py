@@ -15,17 +15,16 @@ from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.config import ServerConfig
 from ghostwire.engine import Clock, Entropy
 from ghostwire.model import Node, User
-from ghostwire.server import sessions as session
 from ghostwire.server.addresses import AddressPlan, stored_prefix
+from ghostwire.server.administration import Administration, make_user
 from ghostwire.server.compaction import Compaction
 from ghostwire.server.enrolment import Enrolment
 from ghostwire.server.ephemeral import Ephemeral
 from ghostwire.server.expiry import Expiry
 from ghostwire.server.maps import Maps
-from ghostwire.server.membership import Membership, make_user
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.policy import OpenPolicy
-from ghostwire.server.sessions import Sessions
+from ghostwire.server.sessions import EXPIRED, REMOVED, Sessions
 from ghostwire.server.streams import Streams
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class ControlPlane:
         self.maps = Maps(self._policy, entropy(8).hex(), self.mesh.now)
         self.streams = Streams(self.maps)
         self.plan: AddressPlan
-        self.membership: Membership
+        self.administration: Administration
         self.sessions: Sessions
         self._ephemeral: Ephemeral
         self._expiry: Expiry
@@ -127,18 +126,18 @@ class ControlPlane:
 
     def _compose(self, ipv6: str) -> None:
         self.plan = AddressPlan(self._config.ipv4, ipv6)
-        self.membership = Membership(self.mesh, self.plan, self._entropy)
+        self.administration = Administration(self.mesh, self.plan, self._entropy)
         self.sessions = Sessions(
             self.mesh,
             self.maps,
             self.streams,
             Enrolment(self._authenticators, self.plan, self._entropy),
-            self.membership.remove,
+            self.administration.remove,
             domain=self._config.domain,
             clock=self._clock,
             log=self._log,
         )
-        self._ephemeral = Ephemeral(self.membership.remove, self.sessions.online, self._config.ephemeral_grace)
+        self._ephemeral = Ephemeral(self.administration.remove, self.sessions.online, self._config.ephemeral_grace)
         self.sessions.arrived, self.sessions.departed = self._ephemeral.arrived, self._ephemeral.departed
         self._expiry = Expiry(self.mesh.state, self.mesh.now, self._key_ended)
         self._compaction = Compaction(self._storage, self.mesh, self.maps, self._config.keep_revisions, self._log)
@@ -152,11 +151,11 @@ class ControlPlane:
             if change.kind is Node and change.record is None:
                 self._log.info("node %d is removed", change.id)
                 self.sessions.presence.remove(change.id)
-                self.sessions.end(change.id, session.REMOVED)
+                self.sessions.end(change.id, REMOVED)
         self._ephemeral.apply(commit)
         self._expiry.apply(commit)
 
     def _key_ended(self, node: Node) -> None:
         if self.maps.expire(node.id):
             self.streams.changed()
-        self.sessions.end(node.id, session.EXPIRED)
+        self.sessions.end(node.id, EXPIRED)

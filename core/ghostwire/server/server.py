@@ -138,7 +138,7 @@ class Server:
         self._closing.callback(upgrade.close)
         upgrades = [upgrade, *self._host.create_all("ghostwire_upgrades", self._context)]
         plane = self.plane
-        core = CoreRoutes(plane.mesh, plane.membership, plane.sessions.presence, self._describe)
+        core = CoreRoutes(plane.mesh, plane.administration, plane.sessions.presence, self._describe)
         app: Any = application([core, *self._host.create_all("ghostwire_routes", self._context)])
         self.door = FrontDoor(app, upgrades, tls=self._tls(), clock=self._clock)
         self._closing.push_async_callback(self.door.close)

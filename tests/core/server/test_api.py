@@ -11,7 +11,7 @@ from ghostwire.testing import simulated
 def api(rig, *, admin: bool = True) -> httpx2.AsyncClient:
     """A client of the application, as the front door would present it."""
     plane = rig.plane
-    routes = CoreRoutes(plane.mesh, plane.membership, plane.sessions.presence, lambda: {"version": "1"})
+    routes = CoreRoutes(plane.mesh, plane.administration, plane.sessions.presence, lambda: {"version": "1"})
     app = application([routes])
 
     async def door(scope, receive, send):

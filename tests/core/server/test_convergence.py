@@ -78,11 +78,11 @@ class Play:
 
     async def rename(self, client) -> None:
         if self.node(client):
-            await self.rig.plane.membership.rename_node(str(self.node(client).id), f"name-{self.count}")
+            await self.rig.plane.administration.rename_node(str(self.node(client).id), f"name-{self.count}")
 
     async def delete(self, client) -> None:
         if self.node(client):
-            await self.rig.plane.membership.delete_node(str(self.node(client).id))
+            await self.rig.plane.administration.delete_node(str(self.node(client).id))
 
     async def report(self, client) -> None:
         if client.stream is not None and not client.stream.closed:

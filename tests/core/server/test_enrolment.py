@@ -154,7 +154,7 @@ async def test_an_expired_node_comes_back_only_with_credentials_and_as_itself(se
     async with serve() as rig:
         client = rig.client(1)
         before = await client.join()
-        await rig.plane.membership.expire_node("host1")
+        await rig.plane.administration.expire_node("host1")
         stream = client.stream
         await stream.until(lambda: stream.closed)
         assert stream.of(Refused)[0].code == "key-expired"
@@ -169,7 +169,7 @@ async def test_a_removed_node_is_told_and_comes_back_as_a_new_one(serve):
     async with serve() as rig:
         client = rig.client(1)
         before = await client.join()
-        await rig.plane.membership.delete_node("host1")
+        await rig.plane.administration.delete_node("host1")
         stream = client.stream
         await stream.until(lambda: stream.closed)
         assert stream.of(Refused)[0].code == "removed"

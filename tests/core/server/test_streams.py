@@ -63,8 +63,8 @@ async def test_a_burst_of_changes_is_one_frame(serve):
 async def test_renames_and_removals_reach_everybody(serve):
     async with serve() as rig:
         clients = await rig.clients(3)
-        await rig.plane.membership.rename_node("host2", "other")
-        await rig.plane.membership.delete_node("host3")
+        await rig.plane.administration.rename_node("host2", "other")
+        await rig.plane.administration.delete_node("host3")
         await rig.settle()
         assert names(clients[0].read()) == ["host1", "other"]
         assert names(clients[1].read()) == ["host1", "other"]
@@ -125,8 +125,8 @@ async def test_coming_back_costs_only_what_was_missed(serve):
         client = clients[0]
         client.read()
         client.leave()
-        await rig.plane.membership.rename_node("host7", "renamed")
-        await rig.plane.membership.delete_node("host9")
+        await rig.plane.administration.rename_node("host7", "renamed")
+        await rig.plane.administration.delete_node("host9")
         await client.join(None)
         (change,) = changes(client)
         assert not change.full
@@ -153,9 +153,9 @@ async def test_coming_back_after_a_restart_of_the_server_costs_only_what_was_mis
         for client in clients:
             client.read()
             client.leave()
-        await rig.plane.membership.delete_node("host9")
+        await rig.plane.administration.delete_node("host9")
         await rig.restart()
-        await rig.plane.membership.rename_node("host7", "renamed")
+        await rig.plane.administration.rename_node("host7", "renamed")
         await clients[0].join(None)
         (change,) = changes(clients[0])
         assert not change.full
@@ -197,7 +197,7 @@ async def test_a_compacted_revision_means_a_full_map(serve):
             client.read()
             client.leave()
         for number in range(150):
-            await rig.plane.membership.rename_node("1", f"name-{number}")
+            await rig.plane.administration.rename_node("1", f"name-{number}")
         await clients[0].join(None)
         assert not changes(clients[0])[0].full
         await asyncio.sleep(3700)
@@ -212,9 +212,9 @@ async def test_a_stream_that_stood_still_for_longer_than_the_log_reaches_gets_a_
         slow, gone = await rig.clients(2)
         await rig.settle()
         slow.stream.slow = True
-        await rig.plane.membership.delete_node(gone.host.hostname)
+        await rig.plane.administration.delete_node(gone.host.hostname)
         for number in range(20):
-            await rig.plane.membership.rename_node("1", f"name-{number}")
+            await rig.plane.administration.rename_node("1", f"name-{number}")
         await asyncio.sleep(3700)
         slow.stream.drain()
         await rig.settle()
@@ -266,7 +266,9 @@ async def test_a_slow_reader_is_collapsed_to_the_latest_state(serve):
         slow.stream.slow = True
         before = len(changes(slow))
         for number in range(20):
-            await rig.plane.membership.rename_node("host2" if number == 0 else f"name-{number - 1}", f"name-{number}")
+            await rig.plane.administration.rename_node(
+                "host2" if number == 0 else f"name-{number - 1}", f"name-{number}"
+            )
             await rig.settle()
         assert len(changes(fast)) > 20
         slow.stream.drain()
@@ -301,7 +303,7 @@ async def test_fan_out_to_many_streams_lets_other_work_have_its_turn(serve, monk
     async with serve() as rig:
         clients = await rig.clients(100)
         await rig.settle()
-        await rig.plane.membership.rename_node("host1", "renamed")
+        await rig.plane.administration.rename_node("host1", "renamed")
         before = len(clients[-1].stream.frames)
         reached = set()
         while len(clients[-1].stream.frames) == before:

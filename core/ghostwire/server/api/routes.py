@@ -12,8 +12,8 @@ from starlette.routing import BaseRoute
 from ghostwire.capabilities.http import Routes
 from ghostwire.frontdoor.rest import body_of, route
 from ghostwire.model import Node, User
+from ghostwire.server.administration import Administration
 from ghostwire.server.api.views import node_view, user_view
-from ghostwire.server.membership import Membership
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.presence import Presence
 
@@ -32,11 +32,11 @@ class CoreRoutes(Routes):
     def __init__(
         self,
         mesh: LiveMesh,
-        membership: Membership,
+        administration: Administration,
         presence: Presence,
         describe: Callable[[], dict[str, Any]],
     ) -> None:
-        self._mesh, self._membership, self._presence, self._describe = mesh, membership, presence, describe
+        self._mesh, self._administration, self._presence, self._describe = mesh, administration, presence, describe
 
     def public(self) -> Sequence[BaseRoute]:
         """Health."""
@@ -65,36 +65,36 @@ class CoreRoutes(Routes):
         return self._describe()
 
     async def _users(self, request: Request) -> Any:
-        return {"users": [user_view(user) for user in self._membership.users()]}
+        return {"users": [user_view(user) for user in self._administration.users()]}
 
     async def _user(self, request: Request) -> Any:
-        return user_view(self._membership.user(request.path_params["id"]))
+        return user_view(self._administration.user(request.path_params["id"]))
 
     async def _add_user(self, request: Request) -> Any:
-        return user_view(await self._membership.add_user((await body_of(request, Named)).name))
+        return user_view(await self._administration.add_user((await body_of(request, Named)).name))
 
     async def _rename_user(self, request: Request) -> Any:
         name = (await body_of(request, Named)).name
-        return user_view(await self._membership.rename_user(request.path_params["id"], name))
+        return user_view(await self._administration.rename_user(request.path_params["id"], name))
 
     async def _delete_user(self, request: Request) -> Any:
-        return user_view(await self._membership.delete_user(request.path_params["id"]))
+        return user_view(await self._administration.delete_user(request.path_params["id"]))
 
     async def _nodes(self, request: Request) -> Any:
-        return {"nodes": [self._view(node) for node in self._membership.nodes()]}
+        return {"nodes": [self._view(node) for node in self._administration.nodes()]}
 
     async def _node(self, request: Request) -> Any:
-        return self._view(self._membership.node(request.path_params["id"]))
+        return self._view(self._administration.node(request.path_params["id"]))
 
     async def _rename_node(self, request: Request) -> Any:
         name = (await body_of(request, Named)).name
-        return self._view(await self._membership.rename_node(request.path_params["id"], name))
+        return self._view(await self._administration.rename_node(request.path_params["id"], name))
 
     async def _delete_node(self, request: Request) -> Any:
-        return self._view(await self._membership.delete_node(request.path_params["id"]))
+        return self._view(await self._administration.delete_node(request.path_params["id"]))
 
     async def _expire_node(self, request: Request) -> Any:
-        return self._view(await self._membership.expire_node(request.path_params["id"]))
+        return self._view(await self._administration.expire_node(request.path_params["id"]))
 
     def _view(self, node: Node) -> dict[str, Any]:
         owner = self._mesh.state.get(User, node.user)

@@ -20,7 +20,7 @@ MAX_USER_NAME = 64
 R = TypeVar("R", Node, User)
 
 
-class Membership:
+class Administration:
     """Nodes and users are named by id or by name; NotFound where there is none."""
 
     def __init__(self, mesh: LiveMesh, plan: AddressPlan, entropy: Entropy) -> None:
