@@ -140,6 +140,30 @@ def test_a_peer_may_only_send_from_its_own_addresses(connected: Any, make_ipv4: 
     assert connected.b.engine.counters.bad_source == 2
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["genuine", "keepalive", "forged", "replayed", "malformed", "unknown"]), max_size=20))
+def test_what_else_a_burst_holds_costs_no_genuine_datagram(make_pair: Any, make_ipv4: Any, burst: list[str]) -> None:
+    pair = make_pair()
+    pair.send(pair.a, b"first")
+    pair.run(SECOND)
+    keypair, packet = pair.a.engine.peers[1].sessions.current, make_ipv4("100.64.0.2", "100.64.0.3")
+    before, counters = len(pair.b.packets), pair.b.engine.counters
+    used = keypair.seal([packet], 1280)
+    bad = {"replayed": used[0], "malformed": used[0][:31], "unknown": b"\x04\0\0\0" + bytes(60)}
+
+    def make(kind: str) -> Any:
+        if kind in bad:
+            return bad[kind]
+        sealed = keypair.seal([b"" if kind == "keepalive" else packet], 1280)[0]
+        return sealed[:-1] + bytes([sealed[-1] ^ 1]) if kind == "forged" else sealed
+
+    pair.receive(pair.b, pair.a.path, used)
+    pair.receive(pair.b, pair.a.path, [make(kind) for kind in burst])
+    assert pair.b.packets[before:] == [packet] * (1 + burst.count("genuine"))
+    found = (counters.forged, counters.replayed, counters.malformed, counters.unknown_session)
+    assert found == tuple(map(burst.count, ("forged", "replayed", "malformed", "unknown")))
+
+
 def test_a_counter_beyond_the_last_is_refused(connected: Any) -> None:
     keypair = connected.a.engine.peers[1].sessions.current
     keypair.counter = REJECT_AFTER_MESSAGES
