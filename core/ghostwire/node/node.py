@@ -28,7 +28,7 @@ from ghostwire.node.dataplane import Dataplane, Surroundings
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
 from ghostwire.node.knowledge import Knowledge
-from ghostwire.node.link import Link
+from ghostwire.node.member import Member
 from ghostwire.node.parts import Parts
 from ghostwire.node.reporter import PingResult, Reporter
 from ghostwire.node.status import State, Status
@@ -49,7 +49,7 @@ class Node:
         self._parts, self._log = parts, parts.log
         self._identity = Identity(parts.state, parts.entropy)
         self._knowledge = Knowledge(parts.state, self._identity, parts.log)
-        self._link = Link(parts, self._identity, self._knowledge, self, self._endpoints)
+        self._member = Member(parts, self._identity, self._knowledge, self, self._endpoints)
         self._plane: Dataplane | None = None
         self._unwatch: Callable[[], None] | None = None
         self._waiting = Waiters()
@@ -67,7 +67,7 @@ class Node:
         """Where this node is in its life."""
         membership = self._identity.membership
         if membership is None:
-            return State.STARTING if self._link.joining else State.NEEDS_LOGIN
+            return State.STARTING if self._member.joining else State.NEEDS_LOGIN
         if self._expired():
             return State.EXPIRED
         if not membership.up:
@@ -80,7 +80,7 @@ class Node:
         self._worker = asyncio.get_running_loop().create_task(self._work())
         membership = self._identity.membership
         if membership is not None and membership.up:
-            self._link.open()
+            self._member.open()
             self._wake.set()
 
     async def up(self, token: str | None = None, *, hostname: str | None = None, timeout: float | None = 60.0) -> None:
@@ -89,7 +89,7 @@ class Node:
         UsageError: the token is none. Refused: the server says no, or nothing was joined yet. PlatformError,
         PermissionDenied, PluginError: this machine does. Unavailable: not within ``timeout`` seconds.
         """
-        self._link.open(JoinToken.parse(token) if token else None, hostname)
+        self._member.open(JoinToken.parse(token) if token else None, hostname)
         self._want(up=True)
         self._trouble = ""
         if self._ready():
@@ -98,9 +98,9 @@ class Node:
         try:
             await self._waiting.wait(timeout)
         except TimeoutError:
-            self._link.give_up()
+            self._member.give_up()
             self._wake.set()
-            reason = self._link.last_error or self._trouble or "no answer from the server"
+            reason = self._member.last_error or self._trouble or "no answer from the server"
             raise Unavailable(f"not up after {timeout:.0f} s: {reason}") from None
 
     async def down(self, *, logout: bool = False, force: bool = False) -> None:
@@ -111,12 +111,12 @@ class Node:
         """
         try:
             async with self._lock:
-                self._link.give_up()
+                self._member.give_up()
                 self._want(up=False)
                 await self._bring_in_line()
                 if logout:
                     await self._log_out(force)
-                await self._link.close()
+                await self._member.close()
         finally:
             self._waiting.fail(Unavailable("the node was taken down"))
 
@@ -129,25 +129,25 @@ class Node:
         for timer in self._timers.values():
             timer.cancel()
         await self._stop_plane()
-        await self._link.close()
+        await self._member.close()
         self._knowledge.flush()
         self._parts.metrics.drop(self._metrics)
 
     def status(self) -> Status:
         """Everything there is to show."""
-        return Reporter(self._parts, self._knowledge, self._plane).status(self.state, self._link, self._trouble)
+        return Reporter(self._parts, self._knowledge, self._plane).status(self.state, self._member, self._trouble)
 
     async def ping(self, target: str, timeout: float = 5.0) -> PingResult:
         """One echo to a node's name or mesh address; NotFound, or Unavailable without an answer in time."""
         return await Reporter(self._parts, self._knowledge, self._plane).ping(target, timeout)
 
-    # What the link tells
+    # What the member tells
 
-    def linked(self) -> None:
+    def session_began(self) -> None:
         """A session with the server began."""
-        self._log.info("connected to %s", self._link.url)
+        self._log.info("connected to %s", self._member.url)
         self._told = ""
-        self._link.report(always=True)
+        self._member.report(always=True)
         if self._plane is not None:
             self._plane.reconnected()
         self._wake.set()
@@ -190,8 +190,8 @@ class Node:
         except Exception as error:
             self._log.exception("internal error")
             self._failed(GhostwireError(f"internal error: {type(error).__name__}; see the node's log"))
-        if self._identity.membership is None and not self._link.joining:
-            await self._link.close()
+        if self._identity.membership is None and not self._member.joining:
+            await self._member.close()
 
     def _failed(self, error: GhostwireError) -> None:
         told, known = self._waiting.fail(error), self._trouble
@@ -215,14 +215,14 @@ class Node:
     async def _start_plane(self, own: MapNode) -> None:
         parts, known = self._parts, self._knowledge
         around = Surroundings(
-            self._identity.node_key, known.network, known.endpoints, self._link.declare, known.touched
+            self._identity.node_key, known.network, known.endpoints, self._member.declare, known.touched
         )
         self._plane = await Dataplane.start(parts, around, own)
         self._local = tuple(parts.platform.local_addresses())
         self._unwatch = parts.platform.watch_links(self._links_changed)
         self._retry.reset()
         self._update_plane()
-        self._link.report(always=True)
+        self._member.report(always=True)
         if self._plane.admits_all:
             self._log.warning("no access rules in this mesh: every node reaches every port of this one")
 
@@ -247,7 +247,7 @@ class Node:
         return membership is not None and membership.up and self._knowledge.complete and not self._expired()
 
     def _ready(self) -> bool:
-        return self.state is State.RUNNING and not self._link.joining
+        return self.state is State.RUNNING and not self._member.joining
 
     def _want(self, *, up: bool) -> None:
         membership = self._identity.membership
@@ -259,14 +259,14 @@ class Node:
         membership, welcome = self._identity.membership, self._knowledge.welcome
         if membership is not None and membership.expired:
             return True
-        if self._link.connected or welcome is None or welcome.expires is None:
+        if self._member.connected or welcome is None or welcome.expires is None:
             return False
         return self._parts.clock.wall() >= welcome.expires * SECOND
 
     async def _log_out(self, force: bool) -> None:
         try:
             if self._identity.membership is not None:
-                await self._link.log_out()
+                await self._member.log_out()
         except GhostwireError as error:
             if not force:
                 raise Unavailable(
@@ -274,8 +274,8 @@ class Node:
                     "the mesh here with gwctl down --logout --force and remove this node there: gwctl nodes delete"
                 ) from None
             self._log.warning("logged out without the server's word: remove this node there: gwctl nodes delete")
-        await self._link.close()
-        self._link.forget()
+        await self._member.close()
+        self._member.forget()
 
     # The machine's links
 
@@ -289,7 +289,7 @@ class Node:
         self._local = local
         self._log.info("this machine's addresses changed")
         self._plane.links_changed()
-        self._link.hurry()
+        self._member.hurry()
 
     def _later(self, what: str, delay: float, do: Callable[[], object]) -> None:
         if what in self._timers:
@@ -301,6 +301,6 @@ class Node:
 
     def _register(self) -> None:
         gauge = self._metrics.gauge
-        gauge("ghostwire_node_connected", "Whether the server is connected.", lambda: self._link.connected)
+        gauge("ghostwire_node_connected", "Whether the server is connected.", lambda: self._member.connected)
         gauge("ghostwire_node_running", "Whether the node is up.", lambda: self._plane is not None)
         gauge("ghostwire_node_known_nodes", "Nodes in the network map.", lambda: len(self._knowledge.network.nodes))

@@ -8,7 +8,7 @@ from ghostwire.errors import NotFound, Unavailable
 from ghostwire.model import MapNode
 from ghostwire.node.dataplane import Dataplane
 from ghostwire.node.knowledge import Knowledge
-from ghostwire.node.link import Link
+from ghostwire.node.member import Member
 from ghostwire.node.parts import Parts
 from ghostwire.node.status import (
     OwnStatus,
@@ -37,16 +37,16 @@ class Reporter:
     def __init__(self, parts: Parts, knowledge: Knowledge, plane: Dataplane | None) -> None:
         self._parts, self._knowledge, self._plane = parts, knowledge, plane
 
-    def status(self, state: State, link: Link, trouble: str) -> Status:
+    def status(self, state: State, member: Member, trouble: str) -> Status:
         """Everything there is to show."""
         welcome, parts, plane = self._knowledge.welcome, self._parts, self._plane
         return Status(
             state=state,
             server=ServerStatus(
-                url=link.url,
-                connected=link.connected,
-                last_error=link.last_error,
-                last_connected=link.last_connected or (welcome.server_time or None if welcome is not None else None),
+                url=member.url,
+                connected=member.connected,
+                last_error=member.last_error,
+                last_connected=member.last_connected or (welcome.server_time or None if welcome is not None else None),
             ),
             own=self._own(),
             domain=welcome.domain if welcome is not None else "",

@@ -1,4 +1,4 @@
-"""The node's side of its membership: says who it is, takes Welcome, map and refusals, reports its endpoints."""
+"""A node as a member of its mesh: says who it is, takes Welcome, map and refusals, reports its endpoints."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ PASSING = frozenset(("busy", "replaced"))
 """Refusals that pass by themselves."""
 
 
-class LinkEvents(Protocol):
-    """What the link tells the node."""
+class MemberEvents(Protocol):
+    """What the member tells the node."""
 
-    def linked(self) -> None:
+    def session_began(self) -> None:
         """A session began."""
 
     def map_changed(self) -> None:
@@ -47,7 +47,7 @@ class LinkEvents(Protocol):
         """The server is not reached or said no; ``final`` where waiting does not help."""
 
 
-class Link:
+class Member:
     """Membership and control session of one node. ``endpoints`` gives what to report now."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Link:
         parts: Parts,
         identity: Identity,
         knowledge: Knowledge,
-        events: LinkEvents,
+        events: MemberEvents,
         endpoints: Callable[[], Endpoints],
     ) -> None:
         self._parts, self._identity, self._knowledge = parts, identity, knowledge
@@ -180,7 +180,7 @@ class Link:
         self.last_connected = self._parts.clock.wall() // SECOND
         self._reported = None
         self._leave()
-        self._events.linked()
+        self._events.session_began()
 
     def changed(self, change: MapChange) -> None:
         """The map changed."""
