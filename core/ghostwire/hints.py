@@ -1,4 +1,4 @@
-"""Short endings for error lines that say what to do next."""
+"""How the line of an error is worded: as one line, and with what may have been meant."""
 
 from __future__ import annotations
 

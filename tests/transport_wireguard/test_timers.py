@@ -10,7 +10,6 @@ from ghostwire_transport_wireguard.local import Authenticated, Established, Want
 from ghostwire_transport_wireguard.timers import Timer, TimerQueue
 
 INITIATION, RESPONSE, TRANSPORT = 1, 2, 4
-ROUND_TRIP = 20 * MILLISECOND
 
 
 def drops(pair: Any) -> int:

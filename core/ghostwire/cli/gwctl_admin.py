@@ -77,7 +77,6 @@ def _expiry(node: Mapping[str, Any]) -> str:
 def nodes_show(program: Program, node: str, json_: bool) -> None:
     """Show everything about NODE (a name or an id)."""
     found = ServerApi(program.folders).get(f"/api/v1/nodes/{segment(node)}")
-    found = found.get("node", found)
     if json_:
         print_json(found)
     else:

@@ -26,5 +26,5 @@ def given_token(file: IO[str] | None) -> str | None:
         return inherited or None
     token = file.read(MAX_TEXT).strip()
     if not token:
-        raise UsageError(f"{file.name}: there is no join token in it")
+        raise UsageError(f"{getattr(file, 'name', '<stdin>')}: there is no join token in it")
     return token

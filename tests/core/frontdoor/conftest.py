@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,6 @@ from ghostwire import RequestHead, StreamUpgrade
 from ghostwire.frontdoor import FrontDoor
 from ghostwire.frontdoor.answers import switching
 from ghostwire.frontdoor.certificate import ensure_certificate, server_context
-
-Opening = Callable[..., Awaitable[FrontDoor]]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

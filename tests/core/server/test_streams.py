@@ -20,6 +20,11 @@ def changes(client):
     return client.stream.of(MapChange)
 
 
+async def expire_in(rig, name, seconds):
+    node = msgspec.structs.replace(rig.nodes[name], expires=rig.plane.mesh.now() + seconds)
+    await rig.plane.mesh.write(lambda transaction: transaction.put(node))
+
+
 @simulated
 async def test_the_first_map_is_full_and_holds_the_rule_that_lets_everything_in(serve):
     async with serve() as rig:
@@ -74,15 +79,7 @@ async def test_renames_and_removals_reach_everybody(serve):
 async def test_an_expired_node_disappears_for_others_at_its_time(serve):
     async with serve() as rig:
         viewer, mortal = await rig.clients(2)
-        node = rig.nodes["host2"]
-        end = rig.plane.mesh.now() + 7200
-
-        def work(transaction):
-            import msgspec
-
-            transaction.put(msgspec.structs.replace(node, expires=end))
-
-        await rig.plane.mesh.write(work)
+        await expire_in(rig, "host2", 7200)
         await asyncio.sleep(7100)
         assert names(viewer.read()) == ["host1", "host2"]
         await asyncio.sleep(120)
@@ -98,15 +95,7 @@ async def test_an_expired_node_disappears_for_others_at_its_time(serve):
 async def test_expiry_while_the_server_is_down_reaches_who_comes_back(serve):
     async with serve() as rig:
         viewer, _ = await rig.clients(2)
-        node = rig.nodes["host2"]
-        end = rig.plane.mesh.now() + 100
-
-        def work(transaction):
-            import msgspec
-
-            transaction.put(msgspec.structs.replace(node, expires=end))
-
-        await rig.plane.mesh.write(work)
+        await expire_in(rig, "host2", 100)
         await rig.settle()
         viewer.read()
         await rig.plane.close()

@@ -99,10 +99,6 @@ class _AllowsTwins(MemoryStorage):
         return result, None
 
 
-def _without_records(commit: Commit) -> Commit:
-    return Commit(commit.revision, commit.mark, tuple(Change(each.kind, each.id, None) for each in commit.changes))
-
-
 class _LogOfKinds(MemoryStorage):
     async def log(self, after: int) -> Any:
         commits = await super().log(after)

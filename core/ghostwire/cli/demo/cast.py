@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ghostwire.cli.api_client import NodeApi, ServerApi
+from ghostwire.cli.api_client import Api, NodeApi, ServerApi
 from ghostwire.cli.daemon import program
 from ghostwire.cli.demo.stage import Place, Stage
 from ghostwire.errors import GhostwireError, Unavailable
@@ -89,8 +89,9 @@ class Actor:
         """The end of its log."""
         return self.log.read_text(errors="replace").splitlines()[-lines:] if self.log.exists() else []
 
-    def answers(self) -> bool:
-        """Whether its local API answers."""
+    @property
+    def api(self) -> Api:
+        """Its local API."""
         raise NotImplementedError
 
     def gwctl(self, *words: str, stdin: str = "") -> str:
@@ -109,7 +110,7 @@ class Actor:
     def _answers_or_died(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
             raise Unavailable(f"{self.place.name} ended with status {self.process.returncode}")
-        return self.answers()
+        return self.api.answers()
 
 
 _GWCTL = "import sys; from ghostwire.cli.main import gwctl; sys.exit(gwctl())"
@@ -139,10 +140,6 @@ class Server(Actor):
         """Its local API."""
         return ServerApi(Folders(self.state))
 
-    def answers(self) -> bool:
-        """Whether its local API answers."""
-        return self.api.answers()
-
     def join_token(self, user: str) -> str:
         """A user, and a reusable join token for his nodes."""
         self.gwctl("users", "create", user)
@@ -160,10 +157,6 @@ class Node(Actor):
     def api(self) -> NodeApi:
         """Its local API."""
         return NodeApi(Folders(self.state))
-
-    def answers(self) -> bool:
-        """Whether its local API answers."""
-        return self.api.answers()
 
     def join(self, token: str) -> None:
         """``gwctl up``, the token on standard input as it must not be on the command line."""
