@@ -34,7 +34,7 @@ LAYERS = {
     "driver": {"engine"},
     "system": {"errors", "capabilities", "config"},
     "folders": {"errors"},
-    "config": {"errors", "hints"},
+    "config": {"errors", "hints", "wire"},
     "capabilities": {"errors", "keys", "model", "engine"},
     "wire": {"errors", "keys", "model", "engine"},
     "ghostwire": {"capabilities"},

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING
 import click
 import msgspec
 
+from ghostwire.cli.options import given
 from ghostwire.cli.tokens import given_token, token_file_option
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def client(
     run_forever(program.host("node"), program.config, program.folders, Order(token, hostname, click.echo))
 
 
-def _with(config: Config, port: int | None, **given: str | None) -> Config:
-    """The configuration with the command line's options in it."""
-    node = msgspec.structs.replace(config.node, **{key: value for key, value in given.items() if value is not None})
+def _with(config: Config, port: int | None, **options: str | None) -> Config:
+    """The configuration with the command line's options in it; UsageError where one is wrong."""
+    node = msgspec.structs.replace(config.node, **given("node", **options))
     if port is None:
         return msgspec.structs.replace(config, node=node)
     udp = {**config.plugin.get(UDP_PLUGIN, {}), "port": port}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ghostwire.cli.options import given
 from ghostwire.system import loop
 
 if TYPE_CHECKING:
@@ -43,17 +44,8 @@ def configured(config: Config, listen: str | None, url: str | None, no_tls: bool
     """The configuration with the command line's words over the file's; UsageError where they are wrong."""
     import msgspec
 
-    from ghostwire.config import CHECKS
-    from ghostwire.errors import UsageError
-
-    given: dict[str, Any] = {"listen": listen, "url": url, "tls": False if no_tls else None}
-    given = {key: value for key, value in given.items() if value is not None}
-    for key in given.keys() & {"listen", "url"}:
-        try:
-            CHECKS["server", key](given[key])
-        except ValueError as error:
-            raise UsageError(f"--{key}: {error}") from None
-    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **given))
+    words = given("server", listen=listen, url=url, tls=False if no_tls else None)
+    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **words))
 
 
 def log_to_stderr() -> None:

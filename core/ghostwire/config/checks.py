@@ -9,10 +9,20 @@ from typing import Any
 
 def split_listen(text: str) -> tuple[str, int]:
     """``HOST:PORT`` (``[V6]:PORT``, ``:PORT`` for all addresses) into its parts; ValueError says what is wrong."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+    parts = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
+    if parts is None or int(parts[3]) > 65535:
         raise ValueError(f"expected HOST:PORT, for instance 0.0.0.0:8080, not {text!r}")
-    return host.strip("[]") or "0.0.0.0", int(port)
+    return parts[1] or parts[2] or "0.0.0.0", int(parts[3])
+
+
+def _server_url(text: str) -> None:
+    from ghostwire.wire.serverurl import ServerUrl
+
+    try:
+        if text:
+            ServerUrl.parse(text)
+    except ValueError:
+        raise ValueError(f"expected a URL like https://mesh.example.com:8080, not {text!r}") from None
 
 
 def _prefix(version: int, longest: int) -> Callable[[str], object]:
@@ -40,7 +50,7 @@ _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("server", "listen"): split_listen,
-    ("server", "url"): _matching(r"(https?://\S+)?", "a URL that begins with https:// or http://"),
+    ("server", "url"): _server_url,
     ("server", "domain"): _matching(rf"{_LABEL}(\.{_LABEL})*", "a domain name in lower case"),
     ("server", "ipv4"): _prefix(4, 29),
     ("server", "ipv6"): _prefix(6, 64),

@@ -44,7 +44,10 @@ def test_settings_are_typed():
         ("[plugin.derp]\ntrusted = 1", "gw.toml:2: plugin.derp.trusted: expected true or false"),
         ("[node]\nmtu = 576", "gw.toml:2: node.mtu: expected a whole number >= 1280"),
         ("[server]\nlisten = 'x'", "gw.toml:2: server.listen: expected HOST:PORT, for instance 0.0.0.0:8080, not 'x'"),
-        ("[server]\nurl = 'x'", "gw.toml:2: server.url: expected a URL that begins with https:// or http://, not 'x'"),
+        (
+            "[server]\nurl = 'https://me@mesh'",
+            "gw.toml:2: server.url: expected a URL like https://mesh.example.com:8080, not 'https://me@mesh'",
+        ),
         ("[server]\nipv4 = '10.0.0.1/8'", "gw.toml:2: server.ipv4: 10.0.0.1/8 has host bits set"),
         (
             "[server]\nipv4 = 'fd00::/48'",
@@ -126,7 +129,7 @@ def test_listening_addresses_are_split(text, parts):
     assert split_listen(text) == parts
 
 
-@pytest.mark.parametrize("text", ["", "80", "host:", "host:x", "host:70000", "::1:80", "host:-1"])
+@pytest.mark.parametrize("text", ["", "80", "host:", "host:x", "host:70000", "::1:80", "[::1:80", "a]:80", "host:-1"])
 def test_what_is_no_listening_address_is_refused(text):
     with pytest.raises(ValueError, match="expected HOST:PORT"):
         split_listen(text)

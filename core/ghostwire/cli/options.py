@@ -1,0 +1,27 @@
+"""What options of the command line have in common with the settings that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def given(table: str, **options: Any) -> dict[str, Any]:
+    """The options that were given, by the names of their settings in this table of ghostwire.toml.
+
+    UsageError where ghostwire.toml would refuse one.
+    """
+    found = {key: value for key, value in options.items() if value is not None}
+    _check(table, found)
+    return found
+
+
+def _check(table: str, found: Mapping[str, Any]) -> None:
+    from ghostwire.config import CHECKS
+    from ghostwire.errors import UsageError
+
+    for key, value in found.items():
+        try:
+            CHECKS.get((table, key), str)(value)
+        except ValueError as error:
+            raise UsageError(f"--{key}: {error}") from None
