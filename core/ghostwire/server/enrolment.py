@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -47,10 +48,13 @@ class Claim:
         host = Host(_plain(told.hostname), _plain(told.os), _plain(told.version))
         return cls(machine_key, hello.node_key, hello.disco_key, host, hello.credentials, now)
 
+    def fields(self) -> dict[str, Any]:
+        """What a node's record takes over from it."""
+        return {"node_key": self.node_key, "disco_key": self.disco_key, **msgspec.structs.asdict(self.host)}
+
     def matches(self, node: Node) -> bool:
         """Whether the node's record says all this already."""
-        said = (node.node_key, node.disco_key, node.hostname, node.os, node.version)
-        return said == (self.node_key, self.disco_key, self.host.hostname, self.host.os, self.host.version)
+        return all(getattr(node, name) == value for name, value in self.fields().items())
 
 
 class Enrolment:
@@ -76,23 +80,15 @@ class Enrolment:
             )
         admission = self._admit(transaction, claim, claim.credentials)
         _check_node_key(transaction, claim)
-        host = claim.host
         node = Node(
             id=transaction.new_id(Node),
             stable_id=self._entropy(8).hex(),
-            name=unique(label(host.hostname), lambda name: bool(transaction.find(Node, name=name))),
-            user=admission.user,
+            name=unique(label(claim.host.hostname), lambda name: bool(transaction.find(Node, name=name))),
             machine_key=claim.machine_key,
-            node_key=claim.node_key,
-            disco_key=claim.disco_key,
             addresses=self._plan.take(transaction, claim.now),
-            tags=admission.tags,
-            ephemeral=admission.ephemeral,
-            hostname=host.hostname,
-            os=host.os,
-            version=host.version,
             created=claim.now,
-            pre_auth_key=admission.pre_auth_key,
+            **claim.fields(),
+            **msgspec.structs.asdict(admission),
         )
         transaction.put(node)
         return node
@@ -101,14 +97,7 @@ class Enrolment:
         if claim.credentials is None:
             raise Refused("this node's key has expired; bring a new join token: gwctl up --token-file", "key-expired")
         admission = self._admit(transaction, claim, claim.credentials)
-        renewed = msgspec.structs.replace(
-            node,
-            user=admission.user,
-            tags=admission.tags,
-            ephemeral=admission.ephemeral,
-            pre_auth_key=admission.pre_auth_key,
-            expires=None,
-        )
+        renewed = msgspec.structs.replace(node, **msgspec.structs.asdict(admission), expires=None)
         return _update(transaction, renewed, claim)
 
     def _admit(self, transaction: Transaction, claim: Claim, credentials: Credentials) -> Admission:
@@ -153,15 +142,7 @@ def _spend(transaction: Transaction, node: Node) -> None:
 def _update(transaction: Transaction, node: Node, claim: Claim) -> Node:
     if node.node_key != claim.node_key:
         _check_node_key(transaction, claim)
-    host = claim.host
-    node = msgspec.structs.replace(
-        node,
-        node_key=claim.node_key,
-        disco_key=claim.disco_key,
-        hostname=host.hostname,
-        os=host.os,
-        version=host.version,
-    )
+    node = msgspec.structs.replace(node, **claim.fields())
     transaction.put(node)
     return node
 
