@@ -64,6 +64,13 @@ class Rig:
         await node.ready
         return node
 
+    async def raw_member(self) -> RawNode:
+        """A raw node whose hello was said and heard."""
+        node = await self.raw()
+        node.say(self.hello(node.session))
+        await asyncio.sleep(1)
+        return node
+
     def hello(self, channel: Channel | ControlSession) -> Hello:
         return Hello(
             protocol=1,

@@ -67,9 +67,7 @@ async def test_messages_wait_for_a_server_that_still_thinks_about_the_hello(make
 @simulated
 async def test_a_node_that_floods_is_slowed_down_and_loses_nothing(make_rig: MakeRig) -> None:
     rig = make_rig()
-    node = await rig.raw()
-    node.say(rig.hello(node.session))
-    await asyncio.sleep(1)
+    node = await rig.raw_member()
     node.say(*(Interest(node=number) for number in range(BURST + 1000)))
     await asyncio.sleep(1)
     assert BURST <= len(rig.inbox) <= BURST + 3 * RATE
@@ -84,9 +82,7 @@ async def test_a_node_that_floods_is_slowed_down_and_loses_nothing(make_rig: Mak
 @simulated
 async def test_reports_which_many_may_hear_of_are_slowed_down_sooner(make_rig: MakeRig) -> None:
     rig = make_rig()
-    node = await rig.raw()
-    node.say(rig.hello(node.session))
-    await asyncio.sleep(1)
+    node = await rig.raw_member()
     node.say(*(Report(session=1, sequence=number) for number in range(BURST)))
     await asyncio.sleep(1)
     assert len(rig.inbox) <= BURST / REPORT_COST + 3
@@ -95,9 +91,7 @@ async def test_reports_which_many_may_hear_of_are_slowed_down_sooner(make_rig: M
 @simulated
 async def test_a_node_that_floods_and_goes_is_not_waited_for(make_rig: MakeRig) -> None:
     rig = make_rig()
-    node = await rig.raw()
-    node.say(rig.hello(node.session))
-    await asyncio.sleep(1)
+    node = await rig.raw_member()
     node.say(*(Interest(node=number) for number in range(BURST + 1000)))
     await asyncio.sleep(1)
     rig.upgrade.close()
