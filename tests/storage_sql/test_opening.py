@@ -1,6 +1,7 @@
 """What opening a database says when something is wrong with it, and what it leaves on the disk."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
@@ -145,3 +146,22 @@ async def test_alembic_is_imported_only_where_a_migration_is_missing(make_storag
         "sys.exit('alembic' in sys.modules)"
     )
     assert await asyncio.to_thread(lambda: subprocess.run([sys.executable, "-c", program]).returncode) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a full disk is a small tmpfs")
+async def test_a_full_disk_is_told_from_a_damaged_file(make_storage: Make, tmp_path: Path) -> None:
+    await fill(make_storage(), 5)
+    (tmp_path / "ghostwire.db-shm").unlink(missing_ok=True)
+    content = (tmp_path / "ghostwire.db").read_bytes()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", tmp_path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        (tmp_path / "ghostwire.db").write_bytes(content)
+        (tmp_path / "ghostwire.db.lock").write_bytes(b"x" * 4096)
+        with contextlib.suppress(OSError), (tmp_path / "filling").open("wb", buffering=0) as filling:
+            while filling.write(b"x" * 4096):
+                pass
+        assert "is the disk full" in await refusal(make_storage())
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -193,6 +193,8 @@ class Database:
             return StateError(f"{self._path}: cannot write: {cause}; make it writable or pass --state")
         if "full" in cause:
             return StateError(f"{self._path}: cannot write: {cause}; free some space")
+        if "I/O" in cause:
+            return StateError(f"{self._path}: cannot be used: {cause}; is the disk full, or failing?")
         return StateError(f"{self._path}: cannot be used: {cause}; restore it from a backup")
 
 
