@@ -89,7 +89,10 @@ class Node:
         UsageError: the token is none. Refused: the server says no, or nothing was joined yet. PlatformError,
         PermissionDenied, PluginError: this machine does. Unavailable: not within ``timeout`` seconds.
         """
-        self._member.open(JoinToken.parse(token) if token else None, hostname)
+        order = JoinToken.parse(token) if token else None
+        if order is not None:
+            await self._try_device()
+        self._member.open(order, hostname)
         self._want(up=True)
         self._trouble = ""
         if self._ready():
@@ -211,6 +214,12 @@ class Node:
         if self._ready():
             self._trouble = ""
             self._waiting.succeed()
+
+    async def _try_device(self) -> None:
+        """Hear before a token is spent whether this machine lets a node run."""
+        async with self._lock:
+            if self._plane is None:
+                (await self._parts.platform.open_device(self._parts.interface, self._parts.mtu)).close()
 
     async def _start_plane(self, own: MapNode) -> None:
         parts, known = self._parts, self._knowledge

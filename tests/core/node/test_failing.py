@@ -13,20 +13,37 @@ from ghostwire.testing import simulated
 @simulated
 async def test_a_missing_right_fails_up_with_its_reason_and_is_tried_again(kit: Any) -> None:
     rig = kit.rig()
+    node = await rig.joined()
+    await node.down()
     opened, reason = rig.platform.open_device, PermissionDenied("interface gw0: run as root")
 
     async def refuse(name: str, mtu: int) -> Any:
         raise reason
 
     rig.platform.open_device = refuse
-    node = rig.node()
-    await node.start()
     with pytest.raises(PermissionDenied, match="run as root"):
-        await node.up(rig.token)
+        await node.up()
     assert (node.state, node.status().trouble) == ("starting", "interface gw0: run as root")
     rig.platform.open_device = opened
     await asyncio.sleep(120)
     assert (node.state, node.status().trouble) == ("running", "")
+    await node.close()
+
+
+@simulated
+async def test_a_machine_that_lets_no_node_run_spends_no_token(kit: Any) -> None:
+    rig = kit.rig()
+
+    async def refuse(name: str, mtu: int) -> Any:
+        raise PlatformError("/dev/net/tun is missing")
+
+    rig.platform.open_device = refuse
+    node = rig.node()
+    await node.start()
+    with pytest.raises(PlatformError, match="is missing"):
+        await node.up(rig.token)
+    assert node.state == "needs-login"
+    assert not rig.server.channels
     await node.close()
 
 
