@@ -98,6 +98,21 @@ def test_what_others_put_on_the_machine_is_not_touched(in_namespace):
     in_namespace(work)
 
 
+@pytest.mark.parametrize("prefix", ["100.64.0.0/16", "fd7a::/48"])
+def test_a_prefix_that_another_interface_has_is_refused_by_name(in_namespace, prefix):
+    async def work() -> None:
+        platform = make_platform()
+        first, second = [await platform.open_device(name, 1280) for name in ("gwt0", "gwt1")]
+        await platform.configure(NetworkConfig("gwt0", 1280, ("100.64.0.2/32", "fd7a::2/128"), (prefix,)))
+        with pytest.raises(PlatformError, match=f"interface gwt1: {prefix} is routed to another one already"):
+            await platform.configure(NetworkConfig("gwt1", 1280, ("100.64.0.3/32", "fd7a::3/128"), (prefix,)))
+        assert routes("gwt0") == {prefix}
+        first.close()
+        second.close()
+
+    in_namespace(work)
+
+
 def test_a_route_that_others_hold_already_is_added_on_our_interface_alone(in_namespace):
     async def work() -> None:
         platform = make_platform()

@@ -36,7 +36,16 @@ def carry_out(request: Request) -> Answer:
         except NetlinkError as error:
             text = f"interface {request.interface}: {work.doing}: {error.args[-1]}"
             return Answer(tuple(work.changes), tuple(work.skipped), text, error.code == errno.EPERM)
+        except _RouteTaken as taken:
+            text = (
+                f"interface {request.interface}: {taken} is routed to another one already; does another node run here?"
+            )
+            return Answer(tuple(work.changes), tuple(work.skipped), text)
         return Answer(tuple(work.changes), tuple(work.skipped))
+
+
+class _RouteTaken(Exception):
+    """The prefix has a route, and it is not ours."""
 
 
 class _Work:
@@ -111,23 +120,32 @@ class _Work:
         )
 
     def _routes_away(self, wanted: set[Any]) -> None:
-        for prefix in sorted(self._held_routes() - wanted, key=str):
+        for prefix in sorted(self._held_routes(proto=ROUTE_PROTOCOL) - wanted, key=str):
             self._do(f"remove route {prefix}", partial(self._route, "del", prefix))
 
     def _routes_in(self, wanted: set[Any]) -> None:
-        for prefix in sorted(wanted - self._held_routes(), key=str):
+        for prefix in sorted(wanted - self._held_routes(proto=ROUTE_PROTOCOL), key=str):
             self._do(
                 f"add route {prefix}",
-                partial(self._route, "add", prefix),
+                partial(self._add_route, prefix),
                 optional=prefix.version == 6,
             )
 
-    def _held_routes(self) -> set[Any]:
+    def _held_routes(self, **match: int) -> set[Any]:
         held = set()
         for family, default in ((2, "0.0.0.0"), (10, "::")):
-            for message in self._netlink.get_routes(family=family, oif=self._index, proto=ROUTE_PROTOCOL):
+            for message in self._netlink.get_routes(family=family, oif=self._index, **match):
                 held.add(ipaddress.ip_network(f"{message.get('dst') or default}/{message['dst_len']}"))
         return held
+
+    def _add_route(self, prefix: Any) -> None:
+        try:
+            self._route("add", prefix)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            if prefix not in self._held_routes():
+                raise _RouteTaken(prefix) from None
 
     def _route(self, command: str, prefix: Any) -> None:
         self._netlink.route(command, dst=str(prefix), oif=self._index, proto=ROUTE_PROTOCOL, scope=_scope(prefix))
