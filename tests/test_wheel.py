@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,13 +15,21 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = [ROOT / "core" / "ghostwire", *(ROOT / "plugins").glob("*/ghostwire_*")]
 
 
+pytestmark = pytest.mark.xdist_group("wheel")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    """Built from the sdist, and both from a copy, since building writes into the tree that it builds."""
+    tree, dist = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
+    for name in ("core", "plugins"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(dist), str(tree)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stdout + made.stderr  # the wheel comes from the sdist: no stale build folder
-    (wheel,) = folder.glob("*.whl")
+    assert made.returncode == 0, made.stdout + made.stderr
+    (wheel,) = dist.glob("*.whl")
     return wheel
 
 
