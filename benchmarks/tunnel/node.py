@@ -10,7 +10,6 @@ import ipaddress
 import json
 import logging
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path as FilePath
@@ -19,28 +18,16 @@ from typing import Any
 
 import uvloop
 
-from ghostwire import Metrics, NetworkConfig, NodeContext, Sockets, TunnelContext, TunnelPeer
+from ghostwire import Metrics, NetworkConfig, NodeContext, TunnelContext, TunnelPeer
 from ghostwire.driver import SystemClock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import NetworkMap
+from ghostwire.system.sockets import SystemSockets
 from ghostwire_net_linux.platform import LinuxPlatform
 from ghostwire_net_linux.settings import Settings as PlatformSettings
 from ghostwire_transport_wireguard.settings import Settings as TransportSettings
 from ghostwire_transport_wireguard.tunnel import UserspaceTunnel
 from ghostwire_transport_wireguard.udp import UdpTransport
-
-
-class PlainSockets(Sockets):
-    def udp(self, host: str, port: int) -> socket.socket:
-        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        if ":" in host:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.setblocking(False)
-        made.bind((host, port))
-        return made
-
-    async def connect(self, protocol: Any, host: str, port: int, *, tls: Any = None) -> Any:
-        raise NotImplementedError("a tunnel opens no streams")
 
 
 class NoEvents:
@@ -61,7 +48,7 @@ async def run(settings: dict[str, Any], state: FilePath) -> None:
         "entropy": os.urandom,
         "metrics": metrics,
         "log": log,
-        "sockets": PlainSockets(),
+        "sockets": SystemSockets(),
         "state": state,
         "node_key": key.public(NodeKey),
         "map": NetworkMap(),

@@ -20,11 +20,12 @@ import pytest
 from natlab import Lab
 from netns import in_netns
 
-from ghostwire import Metrics, NodeContext, Sockets, TunnelContext, TunnelPeer
+from ghostwire import Metrics, NodeContext, TunnelContext, TunnelPeer
 from ghostwire import Path as Way
 from ghostwire.driver import SystemClock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import NetworkMap
+from ghostwire.system.sockets import SystemSockets
 from ghostwire.testing.clock import SeededEntropy
 from ghostwire_net_linux.device import LinuxDevice, open_tun
 from ghostwire_transport_wireguard.cookie import MacStamper
@@ -48,22 +49,15 @@ pytestmark = [
 slow = pytest.mark.skipif(not os.environ.get("GHOSTWIRE_SLOW"), reason="takes 135 s: set GHOSTWIRE_SLOW=1")
 
 
-class MemberSockets(Sockets):
+class MemberSockets(SystemSockets):
     """Sockets in a member of the lab."""
 
     def __init__(self, lab: Lab, member: str) -> None:
-        self._lab, self._member = lab, member
+        self._namespace = lab.ns(member)
 
     def udp(self, host: str, port: int) -> socket.socket:
-        made = self._lab.socket(self._member, socket.AF_INET6 if ":" in host else socket.AF_INET)
-        if ":" in host:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.setblocking(False)
-        made.bind((host, port))
-        return made
-
-    async def connect(self, protocol: Any, host: str, port: int, *, tls: Any = None) -> Any:
-        raise AssertionError("a tunnel opens no streams")
+        with in_netns(self._namespace):
+            return super().udp(host, port)
 
 
 class Roamer:
