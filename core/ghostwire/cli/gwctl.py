@@ -127,7 +127,7 @@ def status(context: click.Context, peers: bool, json_: bool) -> None:
         print_json(answer)
     else:
         print_fields(_own_fields(answer))
-        if peers:
+        if peers and answer.get("self"):
             click.echo()
             print_peers(answer.get("peers", ()))
     if answer["state"] != "running":

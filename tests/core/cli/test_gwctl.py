@@ -78,6 +78,14 @@ def test_status_exits_1_while_the_node_is_not_up(serve: Serve, run: Run, now: st
     assert now in result.stdout
 
 
+def test_a_mesh_is_called_empty_only_where_there_is_one(serve: Serve, run: Run) -> None:
+    fake = answering(serve, peers=[])
+    assert "no other node is in the mesh yet" in run(gwctl.status).stdout
+    needs_login = STATUS | {"state": "needs-login", "self": None, "peers": []}
+    fake.answers["GET", "/v1/status"] = (200, needs_login)
+    assert "in the mesh yet" not in run(gwctl.status).stdout
+
+
 def test_status_says_why_the_server_is_not_connected(serve: Serve, run: Run) -> None:
     answering(serve, server={"url": "https://s", "connected": False, "last_error": "refused", "last_connected": None})
     assert "https://s (never connected: refused)" in run(gwctl.status).stdout
