@@ -39,7 +39,9 @@ SESSIONS = (30, 2.0)
 
 REMOVED = Refused(code="removed", message="this node was removed from the mesh")
 EXPIRED = Refused(code="key-expired", message="this node's key has expired; bring a new join token")
-REPLACED = Refused(code="replaced", message="this node opened another control session")
+REPLACED = Refused(
+    code="replaced", message="this node opened another control session; was its state copied to another machine?"
+)
 UNSTORED = Refused(code="busy", message="the server cannot store this now; try again later", retry_after=BUSY_RETRY)
 CLOSING = Refused(code="busy", message="the server is shutting down", retry_after=1)
 
