@@ -41,10 +41,12 @@ LAYERS = {
     "hookspecs": {"ghostwire"},
     "plugins": {"errors", "hints", "config", "ghostwire", "hookspecs"},
     "frontdoor": BASE | {"ghostwire", "capabilities", "driver", "system", "wire"},
+    "uplink": BASE | {"ghostwire", "capabilities", "wire"},
     "server": PROGRAM | {"frontdoor"},
-    "node": PROGRAM,
+    "relay": PROGRAM | {"frontdoor", "uplink"},
+    "node": PROGRAM | {"uplink"},
     "cli": PROGRAM | {"server", "node"},
-    "testing": PROGRAM | {"server", "node", "frontdoor"},
+    "testing": PROGRAM | {"server", "node", "relay", "frontdoor", "uplink"},
 }
 """What each part of core may import besides itself; `ghostwire` is the package's own face."""
 
@@ -56,7 +58,9 @@ PUBLIC = {
     "ghostwire.hints",
     "ghostwire.keys",
     "ghostwire.model",
+    "ghostwire.relay.program",
     "ghostwire.system.lock",
+    "ghostwire.system.tls",
     "ghostwire.cli.api_client",
     "ghostwire.cli.program",
     "ghostwire.cli.tables",

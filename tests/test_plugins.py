@@ -104,7 +104,7 @@ def test_every_hooks_example_runs(hook, install):
 def test_the_guide_names_every_capability_and_context():
     for name in [*(kind.__name__ for kind in CAPABILITIES.values()), "Provider", "Command"]:
         assert f"`{name}" in GUIDE
-    for name in ("Context", "ServerContext", "NodeContext", "TunnelContext"):
+    for name in ("Context", "ServerContext", "RelayContext", "NodeContext", "TransportContext", "TunnelContext"):
         row = next(line for line in GUIDE.splitlines() if line.startswith(f"| `{name}`"))
         for field in vars(getattr(ghostwire, name))["__annotations__"]:
             assert f"`{field}`" in row

@@ -16,15 +16,36 @@ import msgspec
 import pluggy
 
 from ghostwire.capabilities.authentication import Admission, Authenticator, EnrolmentRequest
-from ghostwire.capabilities.contexts import Context, Mesh, NodeContext, ServerContext, Sockets, TunnelContext
+from ghostwire.capabilities.contexts import (
+    Context,
+    Mesh,
+    NodeContext,
+    RelayContext,
+    ServerContext,
+    Sockets,
+    TransportContext,
+    TunnelContext,
+)
 from ghostwire.capabilities.http import RequestHead, Routes, StreamUpgrade
+from ghostwire.capabilities.identity import Identity
 from ghostwire.capabilities.names import Resolver
 from ghostwire.capabilities.platform import Device, NetworkConfig, Platform
 from ghostwire.capabilities.policy import CompiledPolicy, PolicyEngine
+from ghostwire.capabilities.relaying import Load, Relaying, Siblings
 from ghostwire.capabilities.service import Service
 from ghostwire.capabilities.storage import Change, Commit, Snapshot, Storage, Transaction
 from ghostwire.capabilities.telemetry import Metric, Metrics, Telemetry
-from ghostwire.capabilities.transport import BURST, MESH_MTU, SEALED_MTU, Buffer, Path, Receive, Transport
+from ghostwire.capabilities.transport import (
+    BURST,
+    MESH_MTU,
+    SEALED_MTU,
+    Buffer,
+    Path,
+    Receive,
+    RelayTransport,
+    Transport,
+    relay_endpoint,
+)
 from ghostwire.capabilities.tunnel import Filter, PeerStats, Tunnel, TunnelEvents, TunnelPeer
 
 if TYPE_CHECKING:
@@ -70,6 +91,8 @@ __all__ = [
     "Device",
     "EnrolmentRequest",
     "Filter",
+    "Identity",
+    "Load",
     "Mesh",
     "Metric",
     "Metrics",
@@ -81,11 +104,15 @@ __all__ = [
     "PolicyEngine",
     "Provider",
     "Receive",
+    "RelayContext",
+    "RelayTransport",
+    "Relaying",
     "RequestHead",
     "Resolver",
     "Routes",
     "ServerContext",
     "Service",
+    "Siblings",
     "Snapshot",
     "Sockets",
     "Storage",
@@ -93,9 +120,11 @@ __all__ = [
     "Telemetry",
     "Transaction",
     "Transport",
+    "TransportContext",
     "Tunnel",
     "TunnelContext",
     "TunnelEvents",
     "TunnelPeer",
     "hookimpl",
+    "relay_endpoint",
 ]

@@ -6,6 +6,7 @@ Public keys are X25519 points of 32 bytes; a key's type says what it is for, so 
     NodeKey      nodekey:<hex>    a node's WireGuard key
     DiscoKey     discokey:<hex>   a node's path-discovery key
     ControlKey   ctlkey:<hex>     the server's key in the control session
+    RelayKey     derpkey:<hex>    a relay's key towards its clients
 """
 
 from __future__ import annotations
@@ -87,6 +88,13 @@ class ControlKey(PublicKey):
     """The server's public key in the control session."""
 
     prefix = "ctlkey:"
+    __slots__ = ()
+
+
+class RelayKey(PublicKey):
+    """A relay's public key towards its clients."""
+
+    prefix = "derpkey:"
     __slots__ = ()
 
 

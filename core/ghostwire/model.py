@@ -1,7 +1,8 @@
 """The mesh's records, and the network map a node holds of them.
 
-Records (``User``, ``Node``, ``PreAuthKey``) are what the server stores. Map objects (``MapNode``, ``Rule``,
-``LabelSet``) are what nodes are told: no field of theirs depends on who looks, so each is encoded once per change.
+Records (``User``, ``Node``, ``PreAuthKey``, ``Relay``) are what the server stores. Map objects (``MapNode``, ``Rule``,
+``LabelSet``, ``MapRelay``) are what nodes are told: no field of theirs depends on who looks, so each is encoded once
+per change.
 All are immutable; ids are positive integers and never reused; times are whole seconds of Unix time.
 """
 
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ghostwire.keys import DiscoKey, MachineKey, NodeKey, PublicKey
+from ghostwire.keys import DiscoKey, MachineKey, NodeKey, PublicKey, RelayKey
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,7 +93,42 @@ class ReleasedAddress(Record, frozen=True, kw_only=True):
     released: int
 
 
-RECORDS: tuple[type[Record], ...] = (User, Node, PreAuthKey, ReleasedAddress)
+class Relay(Record, frozen=True, kw_only=True):
+    """A relay server, whether it runs or not. Relays of one ``region`` (an integer, as on the wire; ``region_name`` is
+    for people) stand for each other.
+
+    ``host`` is the name or address that nodes connect to, ``ipv4`` and ``ipv6`` what it resolves to where that is not
+    to be left to DNS (``none``: not over that family). ``stun_port`` 0 means no STUN. ``certificate`` is the SHA-256
+    of the one certificate (DER) to accept, in hex; empty where the system's roots decide. ``capacity`` is how many
+    clients it can carry, as seen from the others of its region. ``source`` says who keeps the record: ``enrolled`` (a
+    relay of ours, which brings key and certificate itself), ``embedded`` (the server), ``derpmap`` (a file or URL).
+
+    ``digest`` (BLAKE2s of a secret) and ``expires`` let one relay enrol as this one; ``machine_key`` is who did.
+    """
+
+    unique = ("name", "machine_key", "digest")
+
+    name: str
+    region: int
+    region_name: str
+    host: str
+    port: int = 443
+    stun_port: int = 3478
+    ipv4: str = ""
+    ipv6: str = ""
+    tls: bool = True
+    certificate: str = ""
+    key: RelayKey | None = None
+    capacity: int = 1000
+    draining: bool = False
+    source: str = "enrolled"
+    created: int = 0
+    machine_key: MachineKey | None = None
+    digest: bytes | None = None
+    expires: int | None = None
+
+
+RECORDS: tuple[type[Record], ...] = (User, Node, PreAuthKey, ReleasedAddress, Relay)
 """Every kind of record that a storage keeps, each after those it refers to."""
 
 
@@ -151,6 +187,27 @@ class LabelSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     nodes: tuple[int, ...] = ()
 
 
+class MapRelay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A relay as nodes see it; fields as in `Relay`. ``key`` None: not known, whoever answers there is taken for it.
+
+    A ``draining`` relay still serves whom it serves, and takes nobody new.
+    """
+
+    id: int
+    name: str
+    region: int
+    region_name: str
+    host: str
+    port: int = 443
+    stun_port: int = 3478
+    ipv4: str = ""
+    ipv6: str = ""
+    tls: bool = True
+    certificate: str = ""
+    key: RelayKey | None = None
+    draining: bool = False
+
+
 class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
     """What changed in one viewer's map up to ``cursor``; ``full`` says: forget all that came before.
 
@@ -165,6 +222,8 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     removed_rules: tuple[int, ...] = ()
     sets: tuple[LabelSet, ...] = ()
     removed_sets: tuple[int, ...] = ()
+    relays: tuple[MapRelay, ...] = ()
+    removed_relays: tuple[int, ...] = ()
 
 
 class NetworkMap:
@@ -175,14 +234,16 @@ class NetworkMap:
         self.nodes: dict[int, MapNode] = {}
         self.rules: dict[int, Rule] = {}
         self.sets: dict[int, LabelSet] = {}
+        self.relays: dict[int, MapRelay] = {}
 
     def apply(self, change: MapChange) -> None:
         """Bring the map to ``change.cursor``; applying the same change twice does no harm."""
         if change.full:
-            self.nodes, self.rules, self.sets = {}, {}, {}
+            self.nodes, self.rules, self.sets, self.relays = {}, {}, {}, {}
         _merge(self.nodes, change.nodes, change.removed_nodes)
         _merge(self.rules, change.rules, change.removed_rules)
         _merge(self.sets, change.sets, change.removed_sets)
+        _merge(self.relays, change.relays, change.removed_relays)
         self.cursor = change.cursor
 
     def as_change(self) -> MapChange | None:
@@ -195,6 +256,7 @@ class NetworkMap:
             nodes=tuple(self.nodes.values()),
             rules=tuple(self.rules.values()),
             sets=tuple(self.sets.values()),
+            relays=tuple(self.relays.values()),
         )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # asyncio and ssl would cost every command line 40 ms
     import ssl
     from pathlib import Path as FilePath
 
+    from ghostwire.capabilities.identity import Identity
+    from ghostwire.capabilities.relaying import Relaying
     from ghostwire.keys import NodeKey, PrivateKey
     from ghostwire.model import NetworkMap, Record
 
@@ -38,9 +40,18 @@ class Sockets(ABC):
 
     @abstractmethod
     async def connect(
-        self, protocol: Callable[[], P], host: str, port: int, *, tls: ssl.SSLContext | None = None
+        self,
+        protocol: Callable[[], P],
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
     ) -> tuple[asyncio.Transport, P]:
-        """A stream, as ``loop.create_connection`` makes it; Unavailable where nobody answers."""
+        """A stream, as ``loop.create_connection`` makes it; Unavailable where nobody answers.
+
+        ``server_name`` is what TLS asks for where it is not ``host``.
+        """
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -73,6 +84,13 @@ class ServerContext(Context, frozen=True):
 
     mesh: Mesh
     join_token: Callable[[str], str]
+    relaying: Relaying
+
+
+class RelayContext(Context, frozen=True):
+    """For what runs in a relay."""
+
+    relaying: Relaying
 
 
 class NodeContext(Context, frozen=True):
@@ -81,6 +99,12 @@ class NodeContext(Context, frozen=True):
     node_key: NodeKey
     map: NetworkMap
     local_addresses: Callable[[], Sequence[str]]
+
+
+class TransportContext(NodeContext, frozen=True):
+    """For transports. ``identity`` is there for the transport ``derp`` alone."""
+
+    identity: Identity | None = None
 
 
 class TunnelContext(NodeContext, frozen=True):

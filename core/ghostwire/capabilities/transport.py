@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ghostwire.keys import NodeKey
+    from ghostwire.model import MapRelay
 
 Buffer = bytes | bytearray | memoryview
 
@@ -65,3 +70,30 @@ class Transport(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Stop delivering and release everything; harmless when called twice."""
+
+
+class RelayTransport(Transport):
+    """A transport whose datagrams a relay forwards. Its endpoints are made by core: see `relay_endpoint`.
+
+    It keeps a connection to its home, where peers find this node, and connects elsewhere on demand.
+    """
+
+    relayed = True
+
+    @abstractmethod
+    def use(self, relays: Sequence[MapRelay], home: int | None, assigned: int | None) -> None:
+        """The relays there are, this node's home region (None: not chosen yet), and the relay's id that the server
+        assigned to it there (None: any). Called again whenever any of it changes; no I/O in the call itself."""
+
+    @abstractmethod
+    def connected(self, region: int) -> bool:
+        """Whether a connection to that region is logged in."""
+
+    @abstractmethod
+    def heard(self, region: int) -> int | None:
+        """When that region's connection last brought a frame, in nanoseconds of the clock; None for never."""
+
+
+def relay_endpoint(home: int, peer: NodeKey) -> str:
+    """Where relay transports find a peer: ``REGION/nodekey:HEX``; region 0 where its home is not known."""
+    return f"{home}/{peer}"

@@ -18,7 +18,8 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     Empty certificate paths mean a certificate made on first start. An empty ``ipv6`` means a random /48 ULA, stored
     at first start. ``operator`` is a user of this machine who may administer besides root. ``keep_revisions`` is how
     far back the change log lets nodes resume; ``ephemeral_grace`` the seconds after which an ephemeral node that went
-    away is removed.
+    away is removed. ``region`` is the region of the relay that runs in the server itself. ``derp_map`` is a file or an
+    https:// URL with a DERP map in JSON, whose relays the mesh uses too.
     """
 
     listen: str = "0.0.0.0:8080"
@@ -33,6 +34,8 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     operator: str = ""
     keep_revisions: Annotated[int, msgspec.Meta(ge=100)] = 100_000
     ephemeral_grace: Annotated[int, msgspec.Meta(ge=0)] = 300
+    region: str = "home"
+    derp_map: str = ""
 
 
 class NodeConfig(Table, frozen=True, kw_only=True):
@@ -47,12 +50,18 @@ class NodeConfig(Table, frozen=True, kw_only=True):
 
 
 class RelayConfig(Table, frozen=True, kw_only=True):
-    """``[relay]``. Empty certificate paths mean a certificate made on first start."""
+    """``[relay]``.
+
+    Empty certificate paths mean a certificate made on first start. ``workers`` processes share the port, one a core.
+    ``open`` serves whoever comes, without a mesh; else a relay enrols with a server and serves its nodes alone.
+    """
 
     listen: str = "0.0.0.0:3478"
     tls: bool = True
     certificate: str = ""
     certificate_key: str = ""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    open: bool = False
 
 
 class Document(Table, frozen=True, kw_only=True):

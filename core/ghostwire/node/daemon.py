@@ -19,7 +19,6 @@ from ghostwire.config import Config
 from ghostwire.driver import SystemClock
 from ghostwire.errors import PluginError, ProtocolError, Refused, Unavailable
 from ghostwire.folders import Folders, make_folder
-from ghostwire.node import channel
 from ghostwire.node.localapi import LocalApi
 from ghostwire.node.node import Node
 from ghostwire.node.parts import Parts
@@ -32,6 +31,7 @@ from ghostwire.system import loop
 from ghostwire.system.lock import FileLock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
+from ghostwire.uplink import channel
 from ghostwire.wire import messages
 
 IN_USE = "a node is already running (pid {holder}); stop it, or pass --state for another"

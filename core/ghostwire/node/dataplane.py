@@ -105,6 +105,10 @@ class Dataplane:
         """The server says where a peer can be reached now."""
         self._director.peer_endpoints(peer, endpoints)
 
+    def assign(self, region: int, relay: int) -> None:
+        """The server says which relay of that region this node is to be at."""
+        del region, relay
+
     def reconnected(self) -> None:
         """A new control session began."""
         self._director.reconnected()

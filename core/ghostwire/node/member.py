@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,13 +13,23 @@ from ghostwire.errors import Conflict, GhostwireError, Unavailable
 from ghostwire.errors import Refused as RefusedError
 from ghostwire.keys import DiscoKey, NodeKey
 from ghostwire.model import MapChange
-from ghostwire.node.control import Control
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity, Membership
 from ghostwire.node.knowledge import Knowledge
-from ghostwire.node.parts import Channel, Parts
+from ghostwire.node.parts import Parts
+from ghostwire.uplink.control import Channel, Control, out_of_turn
 from ghostwire.wire.jointoken import JoinToken
-from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Interest, Leave, PeerEndpoints, Report, Welcome
+from ghostwire.wire.messages import (
+    PROTOCOL,
+    Credentials,
+    Hello,
+    HomeRelay,
+    Interest,
+    Leave,
+    PeerEndpoints,
+    Report,
+    Welcome,
+)
 
 LOGOUT_TIMEOUT = 10.0
 """Seconds for the server to confirm a logout."""
@@ -42,6 +52,9 @@ class MemberEvents(Protocol):
 
     def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
         """The server says where a peer can be reached now."""
+
+    def home_relay(self, message: HomeRelay) -> None:
+        """The server says which relay of its home region this node is to be at."""
 
     def trouble(self, error: GhostwireError, *, final: bool) -> None:
         """The server is not reached or said no; ``final`` where waiting does not help."""
@@ -182,13 +195,20 @@ class Member:
         self._leave()
         self._events.session_began()
 
-    def changed(self, change: MapChange) -> None:
-        """The map changed."""
-        self._knowledge.changed(change)
-        self._events.map_changed()
+    def received(self, message: Any) -> None:
+        """What the server tells while the session lasts."""
+        if isinstance(message, MapChange):
+            self._knowledge.changed(message)
+            self._events.map_changed()
+        elif isinstance(message, PeerEndpoints):
+            self._peer_endpoints(message)
+        elif isinstance(message, HomeRelay):
+            self._events.home_relay(message)
+        else:
+            raise out_of_turn(message)
 
-    def peer_endpoints(self, message: PeerEndpoints) -> None:
-        """A peer's current endpoints; where the server knows none, the last known ones are better than nothing."""
+    def _peer_endpoints(self, message: PeerEndpoints) -> None:
+        """Where the server knows none, the last known ones are better than nothing."""
         if message.endpoints:
             self._events.peer_endpoints(message.node, message.endpoints)
             self._knowledge.touched()
@@ -273,7 +293,7 @@ class Member:
                 self._control.hurry()
             return
         parts = self._parts
-        self._control = Control(self._connect, self, parts.clock, parts.entropy)
+        self._control = Control(self._connect, self, Welcome, parts.clock, parts.entropy)
         self._control.start()
 
     def _connect(self) -> Awaitable[Channel]:

@@ -23,7 +23,6 @@ import msgspec
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError, Unavailable
 from ghostwire.model import MapNode
-from ghostwire.node.backoff import Backoff
 from ghostwire.node.dataplane import Dataplane, Surroundings
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
@@ -33,7 +32,9 @@ from ghostwire.node.parts import Parts
 from ghostwire.node.reporter import PingResult, Reporter
 from ghostwire.node.status import State, Status
 from ghostwire.node.waiters import Waiters
+from ghostwire.uplink.backoff import Backoff
 from ghostwire.wire.jointoken import JoinToken
+from ghostwire.wire.messages import HomeRelay
 
 LINKS_SETTLE = 0.5
 """Seconds after a link change until it is acted upon: they come in flocks."""
@@ -166,6 +167,11 @@ class Node:
             self._plane.peer_endpoints(peer, endpoints)
         else:
             self._knowledge.endpoints[peer] = endpoints
+
+    def home_relay(self, message: HomeRelay) -> None:
+        """The server assigned a relay."""
+        if self._plane is not None:
+            self._plane.assign(message.region, message.relay)
 
     def trouble(self, error: GhostwireError, *, final: bool) -> None:
         """The server is not reached or said no."""

@@ -6,38 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, Protocol
 
 from ghostwire import Metrics, Platform, Provider, Service, Sockets, Transport, Tunnel
 from ghostwire.engine import Clock, Entropy
-from ghostwire.keys import ControlKey, PrivateKey
+from ghostwire.uplink.control import Connect
 from ghostwire.wire.messages import Host
-
-
-class Channel(Protocol):
-    """An open control channel: the Noise session with the server, carrying messages."""
-
-    def send(self, message: Any, /) -> bool:
-        """Queue a message; False where the server reads too slowly."""
-
-    async def receive(self) -> Any:
-        """The server's next message; Unavailable when the channel has ended. A cancelled call loses nothing."""
-
-    def prove(self, node_key: PrivateKey, /) -> bytes:
-        """The proof that this side holds the node key, for Hello."""
-
-    async def close(self) -> None:
-        """End the channel; harmless when called twice."""
-
-
-class Connect(Protocol):
-    """Opens a channel: `ghostwire.node.channel.connect`."""
-
-    def __call__(
-        self, url: str, machine_key: PrivateKey, server_key: ControlKey, sockets: Sockets, entropy: Entropy, /
-    ) -> Awaitable[Channel]:
-        """Unavailable where nobody answers; RemoteProtocolError or AuthenticationFailed where another server does."""
-
 
 Echo = Callable[[str, float], Awaitable[float]]
 """One ICMP echo to an address within seconds; gives the round trip in seconds, Unavailable without an answer."""

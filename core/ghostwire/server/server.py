@@ -27,6 +27,7 @@ from ghostwire.keys import ControlKey, load_or_create_private_key
 from ghostwire.server.api.app import application
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.channel import ControlUpgrade
+from ghostwire.server.embedded import Embedded
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
 from ghostwire.system.sockets import SystemSockets
@@ -36,8 +37,8 @@ from ghostwire.wire.jointoken import JoinToken
 if TYPE_CHECKING:
     from ghostwire.plugins.host import Host
 
-CONTROL_KEY = "control.key"
-"""The control key's file in the state folder, outside the database."""
+CONTROL_KEY, RELAY_KEY = "control.key", "relay.key"
+"""Files in the state folder, outside the database."""
 _ANYWHERE = ("0.0.0.0", "::", "")
 
 log = logging.getLogger("ghostwire.server")
@@ -108,6 +109,7 @@ class Server:
         await self._start_plane()
         private = load_or_create_private_key(self._folders.server / CONTROL_KEY)  # the storage's lock is ours by now
         self.control_key = private.public(ControlKey)
+        self.embedded.open(load_or_create_private_key(self._folders.server / RELAY_KEY))
         await self._start_door(ControlUpgrade(private, self._entropy, self.plane.accept))
         await self._start_plugins()
 
@@ -118,6 +120,7 @@ class Server:
 
     async def _start_plane(self) -> None:
         self._mesh = LiveMesh(self._clock)
+        self.embedded = Embedded(self._mesh)
         offer = self._host.one("ghostwire_storages", self.config.server.storage)
         storage: Storage = self._host.create(offer, self._context)
         authenticators = self._host.create_all("ghostwire_authenticators", self._context)
@@ -167,6 +170,7 @@ class Server:
             state=make_folder(self._folders.server / plugin, 0o700),
             mesh=self._mesh,
             join_token=self.join_token,
+            relaying=self.embedded,
         )
 
     def _tls(self) -> ssl.SSLContext | None:

@@ -35,12 +35,20 @@ class SystemSockets(Sockets):
         return made
 
     async def connect(
-        self, protocol: Callable[[], P], host: str, port: int, *, tls: ssl.SSLContext | None = None
+        self,
+        protocol: Callable[[], P],
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
     ) -> tuple[asyncio.Transport, P]:
         """A stream to that host."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.create_connection(protocol, host, port, ssl=tls)
+            return await loop.create_connection(
+                protocol, host, port, ssl=tls, server_hostname=(server_name or host) if tls else None
+            )
         except ssl.SSLError:
             raise
         except OSError as error:

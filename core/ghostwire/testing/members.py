@@ -18,9 +18,8 @@ from ghostwire.engine import SECOND, Entropy
 from ghostwire.errors import GhostwireError, Unavailable
 from ghostwire.folders import Folders, make_folder
 from ghostwire.keys import ControlKey, PrivateKey
-from ghostwire.node.channel import connect
 from ghostwire.node.node import Node
-from ghostwire.node.parts import Channel, Parts
+from ghostwire.node.parts import Parts
 from ghostwire.node.status import PeerStatus, State, Status
 from ghostwire.plugins.host import Host as Plugins
 from ghostwire.plugins.offers import Offer
@@ -32,6 +31,8 @@ from ghostwire.testing.loop import running_clock
 from ghostwire.testing.network import Host
 from ghostwire.testing.platform import MemoryDevice, MemoryPlatform
 from ghostwire.testing.storage import MemoryDatabase, MemoryStorage
+from ghostwire.uplink.channel import connect
+from ghostwire.uplink.control import Channel
 from ghostwire.wire.messages import Host as Machine
 
 PORT = 8080

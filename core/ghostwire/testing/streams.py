@@ -275,7 +275,13 @@ class MemorySockets(Sockets):
         raise SimulationError("a simulated host has no UDP sockets; use its memory transport")
 
     async def connect(
-        self, protocol: Callable[[], P], host: str, port: int, *, tls: ssl.SSLContext | None = None
+        self,
+        protocol: Callable[[], P],
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
     ) -> tuple[asyncio.Transport, P]:
         """A stream to a host's name or address; Unavailable where it refuses, or nothing answers for 10 s."""
         remote = await self._reach(host, port)
@@ -287,7 +293,7 @@ class MemorySockets(Sockets):
         remote.listeners[port].accept(theirs)
         await asyncio.sleep(network.stream_delay(remote, self._host) / SECOND)
         made = protocol()
-        return (await _secure(ours, made, tls, host) if tls else _plain(ours, made)), made
+        return (await _secure(ours, made, tls, server_name or host) if tls else _plain(ours, made)), made
 
     def _source(self, remote: Host, port: int) -> Address:
         address = self._host.address_towards(remote.addresses[0]) or "0.0.0.0"

@@ -12,6 +12,14 @@ Each is one frame: a msgpack map with string keys and a ``type``; unknown keys a
       Leave                            ->             a clean goodbye
       Leave (logout)                   ->
                                        <-   Refused   ``removed``, once the server has stored it
+                                       <-   HomeRelay which relay of its home region a node is to be at
+
+    relay                                   server
+      RelayHello (proves its key)      ->
+                                       <-   RelayWelcome, or Refused
+                                       <-   AdmittedKeys  the full set, then what changes
+                                       <-   RelaySiblings the other relays of its region, whenever they change
+      RelayLoad                        ->             every `LOAD_INTERVAL`
 """
 
 from __future__ import annotations
@@ -21,8 +29,8 @@ from typing import Any
 import msgspec
 
 from ghostwire.errors import RemoteProtocolError
-from ghostwire.keys import DiscoKey, NodeKey
-from ghostwire.model import Cursor, Endpoint, MapChange, MapNode, pack, unpacker
+from ghostwire.keys import DiscoKey, NodeKey, RelayKey
+from ghostwire.model import Cursor, Endpoint, MapChange, MapNode, MapRelay, pack, unpacker
 
 PROTOCOL = 1
 OLDEST_PROTOCOL = 1
@@ -36,6 +44,9 @@ KEEPALIVE = 30
 """Seconds after which a side that sent nothing sends a Ping."""
 IDLE_TIMEOUT = 90
 """Seconds of silence after which a side gives the session up."""
+
+LOAD_INTERVAL = 10
+"""Seconds between two reports of a relay's load."""
 
 MAX_FRAME_TO_SERVER = 16 * 1024
 MAX_FRAME_TO_NODE = 64 * 1024 * 1024
@@ -122,6 +133,62 @@ class PeerEndpoints(Message, frozen=True, kw_only=True, tag="endpoints"):
     endpoints: tuple[Endpoint, ...] = ()
 
 
+class HomeRelay(Message, frozen=True, kw_only=True, tag="home-relay"):
+    """The relay (its id in the map) of its home region at which the node is to be; others may stand in for it."""
+
+    region: int
+    relay: int
+
+
+class RelayHello(Message, frozen=True, kw_only=True, tag="relay-hello"):
+    """A relay's first frame. ``proof`` shows possession of ``key``'s private half; the rest is what nodes need.
+
+    ``certificate`` is as in `Relay`. ``credentials`` (scheme ``relay``) come along until the server knows the machine.
+    """
+
+    protocol: int
+    key: RelayKey
+    proof: bytes
+    version: str = ""
+    tls: bool = True
+    certificate: str = ""
+    stun_port: int = 0
+    credentials: Credentials | None = None
+
+
+class RelayWelcome(Message, frozen=True, kw_only=True, tag="relay-welcome"):
+    """The server's answer: which relay this is, and the 32-byte key that the relays of its region share."""
+
+    protocol: int
+    relay: MapRelay
+    mesh_key: bytes
+    server_time: int = 0
+
+    def __repr__(self) -> str:
+        return f"RelayWelcome({self.relay!r}, mesh key hidden)"
+
+
+class RelaySiblings(Message, frozen=True, kw_only=True, tag="siblings"):
+    """The other relays of the region that are connected, all of them."""
+
+    relays: tuple[MapRelay, ...] = ()
+
+
+class AdmittedKeys(Message, frozen=True, kw_only=True, tag="admitted"):
+    """The node keys a relay may serve: all of them (``full``), or what changed."""
+
+    full: bool = False
+    keys: tuple[NodeKey, ...] = ()
+    removed: tuple[NodeKey, ...] = ()
+
+
+class RelayLoad(Message, frozen=True, kw_only=True, tag="relay-load"):
+    """What a relay carries: connected clients, and bytes a second passed on since the last report."""
+
+    clients: int
+    bytes_per_second: int = 0
+
+
 class Ping(Message, frozen=True, kw_only=True, tag="ping"):
     """Asks for a Pong with the same number."""
 
@@ -140,8 +207,20 @@ class Leave(Message, frozen=True, kw_only=True, tag="leave"):
     logout: bool = False
 
 
-ToServer = Hello | Report | Interest | Ping | Pong | Leave
-ToNode = Welcome | Refused | MapChange | PeerEndpoints | Ping | Pong
+ToServer = Hello | Report | Interest | Ping | Pong | Leave | RelayHello | RelayLoad
+ToNode = (
+    Welcome
+    | Refused
+    | MapChange
+    | PeerEndpoints
+    | Ping
+    | Pong
+    | HomeRelay
+    | RelayWelcome
+    | RelaySiblings
+    | AdmittedKeys
+)
+"""To nodes, and to relays."""
 
 _to_server = unpacker(ToServer)
 _to_node = unpacker(ToNode)

@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ghostwire.keys import PublicKey
-from ghostwire.model import Node, PreAuthKey, Record, ReleasedAddress, User
+from ghostwire.model import Node, PreAuthKey, Record, Relay, ReleasedAddress, User
 
 R = TypeVar("R", bound=Record)
 Code = Callable[[Any], Any]
@@ -25,6 +25,7 @@ NAMES: Mapping[type[Record], str] = {
     Node: "nodes",
     PreAuthKey: "pre_auth_keys",
     ReleasedAddress: "released_addresses",
+    Relay: "relays",
 }
 REFERENCES: Mapping[tuple[type[Record], str], type[Record]] = {(Node, "user"): User, (PreAuthKey, "user"): User}
 

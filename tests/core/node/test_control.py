@@ -10,9 +10,9 @@ from ghostwire.engine import SECOND
 from ghostwire.errors import AuthenticationFailed, GhostwireError, Refused, RemoteProtocolError, StateError, Unavailable
 from ghostwire.keys import DiscoKey, NodeKey
 from ghostwire.model import MapChange
-from ghostwire.node.control import ANSWER_TIMEOUT, Control
 from ghostwire.testing import SimulatedLoop, running_clock, simulated
-from ghostwire.wire.messages import Hello, Interest, Leave, PeerEndpoints
+from ghostwire.uplink.control import ANSWER_TIMEOUT, Control, out_of_turn
+from ghostwire.wire.messages import Hello, Interest, Leave, PeerEndpoints, Welcome
 from ghostwire.wire.messages import Refused as RefusedMessage
 
 LONGEST: Callable[[int], bytes] = lambda size: b"\xff" * size  # noqa: E731
@@ -30,11 +30,10 @@ class Listener:
     def welcomed(self, welcome: Any) -> None:
         self.heard.append(("welcomed", welcome))
 
-    def changed(self, change: MapChange) -> None:
-        self.heard.append(("changed", change))
-
-    def peer_endpoints(self, message: PeerEndpoints) -> None:
-        self.heard.append(("endpoints", message))
+    def received(self, message: Any) -> None:
+        if not isinstance(message, MapChange | PeerEndpoints):
+            raise out_of_turn(message)
+        self.heard.append(("changed" if isinstance(message, MapChange) else "endpoints", message))
 
     def refused(self, error: Refused) -> None:
         self.heard.append(("refused", error.code))
@@ -51,7 +50,7 @@ def controlled(kit: Any) -> tuple[Control, Any, Listener]:
     """A control session that has begun, the server's double, and what is heard. Its waits are the longest."""
     server, listener = kit.Server(), Listener()
     connect = lambda: server.connect(kit.URL, None, None, None, None)  # noqa: E731
-    control = Control(connect, listener, running_clock(), LONGEST)
+    control = Control(connect, listener, Welcome, running_clock(), LONGEST)
     control.start()
     return control, server, listener
 
@@ -227,7 +226,7 @@ async def test_a_refusal_that_cannot_be_noted_is_a_failure_and_the_server_is_ask
 def test_a_bug_in_a_listener_is_shown_to_the_loop_and_outlived(kit: Any) -> None:
     async def run() -> list[BaseException]:
         control, server, listener = controlled(kit)
-        listener.changed = lambda change: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        listener.received = lambda message: 1 / 0  # type: ignore[method-assign,assignment,return-value]
         await asyncio.sleep(0.5)
         assert listener.kinds == ["welcomed", "failed"]
         server.answer = lambda hello: [kit.welcome(hello)]

@@ -17,8 +17,8 @@ from ghostwire.errors import AuthenticationFailed
 from ghostwire.folders import Folders
 from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey
 from ghostwire.model import MapChange
-from ghostwire.node.channel import connect
 from ghostwire.system.sockets import SystemSockets
+from ghostwire.uplink.channel import connect
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Host, Refused, Welcome
 

@@ -8,10 +8,10 @@ import pytest
 from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.errors import Unavailable
 from ghostwire.frontdoor.certificate import ensure_certificate, server_context
-from ghostwire.node.channel import client_tls
 from ghostwire.testing import Link, Network, SimulationError, running_clock, simulated
 from ghostwire.testing.network import Host
 from ghostwire.testing.streams import WINDOW
+from ghostwire.uplink.channel import client_tls
 
 
 class Recorder(asyncio.Protocol):

@@ -10,9 +10,9 @@ import pytest
 
 from ghostwire.frontdoor import FrontDoor
 from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey
-from ghostwire.node.channel import Channel, connect
 from ghostwire.server.channel import ControlStream, ControlUpgrade, Limits
 from ghostwire.testing import Network, SeededEntropy, running_clock
+from ghostwire.uplink.channel import Channel, connect
 from ghostwire.wire.messages import Hello, decode_to_node, encode
 from ghostwire.wire.session import ControlSession
 

@@ -17,8 +17,8 @@ from ghostwire.errors import AuthenticationFailed, Unavailable
 from ghostwire.frontdoor import FrontDoor
 from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey
 from ghostwire.model import Endpoint
-from ghostwire.node.channel import Channel, connect
 from ghostwire.server.channel import ControlStream, ControlUpgrade
+from ghostwire.uplink.channel import Channel, connect
 from ghostwire.wire import messages
 from ghostwire.wire.messages import Credentials, Hello, Host, PeerEndpoints, Report
 

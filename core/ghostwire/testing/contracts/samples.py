@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ghostwire.keys import DiscoKey, MachineKey, NodeKey
-from ghostwire.model import Node, PreAuthKey, Record, ReleasedAddress, User
+from ghostwire.keys import DiscoKey, MachineKey, NodeKey, RelayKey
+from ghostwire.model import Node, PreAuthKey, Record, Relay, ReleasedAddress, User
 
 
 def user(number: int) -> User:
@@ -53,9 +53,36 @@ def pre_auth_key(number: int, owner: int = 1) -> PreAuthKey:
     )
 
 
+def relay(number: int) -> Relay:
+    """A relay like no other, with every field set."""
+    raw = number.to_bytes(32, "big")
+    return Relay(
+        id=number,
+        name=f"relay{number}",
+        region=900 + number,
+        region_name="north",
+        host=f"relay{number}.example.com",
+        port=3478,
+        stun_port=3479,
+        ipv4="192.0.2.1",
+        ipv6="none",
+        tls=False,
+        certificate="ab" * 32,
+        key=RelayKey(raw),
+        capacity=10,
+        draining=True,
+        source="embedded",
+        created=number,
+        machine_key=MachineKey(raw),
+        digest=raw,
+        expires=2_000_000_000,
+    )
+
+
 SAMPLES: dict[type[Record], Callable[[int], Record]] = {
     User: user,
     Node: node,
     PreAuthKey: pre_auth_key,
     ReleasedAddress: lambda number: ReleasedAddress(id=number, address=f"100.64.9.{number}", released=number),
+    Relay: relay,
 }

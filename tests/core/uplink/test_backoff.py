@@ -1,7 +1,7 @@
 """The waits between attempts."""
 
-from ghostwire.node.backoff import Backoff
 from ghostwire.testing import SeededEntropy
+from ghostwire.uplink.backoff import Backoff
 
 
 def test_waits_grow_to_a_minute_and_no_further() -> None:

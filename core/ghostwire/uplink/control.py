@@ -1,6 +1,6 @@
-"""The control session with the server: kept open, reopened with backoff, resumed where it was.
+"""The control session with the server: kept open, reopened with backoff.
 
-    connect -> Hello -> Welcome -> the session lasts; reports and interests go, map changes come
+    connect -> hello -> welcome -> the session lasts, messages go both ways
                      -> Refused    asked again after the time the server named, or `REFUSED_DELAY`
     nobody there, cut off, silent  asked again after the backoff
     `hurry`, in any of these       asked again at once
@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.errors import AuthenticationFailed, Conflict, GhostwireError, RemoteProtocolError, Unavailable
 from ghostwire.errors import Refused as RefusedError
 from ghostwire.hints import one_line
-from ghostwire.model import MapChange
-from ghostwire.node.backoff import Backoff
-from ghostwire.node.parts import Channel
-from ghostwire.wire.messages import Hello, PeerEndpoints, Refused, Welcome
+from ghostwire.uplink.backoff import Backoff
+from ghostwire.wire.messages import Refused
 
 ANSWER_TIMEOUT = 20.0
 """Seconds for connecting, and for the answer to Hello."""
@@ -31,25 +29,51 @@ MAX_DELAY = 3600.0
 STABLE = 30 * SECOND
 """A session that lasted this long was a success: its loss begins a new backoff."""
 
+if TYPE_CHECKING:
+    from ghostwire.capabilities.contexts import Sockets
+    from ghostwire.keys import ControlKey, PrivateKey
+
 _REFUSALS = {"authentication-failed": AuthenticationFailed, "conflict": Conflict}
 
 T = TypeVar("T")
 
 
+class Channel(Protocol):
+    """An open control channel: the Noise session with the server, carrying messages."""
+
+    def send(self, message: Any, /) -> bool:
+        """Queue a message; False where the server reads too slowly."""
+
+    async def receive(self) -> Any:
+        """The server's next message; Unavailable when the channel has ended. A cancelled call loses nothing."""
+
+    def prove(self, key: PrivateKey, /) -> bytes:
+        """The proof that this side holds the key, for the first message."""
+
+    async def close(self) -> None:
+        """End the channel; harmless when called twice."""
+
+
+class Connect(Protocol):
+    """Opens a channel: `ghostwire.uplink.channel.connect`."""
+
+    def __call__(
+        self, url: str, machine_key: PrivateKey, server_key: ControlKey, sockets: Sockets, entropy: Entropy, /
+    ) -> Awaitable[Channel]:
+        """Unavailable where nobody answers; RemoteProtocolError or AuthenticationFailed where another server does."""
+
+
 class ControlEvents(Protocol):
     """What the control session asks and tells; called on the loop, must not block."""
 
-    def hello(self, channel: Channel) -> Hello:
-        """The Hello for this channel."""
+    def hello(self, channel: Channel) -> Any:
+        """The first message on this channel."""
 
-    def welcomed(self, welcome: Welcome) -> None:
-        """The server took the node in: the session is open."""
+    def welcomed(self, welcome: Any) -> None:
+        """The server let this side in: the session is open."""
 
-    def changed(self, change: MapChange) -> None:
-        """The map changed."""
-
-    def peer_endpoints(self, message: PeerEndpoints) -> None:
-        """A peer's current endpoints."""
+    def received(self, message: Any) -> None:
+        """Any later message; RemoteProtocolError where it makes no sense."""
 
     def refused(self, error: RefusedError) -> None:
         """The server said no; ``error.code`` is the message's."""
@@ -69,12 +93,17 @@ class _SaidNo(Exception):
 
 
 class Control:
-    """Keeps one session from `start` to `close`; ``connect`` opens a channel to the server."""
+    """Keeps one session from `start` to `close`; ``connect`` opens a channel, ``welcome`` is what lets this side in."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Channel]], events: ControlEvents, clock: Clock, entropy: Entropy
+        self,
+        connect: Callable[[], Awaitable[Channel]],
+        events: ControlEvents,
+        welcome: type,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
-        self._connect, self._events, self._clock = connect, events, clock
+        self._connect, self._events, self._welcome, self._clock = connect, events, welcome, clock
         self._backoff = Backoff(entropy)
         self._channel: Channel | None = None
         self._patience: asyncio.Timeout | None = None
@@ -148,7 +177,7 @@ class Control:
         channel = await _answered(self._connect())
         try:
             channel.send(self._events.hello(channel))
-            welcome = _welcome(await _answered(channel.receive()))
+            welcome = self._welcomed(await _answered(channel.receive()))
             self._channel = channel
             self._events.welcomed(welcome)
             while True:
@@ -164,22 +193,21 @@ class Control:
         closing.add_done_callback(self._closings.discard)
 
     def _dispatch(self, message: Any) -> None:
-        if isinstance(message, MapChange):
-            self._events.changed(message)
-        elif isinstance(message, PeerEndpoints):
-            self._events.peer_endpoints(message)
-        elif isinstance(message, Refused):
+        if isinstance(message, Refused):
             raise _SaidNo(message)
-        else:
-            raise RemoteProtocolError(f"the server sent {type(message).__name__} out of turn; is it newer than this?")
+        self._events.received(message)
+
+    def _welcomed(self, answer: Any) -> Any:
+        if isinstance(answer, Refused):
+            raise _SaidNo(answer)
+        if not isinstance(answer, self._welcome):
+            raise RemoteProtocolError(f"the server answered with {type(answer).__name__}; is it newer than this?")
+        return answer
 
 
-def _welcome(answer: Any) -> Welcome:
-    if isinstance(answer, Refused):
-        raise _SaidNo(answer)
-    if not isinstance(answer, Welcome):
-        raise RemoteProtocolError(f"the server answered Hello with {type(answer).__name__}; is it newer than this?")
-    return answer
+def out_of_turn(message: Any) -> RemoteProtocolError:
+    """What to raise for a message that makes no sense here."""
+    return RemoteProtocolError(f"the server sent {type(message).__name__} out of turn; is it newer than this?")
 
 
 async def _answered(answer: Awaitable[T]) -> T:
