@@ -31,7 +31,7 @@ from ghostwire.capabilities.identity import Identity
 from ghostwire.capabilities.names import Resolver
 from ghostwire.capabilities.platform import Device, NetworkConfig, Platform
 from ghostwire.capabilities.policy import CompiledPolicy, PolicyEngine
-from ghostwire.capabilities.relaying import Load, Relaying, Siblings
+from ghostwire.capabilities.relaying import Fellows, Load, Relaying, Siblings
 from ghostwire.capabilities.service import Service
 from ghostwire.capabilities.storage import Change, Commit, Snapshot, Storage, Transaction
 from ghostwire.capabilities.telemetry import Metric, Metrics, Telemetry
@@ -90,6 +90,7 @@ __all__ = [
     "Context",
     "Device",
     "EnrolmentRequest",
+    "Fellows",
     "Filter",
     "Identity",
     "Load",

@@ -30,15 +30,33 @@ class Siblings(msgspec.Struct, frozen=True):
         return f"Siblings({self.relays!r}, mesh key hidden)"
 
 
+class Fellows(msgspec.Struct, frozen=True):
+    """The other worker processes of one relay, which share its port and its key; empty where there is one alone.
+
+    Each listens on a Unix socket, this one on ``own``, and knows the others by ``mesh_key`` (32 bytes, made anew at
+    every start), so that a fellow is never taken for a sibling.
+    """
+
+    own: str = ""
+    others: tuple[str, ...] = ()
+    mesh_key: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Fellows({self.own!r}, {self.others!r}, mesh key hidden)"
+
+
 class Relaying(ABC):
-    """The same in every worker process of a relay.
+    """The same in every worker process of a relay, but for ``fellows`` and ``first``.
 
     ``private_key`` is the relay's key towards its clients. ``budget`` is how many bytes may be relayed in one pass of
-    the event loop, so that whatever else the program does gets its turn; 0 for no limit.
+    the event loop, so that whatever else the program does gets its turn; 0 for no limit. ``first`` says whether this
+    process runs what a relay runs once only, its STUN server say.
     """
 
     private_key: PrivateKey
     budget: int
+    fellows: Fellows = Fellows()
+    first: bool = True
 
     @abstractmethod
     def admits(self, key: NodeKey) -> bool:
