@@ -1,4 +1,4 @@
-"""The server's TLS certificate: made by itself unless it is given one."""
+"""The front door's TLS certificate: made by itself unless it is given one."""
 
 from __future__ import annotations
 
@@ -47,32 +47,55 @@ def ensure_certificate(folder: Path, names: Iterable[str], now: int) -> tuple[Pa
     return certificate, key
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A TLS context (1.2 and up) for the front door; ConfigError says which file is missing or does not fit."""
-    for name, path in (("server.certificate", certificate), ("server.certificate_key", key)):
-        _check_readable(name, path)
+def server_context(certificate: Path, key: Path, section: str = "server") -> ssl.SSLContext:
+    """A TLS context (1.2 and up) for the front door; ConfigError says which file is missing or does not fit.
+
+    ``section`` is the table of ghostwire.toml that names the files.
+    """
+    for name, path in (("certificate", certificate), ("certificate_key", key)):
+        _check_readable(f"{section}.{name}", path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key, password=partial(_no_password, key))
+        context.load_cert_chain(certificate, key, password=partial(_no_password, section, key))
     except ssl.SSLError as error:
         fault = (
             "do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "are not a PEM certificate and key"
         )
-        raise ConfigError(f"{certificate} and {key} {fault}", key="server.certificate") from None
+        raise ConfigError(f"{certificate} and {key} {fault}", key=f"{section}.certificate") from None
     return context
 
 
 def spki_pin(certificate: Path) -> bytes:
     """SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469), 32 bytes; stays when a key is certified anew."""
-    _check_readable("server.certificate", certificate)
-    try:
-        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
-    except ValueError:
-        raise ConfigError(f"{certificate} is not a PEM certificate", key="server.certificate") from None
-    info = loaded.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    info = _load(certificate).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(info).digest()
+
+
+def fingerprint(certificate: Path, section: str = "server") -> str:
+    """SHA-256 of the whole certificate (DER) in hex where it is self-signed; empty where its issuer vouches for it."""
+    loaded = _load(certificate, section)
+    return loaded.fingerprint(hashes.SHA256()).hex() if loaded.issuer == loaded.subject else ""
+
+
+def covers(certificate: Path, name: str) -> bool:
+    """Whether a certificate made here is for this host name or address, as far as one can be."""
+    if not _nameable(name):
+        return True
+    try:
+        extension = _load(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return False
+    return _general_name(name) in list(extension.value)
+
+
+def _load(certificate: Path, section: str = "server") -> x509.Certificate:
+    _check_readable(f"{section}.certificate", certificate)
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes())
+    except ValueError:
+        raise ConfigError(f"{certificate} is not a PEM certificate", key=f"{section}.certificate") from None
 
 
 def _check_readable(name: str, path: Path) -> None:
@@ -82,8 +105,8 @@ def _check_readable(name: str, path: Path) -> None:
         raise ConfigError(f"{path}: {error.strerror}", key=name) from None
 
 
-def _no_password(path: Path) -> str:
-    raise ConfigError(f"{path}: the key is encrypted; store it without a passphrase", key="server.certificate_key")
+def _no_password(section: str, path: Path) -> str:
+    raise ConfigError(f"{path}: the key is encrypted; store it without a passphrase", key=f"{section}.certificate_key")
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -102,7 +125,7 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _self_signed(key: ec.EllipticCurvePrivateKey, names: list[str], now: int) -> bytes:
     start = datetime.datetime.fromtimestamp(now, datetime.UTC)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "GhostWire server")])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "GhostWire")])
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

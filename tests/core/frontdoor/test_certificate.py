@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from ghostwire.errors import ConfigError, StateError
-from ghostwire.frontdoor.certificate import ensure_certificate, server_context, spki_pin
+from ghostwire.frontdoor.certificate import covers, ensure_certificate, fingerprint, server_context, spki_pin
 
 NOW = 1_800_000_000
 
@@ -52,6 +52,24 @@ def test_a_lost_certificate_is_made_anew_for_the_same_key(tmp_path: Path) -> Non
     pin = spki_pin(certificate)
     certificate.unlink()
     assert spki_pin(ensure_certificate(tmp_path, ["a"], NOW)[0]) == pin
+
+
+def test_the_fingerprint_is_the_hash_of_the_whole_certificate(tmp_path: Path) -> None:
+    certificate, _ = ensure_certificate(tmp_path, ["a"], NOW)
+    der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    assert fingerprint(certificate) == hashlib.sha256(der).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "covered"), [("a.example", True), ("192.0.2.1", True), ("b.example", False), ("x" * 64, True)]
+)
+def test_it_tells_which_names_it_is_for(tmp_path: Path, name: str, covered: bool) -> None:
+    certificate, _ = ensure_certificate(tmp_path, ["a.example", "192.0.2.1"], NOW)
+    assert covers(certificate, name) is covered
+
+
+def test_a_certificate_without_names_is_for_none(tmp_path: Path) -> None:
+    assert not covers(ensure_certificate(tmp_path, [], NOW)[0], "a.example")
 
 
 def test_the_pin_is_the_hash_of_the_public_key(tmp_path: Path) -> None:
