@@ -22,9 +22,9 @@ from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.errors import PluginError
 from ghostwire.folders import Folders, make_folder
 from ghostwire.frontdoor import certificate
+from ghostwire.frontdoor.app import application
 from ghostwire.frontdoor.door import FrontDoor
 from ghostwire.keys import ControlKey, load_or_create_private_key
-from ghostwire.server.api.app import application
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.channel import ControlUpgrade
 from ghostwire.server.embedded import Embedded

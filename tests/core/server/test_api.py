@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from ghostwire.server.api.app import application
+from ghostwire.frontdoor.app import application
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.testing import simulated
 

@@ -43,7 +43,7 @@ class AdminRoute(BaseRoute):
         if is_admin(scope):
             await self._route.handle(scope, receive, send)
             return
-        error = AuthenticationFailed("administration is served on the server's own Unix socket; use gwctl there")
+        error = AuthenticationFailed("administration is served on the Unix socket alone; use gwctl on the server")
         await error_response(error)(scope, receive, send)
 
 
@@ -69,4 +69,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return json_response({"error": {"code": "internal", "message": "internal error; see the server's log"}}, 500)
+    return json_response({"error": {"code": "internal", "message": "internal error; see the log"}}, 500)
