@@ -1,4 +1,4 @@
-"""The network map as the server holds it: each object encoded once per change, and frames of what changed since.
+"""The network map as the server holds it, and frames of what changed since any position.
 
 A position is (revision, counter): the last commit and the last presence event that a viewer's map contains. What
 changed since is read off backwards from two lists in order of last change, so a frame costs what it holds.
@@ -6,14 +6,16 @@ changed since is read off backwards from two lists in order of last change, so a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from ghostwire.capabilities.storage import Commit, Snapshot
-from ghostwire.model import Cursor, MapNode, Node, pack
+from ghostwire.capabilities.storage import Change, Commit, Snapshot
+from ghostwire.model import Cursor, MapNode, Node, Relay, pack
+from ghostwire.server.pieces import Pieces, Recency
 from ghostwire.server.policy import OpenPolicy
+from ghostwire.server.relays import records
 from ghostwire.server.state import expired
 
 
@@ -40,42 +42,12 @@ class _MapFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     removed_nodes: Sequence[int] = ()
     rules: Sequence[msgspec.Raw] = ()
     sets: Sequence[msgspec.Raw] = ()
-
-
-class Recency:
-    """Ids in order of their last change."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, int] = {}
-
-    def touch(self, id_: int, number: int) -> None:
-        """This id changed under this number, which is not below any before."""
-        self._last.pop(id_, None)
-        self._last[id_] = number
-
-    def since(self, number: int) -> Iterator[int]:
-        """Ids that changed after that number, the latest first."""
-        for id_, changed in reversed(self._last.items()):
-            if changed <= number:
-                return
-            yield id_
-
-    def forget(self, id_: int) -> None:
-        """It need not be told any more."""
-        self._last.pop(id_, None)
-
-    def up_to(self, number: int) -> list[int]:
-        """Ids that last changed at that number or before."""
-        found = []
-        for id_, changed in self._last.items():
-            if changed > number:
-                break
-            found.append(id_)
-        return found
+    relays: Sequence[msgspec.Raw] = ()
+    removed_relays: Sequence[int] = ()
 
 
 class Maps:
-    """Every node as its viewers see it: those whose key has expired are seen by nobody.
+    """Every node and relay as viewers see them: nodes whose key has expired are seen by nobody.
 
     ``server`` is this start's random id in the presence clock; ``now`` gives Unix seconds.
     """
@@ -85,10 +57,10 @@ class Maps:
         self._rules = [msgspec.Raw(pack(rule)) for rule in policy.rules]
         self._sets = [msgspec.Raw(pack(set_)) for set_ in policy.sets]
         self._nodes: dict[int, Node] = {}
-        self._pieces: dict[int, msgspec.Raw] = {}
+        self._shown, self._relays = Pieces(), Pieces()
         self._homes: dict[int, int | None] = {}
         self._marks: dict[int, bytes] = {}
-        self._changed, self._moved = Recency(), Recency()
+        self._moved = Recency()
         self._counter = 0
         self._revision, self._oldest = 0, 1
 
@@ -98,19 +70,22 @@ class Maps:
             if isinstance(record, Node):
                 self._put(record)
                 self.expire(record.id)
+            elif isinstance(record, Relay):
+                self._put_relay(record)
         for commit in log:
-            self._note(commit)
+            self._mark(commit)
+            for change in commit.changes:
+                if pieces := self._shelf(change):
+                    pieces.changed.touch(change.id, commit.revision)
         self._revision, self._oldest = snapshot.revision, snapshot.oldest
         self._marks[snapshot.revision] = snapshot.mark
 
     def apply(self, commit: Commit) -> None:
         """Take over one commit."""
-        self._note(commit)
+        self._mark(commit)
         for change in commit.changes:
-            if isinstance(change.record, Node):
-                self._put(change.record)
-            elif change.kind is Node:
-                self._remove(change.id)
+            if (pieces := self._shelf(change)) and self._take(change):
+                pieces.changed.touch(change.id, commit.revision)
 
     def move(self, node: int, home: int | None) -> bool:
         """Note a node's home relay; whether that is news to its viewers."""
@@ -127,7 +102,7 @@ class Maps:
         held = self._nodes.get(node)
         if held is None or not expired(held, self._now()):
             return False
-        self._pieces.pop(node, None)
+        self._shown.hide(node)
         self._touch(node)
         return True
 
@@ -160,18 +135,15 @@ class Maps:
     def frame(self, since: Position | None) -> Frame:
         """What changed since then; everything where ``since`` is None, or so old that its removals are forgotten."""
         if since is None or since.revision + 1 < self._oldest:
-            change = _MapFrame(
-                cursor=self.cursor, full=True, nodes=list(self._pieces.values()), rules=self._rules, sets=self._sets
-            )
-            return Frame(pack(change), self.position)
-        ids = set(self._changed.since(since.revision))
-        ids.update(self._moved.since(since.counter))
-        return Frame(self._delta(ids) if ids else None, self.position)
+            return Frame(self._whole(), self.position)
+        nodes = {*self._shown.changed.since(since.revision), *self._moved.since(since.counter)}
+        relays = set(self._relays.changed.since(since.revision))
+        return Frame(self._delta(nodes, relays) if nodes or relays else None, self.position)
 
     def greeting(self, since: Position | None) -> Frame:
         """The first frame of a stream, which says where the map stands even where nothing changed."""
         frame = self.frame(since)
-        return frame if frame.content is not None else Frame(self._delta(set()), frame.target)
+        return frame if frame.content is not None else Frame(self._delta((), ()), frame.target)
 
     @property
     def cursor(self) -> Cursor:
@@ -179,39 +151,56 @@ class Maps:
         return Cursor(self._revision, self._marks.get(self._revision, b""), {self._server: self._counter})
 
     def compact(self, before: int) -> None:
-        """Forget marks and removed nodes of revisions before that one."""
+        """Forget marks and removed objects of revisions before that one."""
         for revision in range(self._oldest, min(before, self._revision)):
             self._marks.pop(revision, None)
-        for id_ in self._changed.up_to(before - 1):
-            if id_ not in self._nodes:
-                self._changed.forget(id_)
+        self._shown.compact(before)
+        self._relays.compact(before)
         self._oldest = max(self._oldest, min(before, self._revision))
 
-    def _delta(self, ids: set[int]) -> bytes:
-        nodes = [self._pieces[id_] for id_ in sorted(ids) if id_ in self._pieces]
-        removed = [id_ for id_ in sorted(ids) if id_ not in self._pieces]
-        return pack(_MapFrame(cursor=self.cursor, nodes=nodes, removed_nodes=removed))
+    def _whole(self) -> bytes:
+        shown, relays = self._shown.all(), self._relays.all()
+        frame = _MapFrame(cursor=self.cursor, full=True, nodes=shown, rules=self._rules, sets=self._sets, relays=relays)
+        return pack(frame)
 
-    def _note(self, commit: Commit) -> None:
+    def _delta(self, nodes: Iterable[int], relays: Iterable[int]) -> bytes:
+        shown, gone = self._shown.pick(nodes)
+        there, away = self._relays.pick(relays)
+        frame = _MapFrame(cursor=self.cursor, nodes=shown, removed_nodes=gone, relays=there, removed_relays=away)
+        return pack(frame)
+
+    def _mark(self, commit: Commit) -> None:
         self._revision = commit.revision
         self._marks[commit.revision] = commit.mark
-        for change in commit.changes:
-            if change.kind is Node:
-                self._changed.touch(change.id, commit.revision)
 
     def _touch(self, node: int) -> None:
         self._counter += 1
         self._moved.touch(node, self._counter)
 
-    def _put(self, node: Node) -> None:
-        self._nodes[node.id] = node
-        if expired(node, self._now()):
-            self._pieces.pop(node.id, None)
-        else:
-            self._pieces[node.id] = msgspec.Raw(pack(self.seen(node)))
+    def _shelf(self, change: Change) -> Pieces | None:
+        """Where the objects of this change's kind are; None where it is not in the map."""
+        return self._shown if change.kind is Node else self._relays if change.kind is Relay else None
 
-    def _remove(self, id_: int) -> None:
-        self._nodes.pop(id_, None)  # one that came and went within one commit was never here
-        self._pieces.pop(id_, None)
+    def _take(self, change: Change) -> bool:
+        """Whether viewers see anything of this change."""
+        if isinstance(change.record, Node):
+            return self._put(change.record)
+        if isinstance(change.record, Relay):
+            return self._put_relay(change.record)
+        return self._remove(change.id) if change.kind is Node else self._relays.hide(change.id)
+
+    def _put(self, node: Node) -> bool:
+        self._nodes[node.id] = node
+        return self._shown.hide(node.id) if expired(node, self._now()) else self._shown.show(node.id, self.seen(node))
+
+    def _put_relay(self, relay: Relay) -> bool:
+        usable = records.usable(relay)
+        return self._relays.show(relay.id, records.seen(relay)) if usable else self._relays.hide(relay.id)
+
+    def _remove(self, id_: int) -> bool:
+        """True in any case: that the node's key had expired may not have been told yet."""
+        self._nodes.pop(id_, None)
+        self._shown.hide(id_)
         self._homes.pop(id_, None)
         self._moved.forget(id_)
+        return True

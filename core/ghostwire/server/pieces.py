@@ -1,0 +1,78 @@
+"""The network map's objects, each encoded once per change, and which of them changed since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from ghostwire.model import pack
+
+
+class Recency:
+    """Ids in order of their last change."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}
+
+    def touch(self, id_: int, number: int) -> None:
+        """This id changed under this number, which is not below any before."""
+        self._last.pop(id_, None)
+        self._last[id_] = number
+
+    def since(self, number: int) -> Iterator[int]:
+        """Ids that changed after that number, the latest first."""
+        for id_, changed in reversed(self._last.items()):
+            if changed <= number:
+                return
+            yield id_
+
+    def forget(self, id_: int) -> None:
+        """It need not be told any more."""
+        self._last.pop(id_, None)
+
+    def up_to(self, number: int) -> list[int]:
+        """Ids that last changed at that number or before."""
+        found = []
+        for id_, changed in self._last.items():
+            if changed > number:
+                break
+            found.append(id_)
+        return found
+
+
+class Pieces:
+    """The encoded objects of one kind, by id; those that viewers do not see are absent."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, msgspec.Raw] = {}
+        self.changed = Recency()
+        """By the revision of the commit."""
+
+    def show(self, id_: int, seen: object) -> bool:
+        """Viewers see this from now on; False where they did before."""
+        content = pack(seen)
+        held = self._held.get(id_)
+        if held is not None and bytes(held) == content:
+            return False
+        self._held[id_] = msgspec.Raw(content)
+        return True
+
+    def hide(self, id_: int) -> bool:
+        """Viewers see it no longer; False where they did not before."""
+        return self._held.pop(id_, None) is not None
+
+    def all(self) -> list[msgspec.Raw]:
+        """All that is seen."""
+        return list(self._held.values())
+
+    def pick(self, ids: Iterable[int]) -> tuple[list[msgspec.Raw], list[int]]:
+        """Those of these ids that are seen, and the ids of those that are not; by id."""
+        ordered = sorted(ids)
+        return [self._held[id_] for id_ in ordered if id_ in self._held], [i for i in ordered if i not in self._held]
+
+    def compact(self, before: int) -> None:
+        """Forget what went before that revision: who is older than that begins anew."""
+        for id_ in self.changed.up_to(before - 1):
+            if id_ not in self._held:
+                self.changed.forget(id_)
