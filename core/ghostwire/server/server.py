@@ -19,7 +19,7 @@ from ghostwire.capabilities.telemetry import Metrics, Telemetry
 from ghostwire.config import Config, split_listen
 from ghostwire.driver import SystemClock
 from ghostwire.engine import SECOND, Clock, Entropy
-from ghostwire.errors import PluginError
+from ghostwire.errors import GhostwireError, PluginError
 from ghostwire.folders import Folders, make_folder
 from ghostwire.frontdoor import certificate
 from ghostwire.frontdoor.app import application
@@ -152,12 +152,20 @@ class Server:
     async def _start_plugins(self) -> None:
         services: list[Service] = self._host.create_all("ghostwire_services", self._context)
         for service in services:
-            await service.start()
-            self._closing.push_async_callback(service.close)
+            await self._start_service(service)
         exporters: list[Telemetry] = self._host.create_all("ghostwire_telemetry", self._context)
         for exporter in exporters:
             await exporter.start(self.metrics)
             self._closing.push_async_callback(exporter.close)
+
+    async def _start_service(self, service: Service) -> None:
+        """One that cannot start, its port being in use, costs only itself."""
+        try:
+            await service.start()
+        except GhostwireError as error:
+            log.error("%s is not served: %s", service.name, error)
+        else:
+            self._closing.push_async_callback(service.close)
 
     def _context(self, plugin: str, settings: Any) -> ServerContext:
         return ServerContext(

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ghostwire.capabilities.contexts import Sockets
 from ghostwire.engine import SECOND
-from ghostwire.errors import Unavailable
-from ghostwire.testing.loop import SimulationError
+from ghostwire.errors import PlatformError, Unavailable
 from ghostwire.testing.nat import Address
 
 if TYPE_CHECKING:
@@ -272,7 +271,7 @@ class MemorySockets(Sockets):
 
     def udp(self, host: str, port: int) -> socket.socket:
         """There are no real sockets here; use `MemoryTransport` or `Host.bind`."""
-        raise SimulationError("a simulated host has no UDP sockets; use its memory transport")
+        raise PlatformError("a simulated host has no UDP sockets; use its memory transport")
 
     async def connect(
         self,
