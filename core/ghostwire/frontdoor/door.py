@@ -63,10 +63,14 @@ class FrontDoor:
             return partial(LocalProtocol, self._backend, lambda transport: uid, frozenset({uid}))
         return partial(HttpProtocol, self._backend)
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 takes any free one. PlatformError where the address can't be had."""
+    async def start(self, host: str, port: int, *, shared: bool = False) -> None:
+        """Listen; port 0 takes any free one. PlatformError where the address can't be had.
+
+        A ``shared`` port may be had by other processes of this user too, if all of them share it: the system deals
+        connections out among them.
+        """
         try:
-            listening = await listen(host, port, BACKLOG)
+            listening = await listen(host, port, BACKLOG, shared=shared)
         except OSError as error:
             raise _refusal(host, port, error) from None
         self.port = self.port or listening[0].getsockname()[1]

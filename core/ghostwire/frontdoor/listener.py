@@ -91,15 +91,15 @@ class TlsListener:
         self._pause = self._loop.call_later(PAUSE, self.start)
 
 
-async def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """Listening sockets on every address of ``host``; OSError where one can't be had."""
+async def listen(host: str, port: int, backlog: int, *, shared: bool = False) -> list[socket.socket]:
+    """Listening sockets on every address of ``host``; OSError where one can't be had. ``shared``: by SO_REUSEPORT."""
     found = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     made: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(found):
-            made.append(_bound(family, address))
+            made.append(_bound(family, address, shared))
             made[-1].listen(backlog)
     except BaseException:
         for each in made:
@@ -108,10 +108,11 @@ async def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
     return made
 
 
-def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+def _bound(family: socket.AddressFamily, address: tuple[object, ...], shared: bool) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind(address)

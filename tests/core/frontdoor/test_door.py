@@ -330,6 +330,16 @@ async def test_a_port_in_use_is_named(door: FrontDoor, app: Any) -> None:
         await FrontDoor(app).start("127.0.0.1", door.port)
 
 
+async def test_only_doors_that_share_a_port_may_have_it_together(app: Any) -> None:
+    one, other, lone = FrontDoor(app), FrontDoor(app), FrontDoor(app)
+    await one.start("127.0.0.1", 0, shared=True)
+    await other.start("127.0.0.1", one.port, shared=True)
+    with pytest.raises(PlatformError, match="is in use"):
+        await lone.start("127.0.0.1", one.port)
+    for door in (one, other):
+        await door.close()
+
+
 async def test_an_address_of_another_machine_is_named(app: Any) -> None:
     with pytest.raises(PlatformError, match="no such address on this machine"):
         await FrontDoor(app).start("192.0.2.77", 0)
