@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from zlib import crc32
 
 Bytes = bytes | bytearray | memoryview
@@ -156,11 +156,17 @@ def _mask(transaction: bytes) -> bytes:
 
 
 def _xor_mapped(transaction: bytes, host: str, port: int) -> bytes:
-    address = ip_address(host.partition("%")[0])
-    address = (address.version == 6 and address.ipv4_mapped) or address
-    family = _IPV4 if address.version == 4 else _IPV6
-    value = struct.pack(">HH", family, port) + address.packed
+    address = _packed(host)
+    value = struct.pack(">HH", _IPV4 if len(address) == 4 else _IPV6, port) + address
     return _attribute.pack(XOR_MAPPED_ADDRESS, len(value)) + _xor(value, _mask(transaction))
+
+
+def _packed(host: str) -> bytes:
+    """4 or 16 bytes of an address as sockets write it, an interface's name after it included."""
+    if ":" not in host:
+        return bytes(map(int, host.split(".")))
+    address = IPv6Address(host.partition("%")[0])
+    return (address.ipv4_mapped or address).packed
 
 
 def _address(value: bytes, mask: bytes) -> tuple[str, int] | None:
