@@ -35,6 +35,15 @@ class TestUserspaceTunnel(TunnelContract):
         assert one.tunnel.counters.no_session == 0
 
     @rule
+    async def test_a_young_session_is_renewed_when_asked_for(self) -> None:
+        one, two = await self.pair()
+        assert await reaches(one, two)
+        one.tunnel.renew(2)
+        await asyncio.sleep(1)
+        assert (one.handshakes(), two.handshakes()) == (2, 2)
+        assert await reaches(one, two)
+
+    @rule
     async def test_a_flood_of_forged_initiations_costs_no_established_packet(self) -> None:
         one, two = await self.pair()
         assert await reaches(one, two)

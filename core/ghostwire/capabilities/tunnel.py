@@ -80,6 +80,12 @@ class Tunnel(ABC):
     def attach(self, peer: int, paths: Sequence[Path]) -> None:
         """Send to this peer over these paths (at most two; each packet over all of them)."""
 
+    def renew(self, peer: int) -> None:  # noqa: B027 (a tunnel that cannot does nothing)
+        """Begin a handshake with this peer now, though its session is young; the caller sees to it that this is rare.
+
+        A better path is found by it sooner. Harmless for an unknown peer; a tunnel that cannot leaves it.
+        """
+
     @abstractmethod
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         """Take sealed datagrams that arrived from ``source``."""

@@ -1,13 +1,13 @@
-"""Which advertised endpoints may be tried: a peer must not make us shout at ourselves, at groups or into the mesh."""
+"""Which endpoints may be tried: a peer must not make us shout at ourselves, at groups or into the mesh."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from ghostwire import Path, Transport
+from ghostwire import Path, RelayTransport, Transport, relay_endpoint
 from ghostwire.capabilities.tunnel import Prefix
-from ghostwire.model import Endpoint
+from ghostwire.model import Endpoint, NetworkMap
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT
 
 MAX_CANDIDATES = 16
@@ -15,11 +15,16 @@ MAX_CANDIDATES = 16
 
 
 class Candidates:
-    """Turns peers' endpoints into paths over the transports that run, best rank first."""
+    """Turns peers' endpoints into paths over the transports that run, best rank first.
 
-    def __init__(self, transports: Sequence[Transport]) -> None:
-        self._transports = {transport.name: transport for transport in transports}
-        self._rank = {transport.name: rank for rank, transport in enumerate(transports)}
+    Paths over relays are made of the map: a peer's word does not count there.
+    """
+
+    def __init__(self, transports: Sequence[Transport], network: NetworkMap) -> None:
+        self._relaying = {each.name: each for each in transports if isinstance(each, RelayTransport)}
+        self._direct = {each.name: each for each in transports if each.name not in self._relaying}
+        self._rank = {name: rank for rank, name in enumerate(self._direct)}
+        self._network = network
         self._mesh: tuple[Prefix, ...] = ()
         self.refused = 0
 
@@ -27,15 +32,36 @@ class Candidates:
         """Never try an address in these prefixes: they lead into the device."""
         self._mesh = tuple(mesh)
 
-    def paths(self, endpoints: Iterable[Endpoint], first: Path | None = None) -> tuple[Path, ...]:
-        """At most `MAX_CANDIDATES` different paths: ``first``, then by rank, then as advertised."""
+    def paths(self, peer: int, endpoints: Iterable[Endpoint], first: Path | None = None) -> tuple[Path, ...]:
+        """At most `MAX_CANDIDATES` different paths: ``first``, then by rank, as advertised, then over relays."""
+        relayed = self.relayed(peer)
         ranked = sorted(endpoints, key=lambda endpoint: self._rank.get(endpoint.transport, 0))
         found = (self._path(endpoint) for endpoint in ranked)
-        distinct = dict.fromkeys(path for path in (first, *found) if path is not None)
-        return tuple(distinct)[:MAX_CANDIDATES]
+        direct = dict.fromkeys(path for path in (first, *found) if path is not None)
+        return tuple(dict.fromkeys((*tuple(direct)[: MAX_CANDIDATES - len(relayed)], *relayed)))
+
+    def relayed(self, peer: int) -> tuple[Path, ...]:
+        """The paths to a peer over relays, where there are any; region 0 stands for a home that is not known."""
+        node = self._network.nodes.get(peer)
+        if node is None or not self._network.relays:
+            return ()
+        endpoint = relay_endpoint(node.home or 0, node.node_key)
+        return tuple(transport.path(endpoint) for transport in self._relaying.values())
+
+    def source(self, peer: int, source: Path) -> Path | None:
+        """The path that leads back to where a datagram of this peer came from.
+
+        A relay is at the peer's home, wherever the datagram passed; None where it came in another node's name.
+        """
+        node = self._network.nodes.get(peer)
+        if node is None or source.transport not in self._relaying:
+            return source
+        if source.endpoint.rpartition("/")[2] != str(node.node_key):
+            return None
+        return next((path for path in self.relayed(peer) if path.transport == source.transport), source)
 
     def _path(self, endpoint: Endpoint) -> Path | None:
-        transport = self._transports.get(endpoint.transport)
+        transport = self._direct.get(endpoint.transport)
         if transport is None:
             return None
         if len(endpoint.text) > MAX_ENDPOINT_TEXT or not self._allowed(address_of(endpoint.text)):

@@ -6,7 +6,20 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from ghostwire import Device, Metrics, NetworkConfig, NodeContext, Path, PeerStats, Transport, Tunnel, TunnelContext
+from ghostwire import (
+    Device,
+    Metrics,
+    NetworkConfig,
+    NodeContext,
+    Path,
+    PeerStats,
+    RelayTransport,
+    Transport,
+    TransportContext,
+    Tunnel,
+    TunnelContext,
+)
+from ghostwire.capabilities.identity import Identity
 from ghostwire.errors import GhostwireError, PlatformError
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import Endpoint, MapNode, NetworkMap
@@ -16,18 +29,24 @@ from ghostwire.node.director import Director, Endpoints
 from ghostwire.node.filter import MapFilter
 from ghostwire.node.parts import Parts
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
+from ghostwire.node.relays import Relays
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS, Interest
+
+IDENTIFIED = "derp"
+"""The transport that gets an identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the dataplane gets from the node.
 
-    ``endpoints`` are peers' last known ones, which the dataplane keeps up to date; ``declare`` tells the server of an
-    interest; ``moved`` is called when a peer's path changed.
+    ``own_keys`` are the raw public keys of this node and its server, which no relay may have. ``endpoints`` are peers'
+    last known ones, which the dataplane keeps up to date; ``declare`` tells the server of an interest; ``moved`` is
+    called when a peer's path changed.
     """
 
     private_key: PrivateKey
+    own_keys: frozenset[bytes]
     network: NetworkMap
     endpoints: dict[int, Endpoints]
     declare: Callable[[Interest], object]
@@ -64,7 +83,8 @@ class Dataplane:
         self._stack.callback(device.close)
         context = self._context(metrics)
         offered = self._create_transports(context)
-        self._candidates = Candidates(offered)
+        self._candidates = Candidates(offered, self._around.network)
+        self.relays = Relays(self._around.network, own.home)
         self._director = self._make_director()
         self._stack.callback(self._director.close)
         self._tunnel = self._create_tunnel(context, device)
@@ -88,6 +108,8 @@ class Dataplane:
             peers = self._peers.all()
             self._director.keep({peer.id for peer in peers})
             self._tunnel.apply(peers)
+        self.relays.update()
+        self._director.relays_changed()
 
     async def configure(self, own: MapNode) -> None:
         """Bring the operating system's addresses and routes in line, where they are not."""
@@ -98,7 +120,8 @@ class Dataplane:
 
     def endpoints(self) -> Endpoints:
         """What to advertise, best transport first."""
-        found = (Endpoint(each.name, text) for each in self.transports for text in each.endpoints())
+        direct = (each for each in self.transports if not isinstance(each, RelayTransport))
+        found = (Endpoint(each.name, text) for each in direct for text in each.endpoints())
         return tuple(endpoint for endpoint in found if len(endpoint.text) <= MAX_ENDPOINT_TEXT)[:MAX_ENDPOINTS]
 
     def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
@@ -107,7 +130,7 @@ class Dataplane:
 
     def assign(self, region: int, relay: int) -> None:
         """The server says which relay of that region this node is to be at."""
-        del region, relay
+        self.relays.assign(region, relay)
 
     def reconnected(self) -> None:
         """A new control session began."""
@@ -150,8 +173,23 @@ class Dataplane:
         )
 
     def _create_transports(self, context: NodeContext) -> list[Transport]:
+        """All that are offered, best first; the one named `IDENTIFIED` can log in to relays in this node's name."""
         providers = sorted(self._parts.transports, key=lambda provider: (provider.rank, provider.name))
-        return [provider.create(context) for provider in providers]
+        common = {name: getattr(context, name) for name in NodeContext.__struct_fields__}
+        return [
+            provider.create(TransportContext(**common, identity=self._login() if provider.name == IDENTIFIED else None))
+            for provider in providers
+        ]
+
+    def _login(self) -> Identity:
+        from ghostwire.node.relay_login import RelayLogin  # loads libsodium, which a node without relays does not need
+
+        return RelayLogin(self._around.private_key, self._is_foreign, self._parts.clock, self._parts.entropy)
+
+    def _is_foreign(self, key: bytes) -> bool:
+        """Whether this is a key of this node, its server or a peer."""
+        nodes = self._around.network.nodes.values()
+        return key in self._around.own_keys or any(key in (node.node_key.raw, node.disco_key.raw) for node in nodes)
 
     def _create_tunnel(self, context: NodeContext, device: Device) -> Tunnel:
         common = {name: getattr(context, name) for name in NodeContext.__struct_fields__}
@@ -177,6 +215,8 @@ class Dataplane:
             try:
                 await transport.start(demux.receive)
                 self.transports.append(transport)
+                if isinstance(transport, RelayTransport):
+                    self.relays.carried_by(transport)
             except GhostwireError as error:
                 failures[transport.name] = error
         if not self.transports:
@@ -206,4 +246,9 @@ class Dataplane:
             "ghostwire_node_unusable_peers_total",
             "Peers of the map with malformed addresses.",
             lambda: self._peers.unusable,
+        )
+        metrics.counter(
+            "ghostwire_node_misdirected_datagrams_total",
+            "Datagrams of a peer that a relay brought in another node's name.",
+            lambda: self._director.misdirected,
         )

@@ -42,6 +42,12 @@ class Identity:
         self.disco_key = self._key(_DISCO)
         self.membership = self._load_membership()
 
+    @property
+    def public_keys(self) -> frozenset[bytes]:
+        """The raw public keys of this node and of its server."""
+        own = {key.public_raw for key in (self.machine_key, self.node_key, self.disco_key)}
+        return frozenset(own if self.membership is None else own | {self.membership.control_key.raw})
+
     def remember(self, membership: Membership) -> None:
         """Store the membership, durably; nothing is written where it did not change."""
         if membership != self.membership:

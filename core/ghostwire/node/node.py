@@ -230,7 +230,12 @@ class Node:
     async def _start_plane(self, own: MapNode) -> None:
         parts, known = self._parts, self._knowledge
         around = Surroundings(
-            self._identity.node_key, known.network, known.endpoints, self._member.declare, known.touched
+            private_key=self._identity.node_key,
+            own_keys=self._identity.public_keys,
+            network=known.network,
+            endpoints=known.endpoints,
+            declare=self._member.declare,
+            moved=known.touched,
         )
         self._plane = await Dataplane.start(parts, around, own)
         self._local = tuple(parts.platform.local_addresses())

@@ -78,6 +78,11 @@ class WireGuardEngine:
         if found := self.peers.get(peer):
             found.attach(paths)
 
+    def renew(self, peer: int, now: int) -> None:
+        """Begin a handshake with this peer now; harmless for an unknown one."""
+        if found := self.peers.get(peer):
+            found.renew(now)
+
     def send(self, packets: Sequence[Buffer], now: int) -> None:
         """Seal packets from the device for the peers they go to."""
         local = self._local

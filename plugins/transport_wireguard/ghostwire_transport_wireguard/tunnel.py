@@ -48,6 +48,12 @@ class UserspaceTunnel(Tunnel):
         self._engine.attach(peer, paths)
         self._settle()
 
+    def renew(self, peer: int) -> None:
+        """Begin a handshake with this peer now."""
+        if not self._closed:
+            self._engine.renew(peer, self._clock.now())
+            self._settle()
+
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         """Open what came from ``source`` and give it to the device."""
         if self._driver is None or self._closed:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ghostwire import Path
-from ghostwire.model import Endpoint
+from ghostwire.model import Endpoint, NetworkMap
 from ghostwire.node.candidates import Candidates
 from ghostwire.node.director import Director, Endpoints
 from ghostwire.node.fanout import FanOut
@@ -25,12 +25,19 @@ class Scene:
         self.moves = 0
         self.attached: dict[int, Sequence[Path]] = {}
         self.director = Director(
-            Candidates([self.transport]), self.endpoints, running_clock(), self.declared.append, self.moved
+            Candidates([self.transport], NetworkMap()),
+            self.endpoints,
+            running_clock(),
+            self.declared.append,
+            self.moved,
         )
         self.director.direct(self)  # type: ignore[arg-type]
 
     def moved(self) -> None:
         self.moves += 1
+
+    def renew(self, peer: int) -> None:
+        self.initiate(peer)
 
     def attach(self, peer: int, paths: Sequence[Path]) -> None:
         self.attached[peer] = paths

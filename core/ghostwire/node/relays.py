@@ -1,0 +1,77 @@
+"""Keeps the relay transports told: which relays there are, where this node is at home, which relay it is assigned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ghostwire import RelayTransport
+from ghostwire.model import MapRelay, NetworkMap
+
+Told = tuple[tuple[MapRelay, ...], int | None, int | None]
+
+
+class Relays:
+    """What relay transports are to know; they are told only what is news."""
+
+    def __init__(self, network: NetworkMap, home: int | None) -> None:
+        self._network = network
+        self._home = home
+        self._assigned: tuple[int, int] | None = None
+        self._transports: list[RelayTransport] = []
+        self._told: Told | None = None
+
+    @property
+    def home(self) -> int | None:
+        """This node's home region, where there is such a region and a transport that goes there."""
+        known = any(relay.region == self._home for relay in self._network.relays.values())
+        return self._home if known and self._transports else None
+
+    @property
+    def relay(self) -> MapRelay | None:
+        """The relay of its home region that the server assigned to this node."""
+        region, relay = self._assigned or (None, 0)
+        found = self._network.relays.get(relay)
+        return found if region == self.home and found is not None and found.region == region else None
+
+    @property
+    def transports(self) -> Sequence[RelayTransport]:
+        """Those that run."""
+        return self._transports
+
+    def carried_by(self, transport: RelayTransport) -> None:
+        """One more transport runs."""
+        self._transports.append(transport)
+        self._told = None
+        self.update()
+
+    def move(self, home: int | None) -> bool:
+        """Be at home in another region; whether that is news."""
+        before = self.home
+        self._home = home
+        self.update()
+        return self.home != before
+
+    def assign(self, region: int, relay: int) -> None:
+        """The server says at which relay of that region to be."""
+        self._assigned = region, relay
+        self.update()
+
+    def update(self) -> None:
+        """Tell the transports, if anything changed."""
+        relay = self.relay
+        told: Told = tuple(self._network.relays.values()), self.home, relay.id if relay is not None else None
+        if told != self._told:
+            self._told = told
+            for transport in self._transports:
+                transport.use(*told)
+
+    def connected(self) -> bool:
+        """Whether a connection to the home region is logged in."""
+        home = self.home
+        return home is not None and any(each.connected(home) for each in self._transports)
+
+    def heard(self) -> int | None:
+        """When the home region's connection last brought a frame, in nanoseconds of the clock."""
+        home = self.home
+        times = [each.heard(home) for each in self._transports] if home is not None else []
+        return max((time for time in times if time is not None), default=None)
