@@ -1,0 +1,146 @@
+"""Doubles of what the program gives to a relay protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvloop
+
+from ghostwire import Load, Metrics, RelayContext, Relaying, Siblings, Sockets
+from ghostwire.driver import SystemClock
+from ghostwire.engine import Clock
+from ghostwire.keys import NodeKey, PrivateKey
+from ghostwire.system.sockets import SystemSockets
+from ghostwire_derp.settings import Settings
+from ghostwire_derp.stun import StunService
+
+HERE = Path(__file__).parent
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What is here and not in a folder below runs on both event loops."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.parent == HERE else {"asyncio": asyncio.new_event_loop}
+
+
+class OpenRelaying(Relaying):
+    """Admits everybody, and remembers what is announced."""
+
+    budget = 0
+
+    def __init__(self, *, first: bool = True) -> None:
+        self.private_key = PrivateKey.generate()
+        self.first = first
+        self.announced: list[int] = []
+
+    def admits(self, key: NodeKey) -> bool:
+        return True
+
+    def on_removed(self, removed: Callable[[Sequence[NodeKey]], None]) -> None:
+        pass
+
+    @property
+    def siblings(self) -> Siblings:
+        return Siblings()
+
+    def on_siblings(self, changed: Callable[[], None]) -> None:
+        pass
+
+    def announce(self, *, stun_port: int) -> None:
+        self.announced.append(stun_port)
+
+    def measure(self, load: Callable[[], Load]) -> None:
+        pass
+
+
+MakeContext = Callable[..., RelayContext]
+
+
+@pytest.fixture
+def relay_context(tmp_path: Path) -> MakeContext:
+    """``relay_context(first=.., clock=.., sockets=.., **settings)`` is the context of a relay that admits everybody."""
+
+    def make(
+        *, first: bool = True, clock: Clock | None = None, sockets: Sockets | None = None, **settings: Any
+    ) -> RelayContext:
+        return RelayContext(
+            settings=Settings(**settings),
+            clock=clock or SystemClock(),
+            entropy=os.urandom,
+            metrics=Metrics(),
+            log=logging.getLogger("ghostwire.plugin.derp"),
+            sockets=sockets or SystemSockets(),
+            state=tmp_path,
+            relaying=OpenRelaying(first=first),
+        )
+
+    return make
+
+
+class StunClient:
+    """A UDP socket that only hears the address it asks."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.connect((host, port))
+
+    async def ask(self, datagram: bytes) -> bytes:
+        self.socket.send(datagram)
+        return await self.receive()
+
+    async def receive(self) -> bytes:
+        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.socket, 2000), 5)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port, *_ = self.socket.getsockname()
+        return host, port
+
+
+@pytest.fixture
+def stun_client() -> Iterator[Callable[[str, int], StunClient]]:
+    """``stun_client(host, port)`` is a client of a STUN server there."""
+    clients: list[StunClient] = []
+
+    def make(host: str, port: int) -> StunClient:
+        clients.append(StunClient(host, port))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.socket.close()
+
+
+class RunningStun:
+    """A STUN server, the context it was given and the port it announced."""
+
+    def __init__(self, context: RelayContext) -> None:
+        self.context, self.service = context, StunService(context)
+
+    @property
+    def port(self) -> int:
+        (port,) = self.context.relaying.announced  # type: ignore[attr-defined]
+        return int(port)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.context.metrics.values()
+
+
+@pytest_asyncio.fixture
+async def stun_service(relay_context: MakeContext) -> AsyncIterator[RunningStun]:
+    """A STUN server on every address of this machine."""
+    running = RunningStun(relay_context(stun="0.0.0.0:0"))
+    await running.service.start()
+    yield running
+    await running.service.close()
+    await running.service.close()
