@@ -57,7 +57,7 @@ class Transaction(Protocol):
         """An id for this kind that no record had or will have."""
 
     def put(self, record: Record) -> None:
-        """Insert or replace; Conflict where another record holds a unique value."""
+        """Insert or replace; Conflict where another record holds a unique value (None is no value)."""
 
     def delete(self, kind: type[Record], id_: int) -> None:
         """Remove; harmless where there is none."""

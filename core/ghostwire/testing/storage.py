@@ -174,8 +174,9 @@ class MemoryTransaction:
     def put(self, record: Record) -> None:
         """Insert or replace; Conflict names the field that another record holds."""
         kind = type(record)
+        unique = [name for name in kind.unique if getattr(record, name) is not None]
         for other in self._all(kind):
-            for name in kind.unique:
+            for name in unique:
                 if other.id != record.id and getattr(other, name) == getattr(record, name):
                     raise Conflict(f"{kind.__name__} {other.id} has the same {name.replace('_', ' ')}")
         self.changes[kind, record.id] = record

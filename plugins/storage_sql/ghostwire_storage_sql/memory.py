@@ -7,7 +7,7 @@ told. It holds the very objects that the server's memory holds, so it costs an i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ghostwire.errors import Conflict
@@ -90,15 +90,15 @@ class Memory:
     def _candidates(self, kind: type[R], equal: dict[str, Any]) -> Iterable[R]:
         held = self._records[kind]
         for name in equal:
-            if name in kind.unique:
+            if name in kind.unique and equal[name] is not None:
                 id_ = self._holders[kind, name].get(equal[name])
                 return [] if id_ is None else [held[id_]]  # type: ignore[list-item]
         return [held[id_] for id_ in sorted(held)]  # type: ignore[misc]
 
     def _check(self, record: Record) -> None:
         kind = type(record)
-        for name in kind.unique:
-            holder = self._holders[kind, name].get(getattr(record, name))
+        for name, value in _held(record):
+            holder = self._holders[kind, name].get(value)
             if holder is not None and holder != record.id:
                 raise Conflict(f"{kind.__name__.lower()} {holder} has the same {name.replace('_', ' ')}")
         for (referring, name), referred in REFERENCES.items():
@@ -130,12 +130,18 @@ class Memory:
         kind, id_ = place
         old = self._records[kind].pop(id_, None)
         if old is not None:
-            for name in kind.unique:
-                del self._holders[kind, name][getattr(old, name)]
+            for name, value in _held(old):
+                del self._holders[kind, name][value]
         if record is not None:
             self._records[kind][id_] = record
-            for name in kind.unique:
-                self._holders[kind, name][getattr(record, name)] = id_
+            for name, value in _held(record):
+                self._holders[kind, name][value] = id_
+
+
+def _held(record: Record) -> Iterator[tuple[str, Any]]:
+    """The unique values that a record holds; None is no value, and any number of records may have it."""
+    values = ((name, getattr(record, name)) for name in type(record).unique)
+    return (held for held in values if held[1] is not None)
 
 
 def _restore(values: dict[str, str], name: str, old: str | None) -> None:

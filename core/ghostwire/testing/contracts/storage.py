@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ghostwire.capabilities.storage import Commit, Snapshot, Storage, Transaction
 from ghostwire.errors import Conflict, StateError
-from ghostwire.model import RECORDS, Node, Record, User
+from ghostwire.model import RECORDS, Node, Record, Relay, User
 from ghostwire.testing.contracts.base import Contract, refused, rule
 from ghostwire.testing.contracts.samples import SAMPLES, node, user
 
@@ -180,6 +180,18 @@ class StorageContract(Contract):
         await self.put(storage, user(1))
         await storage.write(lambda transaction: transaction.delete(User, 1))
         await self.put(storage, User(id=2, stable_id="u1", name="user1"))
+
+    @rule
+    async def test_no_value_is_held_by_any_number_of_records(self) -> None:
+        """A relay that has yet to enrol has no machine key, and is not alone in that."""
+        storage, _ = await self.opened()
+        relays = [Relay(id=n, name=f"r{n}", region=900, region_name="north", host="h") for n in (1, 2)]
+        await self.put(storage, *relays)
+        await self.put(storage, *relays)
+        found = await storage.write(lambda transaction: transaction.find(Relay, machine_key=None))
+        assert list(found) == relays
+        await storage.write(lambda transaction: transaction.delete(Relay, 1))
+        assert (await self.reopened(storage)).records == (relays[1],)
 
     @rule
     async def test_records_are_found_by_their_fields_in_order_of_ids(self) -> None:
