@@ -98,7 +98,8 @@ class Relay(Record, frozen=True, kw_only=True):
     for people) stand for each other.
 
     ``host`` is the name or address that nodes connect to, ``ipv4`` and ``ipv6`` what it resolves to where that is not
-    to be left to DNS (``none``: not over that family). ``stun_port`` 0 means no STUN. ``certificate`` is the SHA-256
+    to be left to DNS (``none``: not over that family). ``stun_port`` 0 means no STUN; ``stun_fixed`` says that the
+    operator gave it, so that what the relay says itself does not count. ``certificate`` is the SHA-256
     of the one certificate (DER) to accept, in hex; empty where the system's roots decide. ``capacity`` is how many
     clients it can carry, as seen from the others of its region. ``source`` says who keeps the record: ``enrolled`` (a
     relay of ours, which brings key and certificate itself), ``embedded`` (the server), ``derpmap`` (a file or URL).
@@ -122,6 +123,7 @@ class Relay(Record, frozen=True, kw_only=True):
     capacity: int = 1000
     draining: bool = False
     source: str = "enrolled"
+    stun_fixed: bool = False
     created: int = 0
     machine_key: MachineKey | None = None
     digest: bytes | None = None

@@ -111,12 +111,17 @@ class Refused(Message, frozen=True, kw_only=True, tag="refused"):
 
 
 class Report(Message, frozen=True, kw_only=True, tag="report"):
-    """Where the node can be reached. ``session`` grows with each start of the node, ``sequence`` with each report."""
+    """Where the node can be reached. ``session`` grows with each start of the node, ``sequence`` with each report.
+
+    ``home`` is its home relay's region, ``relay`` the relay of it at which the node is already, if any: the server
+    assigns it that one again where it can.
+    """
 
     session: int
     sequence: int
     endpoints: tuple[Endpoint, ...] = ()
     home: int | None = None
+    relay: int | None = None
 
 
 class Interest(Message, frozen=True, kw_only=True, tag="interest"):
@@ -169,7 +174,7 @@ class RelayWelcome(Message, frozen=True, kw_only=True, tag="relay-welcome"):
 
 
 class RelaySiblings(Message, frozen=True, kw_only=True, tag="siblings"):
-    """The other relays of the region that are connected, all of them."""
+    """The other relays of the region that run, all of them; one that was lost is among them for a short grace."""
 
     relays: tuple[MapRelay, ...] = ()
 

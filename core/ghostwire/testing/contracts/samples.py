@@ -72,6 +72,7 @@ def relay(number: int) -> Relay:
         capacity=10,
         draining=True,
         source="embedded",
+        stun_fixed=True,
         created=number,
         machine_key=MachineKey(raw),
         digest=raw,

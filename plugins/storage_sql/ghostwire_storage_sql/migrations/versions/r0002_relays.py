@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("capacity", INTEGER, nullable=False),
         sa.Column("draining", sa.Boolean(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("stun_fixed", sa.Boolean(), nullable=False),
         sa.Column("created", INTEGER, nullable=False),
         sa.Column("machine_key", sa.LargeBinary(), unique=True),
         sa.Column("digest", sa.LargeBinary(), unique=True),
