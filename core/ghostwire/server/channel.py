@@ -20,12 +20,12 @@ from ghostwire.wire.session import HANDSHAKE_HEADER, LENGTH_BYTES, ControlSessio
 from ghostwire.wire.stream import SessionStream
 
 if TYPE_CHECKING:
-    from ghostwire.keys import MachineKey, NodeKey, PrivateKey
+    from ghostwire.keys import MachineKey, PrivateKey, PublicKey
 
 SWEEP = 5.0
 """Seconds between two looks at which streams are idle; one timer serves all of them."""
 BURST = 2000
-"""Messages a node may send at once before it is slowed down."""
+"""Messages a node or relay may send at once before it is slowed down."""
 RATE = 20.0
 """Messages a second that it may send for good."""
 REPORT_COST = 20
@@ -33,6 +33,7 @@ REPORT_COST = 20
 MAX_PENDING = 1024 * 1024
 """Bytes waiting for a slow reader above which `ControlStream.send` refuses more."""
 
+_HELLOS = (messages.Hello, messages.RelayHello)
 Ready = Callable[["ControlStream"], None]
 
 
@@ -123,7 +124,7 @@ def _first_message(head: RequestHead) -> bytes:
 
 
 class ControlStream(SessionStream):
-    """One node's stream. ``hello`` is its first message; ``client`` its address as text."""
+    """One node's or relay's stream. ``hello`` is its first message; ``client`` its address as text."""
 
     __slots__ = (
         "_deadline",
@@ -137,7 +138,7 @@ class ControlStream(SessionStream):
         "client",
         "hello",
     )
-    hello: messages.Hello
+    hello: messages.Hello | messages.RelayHello
 
     def __init__(
         self, upgrade: ControlUpgrade, session: ControlSession, transport: asyncio.Transport, client: str
@@ -163,9 +164,9 @@ class ControlStream(SessionStream):
         """Whether the stream has ended or is about to."""
         return self._closing
 
-    def verify(self, node_key: NodeKey, proof: bytes) -> bool:
-        """Whether the node holds ``node_key``; the challenge is spent by the first call, and later ones are False."""
-        return self._session.verify(node_key, proof)
+    def verify(self, key: PublicKey, proof: bytes) -> bool:
+        """Whether the other side holds this key's private half; asked once, False ever after."""
+        return self._session.verify(key, proof)
 
     def on_message(self, callback: Callable[[Any], None]) -> None:
         """Where decoded messages after hello go; until this is called nothing more is read.
@@ -220,7 +221,7 @@ class ControlStream(SessionStream):
         self._even = max(self._even, self._loop.time()) + cost / RATE
         if isinstance(message, messages.Ping):
             self.send(messages.encode(messages.Pong(number=message.number)))
-        elif isinstance(message, messages.Hello):
+        elif isinstance(message, _HELLOS):
             raise RemoteProtocolError("a second hello in one session")
         elif not isinstance(message, messages.Pong):
             deliver(message)
@@ -230,7 +231,7 @@ class ControlStream(SessionStream):
         return self._even - self._loop.time() - BURST / RATE
 
     def _begin(self, message: Any) -> None:
-        if not isinstance(message, messages.Hello):
+        if not isinstance(message, _HELLOS):
             raise RemoteProtocolError("the first message is not a hello")
         self.hello = message
         self._finish()

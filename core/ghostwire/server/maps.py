@@ -17,6 +17,7 @@ from ghostwire.server.pieces import Pieces, Recency
 from ghostwire.server.policy import OpenPolicy
 from ghostwire.server.relays import records
 from ghostwire.server.state import expired
+from ghostwire.server.streams import Frame
 
 
 class Position(NamedTuple):
@@ -24,13 +25,6 @@ class Position(NamedTuple):
 
     revision: int
     counter: int
-
-
-class Frame(NamedTuple):
-    """An encoded `MapChange`, and the position it leads to; ``content`` None where nothing changed for anyone."""
-
-    content: bytes | None
-    target: Position
 
 
 class _MapFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
@@ -60,7 +54,7 @@ class Maps:
         self._shown, self._relays = Pieces(), Pieces()
         self._homes: dict[int, int | None] = {}
         self._marks: dict[int, bytes] = {}
-        self._moved = Recency()
+        self._moved: Recency[int] = Recency()
         self._counter = 0
         self._revision, self._oldest = 0, 1
 
@@ -132,7 +126,7 @@ class Maps:
             return None
         return Position(cursor.revision, cursor.clock.get(self._server, 0))
 
-    def frame(self, since: Position | None) -> Frame:
+    def frame(self, since: Position | None) -> Frame[Position]:
         """What changed since then; everything where ``since`` is None, or so old that its removals are forgotten."""
         if since is None or since.revision + 1 < self._oldest:
             return Frame(self._whole(), self.position)
@@ -140,7 +134,7 @@ class Maps:
         relays = set(self._relays.changed.since(since.revision))
         return Frame(self._delta(nodes, relays) if nodes or relays else None, self.position)
 
-    def greeting(self, since: Position | None) -> Frame:
+    def greeting(self, since: Position | None) -> Frame[Position]:
         """The first frame of a stream, which says where the map stands even where nothing changed."""
         frame = self.frame(since)
         return frame if frame.content is not None else Frame(self._delta((), ()), frame.target)

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 import msgspec
 
 from ghostwire.model import pack
 
+K = TypeVar("K", bound=Hashable)
 
-class Recency:
+
+class Recency(Generic[K]):
     """Ids in order of their last change."""
 
     def __init__(self) -> None:
-        self._last: dict[int, int] = {}
+        self._last: dict[K, int] = {}
 
-    def touch(self, id_: int, number: int) -> None:
+    def touch(self, id_: K, number: int) -> None:
         """This id changed under this number, which is not below any before."""
         self._last.pop(id_, None)
         self._last[id_] = number
 
-    def since(self, number: int) -> Iterator[int]:
+    def since(self, number: int) -> Iterator[K]:
         """Ids that changed after that number, the latest first."""
         for id_, changed in reversed(self._last.items()):
             if changed <= number:
                 return
             yield id_
 
-    def forget(self, id_: int) -> None:
+    def forget(self, id_: K) -> None:
         """It need not be told any more."""
         self._last.pop(id_, None)
 
-    def up_to(self, number: int) -> list[int]:
+    def up_to(self, number: int) -> list[K]:
         """Ids that last changed at that number or before."""
         found = []
         for id_, changed in self._last.items():
@@ -40,13 +43,20 @@ class Recency:
             found.append(id_)
         return found
 
+    def trim(self, most: int) -> int:
+        """Forget the oldest but for ``most``; the number of the last forgotten, 0 for none."""
+        forgotten = 0
+        while len(self._last) > most:
+            forgotten = self._last.pop(next(iter(self._last)))
+        return forgotten
+
 
 class Pieces:
     """The encoded objects of one kind, by id; those that viewers do not see are absent."""
 
     def __init__(self) -> None:
         self._held: dict[int, msgspec.Raw] = {}
-        self.changed = Recency()
+        self.changed: Recency[int] = Recency()
         """By the revision of the commit."""
 
     def show(self, id_: int, seen: object) -> bool:

@@ -14,18 +14,21 @@ from ghostwire.capabilities.storage import Commit, Storage, Transaction
 from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.config import ServerConfig
 from ghostwire.engine import Clock, Entropy
-from ghostwire.model import Node, User
+from ghostwire.model import Node, Relay, User
 from ghostwire.server.addresses import AddressPlan, stored_prefix
 from ghostwire.server.administration import Administration, make_user
 from ghostwire.server.compaction import Compaction
 from ghostwire.server.enrolment import Enrolment
 from ghostwire.server.ephemeral import Ephemeral
 from ghostwire.server.expiry import Expiry
-from ghostwire.server.maps import Maps
+from ghostwire.server.gate import Gate
+from ghostwire.server.maps import Maps, Position
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.policy import OpenPolicy
+from ghostwire.server.relays.relays import Relays
 from ghostwire.server.sessions import EXPIRED, REMOVED, Sessions
 from ghostwire.server.streams import Streams
+from ghostwire.wire.messages import HomeRelay, RelayHello
 
 if TYPE_CHECKING:
     from ghostwire.server.channel import ControlStream
@@ -52,7 +55,9 @@ class ControlPlane:
         self._storage, self._config, self._clock, self._entropy, self._log = storage, config, clock, entropy, log
         self._policy = OpenPolicy()
         self.maps = Maps(self._policy, entropy(8).hex(), self.mesh.now)
-        self.streams = Streams(self.maps)
+        self.streams: Streams[Position] = Streams(self.maps)
+        self.gate = Gate(mesh, clock, log)
+        self.relays = Relays(mesh, self.gate, self._tell, clock=clock, entropy=entropy, log=log)
         self.plan: AddressPlan
         self.administration: Administration
         self.sessions: Sessions
@@ -76,6 +81,7 @@ class ControlPlane:
         self._ephemeral.start(self.mesh.list(Node))
         self._expiry.start(self.mesh.list(Node))
         self._compaction.start()
+        self.relays.start()
         self.streams.start()
         self._started = True
 
@@ -84,7 +90,9 @@ class ControlPlane:
         if self._started:
             self._started = False
             self._expiry.close()
-            await self.sessions.close()
+            self.sessions.close()
+            await self.relays.close()
+            await self.gate.close()
             await self._ephemeral.close()
             await self._compaction.close()
             await self.streams.close()
@@ -92,7 +100,11 @@ class ControlPlane:
 
     def accept(self, stream: ControlStream) -> None:
         """Take a control stream whose hello is there."""
-        self.sessions.accept(stream)
+        hello = stream.hello
+        if isinstance(hello, RelayHello):
+            self.relays.sessions.accept(stream, hello)
+        else:
+            self.sessions.accept(stream, hello)
 
     def describe(self) -> dict[str, Any]:
         """The mesh in figures."""
@@ -105,16 +117,20 @@ class ControlPlane:
             "nodes": state.count(Node),
             "users": state.count(User),
             "online": self.sessions.presence.online,
+            "relays": state.count(Relay),
+            "relays_connected": self.relays.sessions.count,
         }
 
     def register(self, metrics: Metrics) -> None:
         """Make the plane's counters known; after `start`."""
-        sessions, streams = self.sessions, self.streams
+        sessions, streams, gate = self.sessions, self.streams, self.gate
         metrics.gauge("server_nodes", "Nodes in the mesh", lambda: self.mesh.state.count(Node))
         metrics.gauge("server_sessions", "Nodes that are connected", lambda: sessions.presence.online)
+        metrics.gauge("server_relays", "Relays in the mesh", lambda: self.mesh.state.count(Relay))
+        metrics.gauge("server_relay_sessions", "Relays that are connected", lambda: self.relays.sessions.count)
         metrics.gauge("server_revision", "The last commit's revision", lambda: self.mesh.state.revision)
-        metrics.counter("server_registrations_total", "Machines enrolled or renewed", lambda: sessions.registrations)
-        metrics.counter("server_complaints_total", "Streams refused or cut", lambda: sessions.complaints.total)
+        metrics.counter("server_registrations_total", "Machines enrolled or renewed", lambda: gate.registrations)
+        metrics.counter("server_complaints_total", "Streams refused or cut", lambda: gate.complaints.total)
         metrics.counter("server_map_frames_total", "Map frames sent", lambda: streams.frames)
         metrics.counter("server_slow_readers_total", "Streams passed over as too slow", lambda: streams.skipped)
 
@@ -132,13 +148,14 @@ class ControlPlane:
             self.maps,
             self.streams,
             Enrolment(self._authenticators, self.plan, self._entropy),
+            self.gate,
             self.administration.remove,
             domain=self._config.domain,
-            clock=self._clock,
             log=self._log,
         )
         self._ephemeral = Ephemeral(self.administration.remove, self.sessions.online, self._config.ephemeral_grace)
-        self.sessions.arrived, self.sessions.departed = self._ephemeral.arrived, self._ephemeral.departed
+        self.sessions.arrived, self.sessions.departed = self._arrived, self._ephemeral.departed
+        self.sessions.homed, self.sessions.missed = self.relays.homes.reported, self.relays.homes.missed
         self._expiry = Expiry(self.mesh.state, self.mesh.now, self._key_ended)
         self._compaction = Compaction(self._storage, self.mesh, self.maps, self._config.keep_revisions, self._log)
 
@@ -154,8 +171,17 @@ class ControlPlane:
                 self.sessions.end(change.id, REMOVED)
         self._ephemeral.apply(commit)
         self._expiry.apply(commit)
+        self.relays.committed(commit)
 
     def _key_ended(self, node: Node) -> None:
         if self.maps.expire(node.id):
             self.streams.changed()
         self.sessions.end(node.id, EXPIRED)
+        self.relays.expired(node)
+
+    def _arrived(self, node: int) -> None:
+        self._ephemeral.arrived(node)
+        self.relays.homes.arrived(node)
+
+    def _tell(self, node: int, message: HomeRelay) -> None:
+        self.sessions.tell(node, message)

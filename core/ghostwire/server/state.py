@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ghostwire.capabilities.storage import Change, Commit, Snapshot
 from ghostwire.keys import MachineKey, NodeKey
-from ghostwire.model import RECORDS, Node, Record, User
+from ghostwire.model import RECORDS, Node, Record, Relay, User
 
 R = TypeVar("R", bound=Record)
 
@@ -65,6 +65,14 @@ class State:
     def user_named(self, name: str) -> User | None:
         """The user of that name."""
         return next((user for user in self.list(User) if user.name == name), None)
+
+    def relay_of_machine(self, key: MachineKey) -> Relay | None:
+        """The relay with that machine key."""
+        return next((relay for relay in self.list(Relay) if relay.machine_key == key), None)
+
+    def relay_named(self, name: str) -> Relay | None:
+        """The relay of that name."""
+        return next((relay for relay in self.list(Relay) if relay.name == name), None)
 
     def _drop(self, change: Change) -> None:
         old = self._records[change.kind].pop(change.id, None)

@@ -1,4 +1,4 @@
-"""List and watch: brings every stream's map to the newest, each change encoded once for all streams that lack it.
+"""List and watch: brings every stream to its source's newest state, each change encoded once for all that lack it.
 
 Changes wait for `COALESCE` after the last round, so a burst of them is one frame. A stream that has too much unsent
 is passed over until it has drained; then one frame takes it from where it stood to the newest.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
-
-from ghostwire.server.maps import Frame, Maps, Position
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 COALESCE = 0.05
 """Seconds between two rounds."""
@@ -19,16 +17,38 @@ BACKLOG = 256 * 1024
 ROUND = 200
 """Streams served before other work gets its turn."""
 
-Frames = dict[tuple[Position | None, bool], Frame]
-"""Those of one round, by where a stream stands and whether it was greeted."""
+P = TypeVar("P")
+"""Where a viewer stands."""
+
+
+class Frame(NamedTuple, Generic[P]):
+    """An encoded message, and the position it leads to; ``content`` None where nothing changed for anyone."""
+
+    content: bytes | None
+    target: P
+
 
 _log = logging.getLogger("ghostwire.server")
 
 
-class Viewer(Protocol):
-    """A stream that watches the map; ``position`` None: it has nothing yet. ``greeted``: it got its first frame."""
+class Source(Protocol[P]):
+    """What is watched: the network map, say."""
 
-    position: Position | None
+    @property
+    def position(self) -> P:
+        """Where the newest state stands."""
+
+    def frame(self, since: P | None) -> Frame[P]:
+        """What changed since then; everything where ``since`` is None."""
+
+    def greeting(self, since: P | None) -> Frame[P]:
+        """The first frame of a stream."""
+
+
+class Viewer(Protocol[P]):
+    """A stream that watches; ``position`` None: it has nothing yet. ``greeted``: it got its first frame."""
+
+    position: P | None
     greeted: bool
 
     @property
@@ -42,12 +62,12 @@ class Viewer(Protocol):
         """It cannot be served: hang up, so that it begins anew."""
 
 
-class Streams:
-    """All streams of this server."""
+class Streams(Generic[P]):
+    """All streams of this server that watch one source."""
 
-    def __init__(self, maps: Maps) -> None:
-        self._maps = maps
-        self._viewers: dict[Viewer, None] = {}
+    def __init__(self, source: Source[P]) -> None:
+        self._source = source
+        self._viewers: dict[Viewer[P], None] = {}
         self._dirty = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.frames = 0
@@ -64,17 +84,17 @@ class Streams:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def add(self, viewer: Viewer) -> None:
+    def add(self, viewer: Viewer[P]) -> None:
         """Serve this stream from its position on."""
         self._viewers[viewer] = None
         self.changed()
 
-    def remove(self, viewer: Viewer) -> None:
+    def remove(self, viewer: Viewer[P]) -> None:
         """Serve it no more; harmless when called twice."""
         self._viewers.pop(viewer, None)
 
     def changed(self) -> None:
-        """The map changed, or a slow stream drained."""
+        """The source changed, or a slow stream drained."""
         self._dirty.set()
 
     async def _run(self) -> None:
@@ -85,7 +105,7 @@ class Streams:
             await asyncio.sleep(COALESCE)
 
     async def _serve(self) -> None:
-        frames: Frames = {}
+        frames: dict[tuple[P | None, bool], Frame[P]] = {}
         for number, viewer in enumerate(list(self._viewers)):
             if number % ROUND == ROUND - 1:
                 await asyncio.sleep(0)
@@ -93,8 +113,8 @@ class Streams:
             if viewer in self._viewers:
                 self._try(viewer, frames)
 
-    def _try(self, viewer: Viewer, frames: Frames) -> None:
-        """One stream that can't be served must not keep the others from their maps."""
+    def _try(self, viewer: Viewer[P], frames: dict[tuple[P | None, bool], Frame[P]]) -> None:
+        """One stream that can't be served must not keep the others from theirs."""
         try:
             self._advance(viewer, frames)
         except Exception:
@@ -102,8 +122,8 @@ class Streams:
             self.remove(viewer)
             viewer.fail()
 
-    def _advance(self, viewer: Viewer, frames: Frames) -> None:
-        if viewer.greeted and viewer.position == self._maps.position:
+    def _advance(self, viewer: Viewer[P], frames: dict[tuple[P | None, bool], Frame[P]]) -> None:
+        if viewer.greeted and viewer.position == self._source.position:
             return
         if viewer.pending > BACKLOG:
             self.skipped += 1
@@ -111,7 +131,7 @@ class Streams:
         key = (viewer.position, viewer.greeted)
         frame = frames.get(key)
         if frame is None:
-            make = self._maps.frame if viewer.greeted else self._maps.greeting
+            make = self._source.frame if viewer.greeted else self._source.greeting
             frame = frames[key] = make(viewer.position)
         if frame.content is None or viewer.push(frame.content):
             viewer.position, viewer.greeted = frame.target, True

@@ -13,8 +13,8 @@ which saves a round trip, or else first on the upgraded stream. A responder that
 0 alone, which tells the initiator that it knocked at the wrong server.
 
 The challenge is an X25519 public key that the responder made for this session; a node proves that it holds the
-private half of a node key by keyed BLAKE2s over the session's transcript hash, the key being the shared secret of node
-key and challenge. So a proof is good for one node key in one session.
+private half of a node key, a relay that of its relay key, by keyed BLAKE2s over the session's transcript hash, the key
+being the shared secret of that key and the challenge. So a proof is good for one key in one session.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hashlib import blake2s
 
 from ghostwire.engine import Entropy
 from ghostwire.errors import LocalProtocolError, RemoteProtocolError
-from ghostwire.keys import KEY_BYTES, ControlKey, MachineKey, NodeKey, PrivateKey, equal
+from ghostwire.keys import KEY_BYTES, ControlKey, MachineKey, PrivateKey, PublicKey, equal
 from ghostwire.wire.frames import HEADER_BYTES, FrameReader, frame_header
 from ghostwire.wire.messages import MAX_FRAME_TO_NODE, MAX_FRAME_TO_SERVER
 from ghostwire.wire.noise import MAX_MESSAGE, TAG_BYTES, CipherState, Initiator, Responder
@@ -122,12 +122,12 @@ class ControlSession(ABC):
         out, self._out = self._out, b""
         return out + self._seal() if self._waiting else out
 
-    def prove(self, node_key: PrivateKey) -> bytes:
-        """The proof, for this session, of holding ``node_key``; only a node's side gives one."""
-        raise LocalProtocolError("only a node proves its node key")
+    def prove(self, key: PrivateKey) -> bytes:
+        """The proof, for this session, of holding ``key``; only a node's or relay's side gives one."""
+        raise LocalProtocolError("only a node proves its key")
 
-    def verify(self, node_key: NodeKey, proof: bytes) -> bool:
-        """Whether the node proved that it holds ``node_key``; asked once on a server's side, False ever after."""
+    def verify(self, key: PublicKey, proof: bytes) -> bool:
+        """Whether the other side proved that it holds ``key``; asked once on a server's side, False ever after."""
         raise LocalProtocolError("only a server verifies proofs")
 
     @abstractmethod
@@ -174,8 +174,8 @@ class ControlSession(ABC):
         pieces = (plaintext[at : at + MAX_PLAINTEXT] for at in range(0, len(plaintext), MAX_PLAINTEXT))
         return b"".join([_unit(self._sending.encrypt(piece)) for piece in pieces])
 
-    def _proof(self, secret: bytes, node_key: bytes) -> bytes:
-        return blake2s(_PROOF + self._hash + node_key, key=secret).digest()
+    def _proof(self, secret: bytes, key: bytes) -> bytes:
+        return blake2s(_PROOF + self._hash + key, key=secret).digest()
 
 
 class _NodeSide(ControlSession):
@@ -196,14 +196,14 @@ class _NodeSide(ControlSession):
         self._hash = handshake.hash
         self.established = True
 
-    def prove(self, node_key: PrivateKey) -> bytes:
+    def prove(self, key: PrivateKey) -> bytes:
         if not self.established:
             raise LocalProtocolError("a proof before the control session is established")
         try:
-            secret = node_key.exchange(self._challenge)
+            secret = key.exchange(self._challenge)
         except ValueError:
             raise RemoteProtocolError("the server's challenge is a low-order point") from None
-        return self._proof(secret, node_key.public_raw)
+        return self._proof(secret, key.public_raw)
 
 
 class _ServerSide(ControlSession):
@@ -230,15 +230,15 @@ class _ServerSide(ControlSession):
         self.remote, self._handshake = MachineKey(self._handshake.initiator), None
         super()._establish()
 
-    def verify(self, node_key: NodeKey, proof: bytes) -> bool:
+    def verify(self, key: PublicKey, proof: bytes) -> bool:
         challenge, self._challenge = self._challenge, None
         if challenge is None or not self.established:
             return False
         try:
-            secret = challenge.exchange(node_key.raw)
+            secret = challenge.exchange(key.raw)
         except ValueError:
             return False
-        return equal(self._proof(secret, node_key.raw), proof)
+        return equal(self._proof(secret, key.raw), proof)
 
 
 def _unit(message: bytes) -> bytes:

@@ -14,13 +14,28 @@ from ghostwire.capabilities.storage import Storage, Transaction
 from ghostwire.config import ServerConfig
 from ghostwire.engine import Clock
 from ghostwire.errors import AuthenticationFailed
-from ghostwire.keys import DiscoKey, MachineKey, NodeKey
-from ghostwire.model import Cursor, MapChange, NetworkMap, Node, User
+from ghostwire.keys import DiscoKey, MachineKey, NodeKey, PublicKey, RelayKey
+from ghostwire.model import Cursor, MapChange, MapRelay, NetworkMap, Node, Relay, User
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
+from ghostwire.server.relays.enrolment import digest
 from ghostwire.testing import MemoryDatabase, MemoryStorage, SeededEntropy, running_clock
 from ghostwire.wire import messages
-from ghostwire.wire.messages import Credentials, Hello, Host, PeerEndpoints, Refused, Welcome, decode_to_node
+from ghostwire.wire.messages import (
+    AdmittedKeys,
+    Credentials,
+    Hello,
+    HomeRelay,
+    Host,
+    PeerEndpoints,
+    Refused,
+    RelayHello,
+    RelayLoad,
+    RelaySiblings,
+    RelayWelcome,
+    Welcome,
+    decode_to_node,
+)
 
 
 class Open(Authenticator):
@@ -40,7 +55,7 @@ class Stream:
     ``slow`` makes its reader slow: what is sent waits until `drain`.
     """
 
-    def __init__(self, machine_key: MachineKey, hello: Hello, client: str = "192.0.2.1") -> None:
+    def __init__(self, machine_key: MachineKey, hello: Hello | RelayHello, client: str = "192.0.2.1") -> None:
         self.machine_key, self.hello, self.client = machine_key, hello, client
         self.closed = False
         self.reason = ""
@@ -59,8 +74,8 @@ class Stream:
     def pending(self) -> int:
         return sum(map(len, self._unread)) + (1 << 20 if self.slow else 0)
 
-    def verify(self, node_key: NodeKey, proof: bytes) -> bool:
-        return proof == b"proof of " + node_key.raw
+    def verify(self, key: PublicKey, proof: bytes) -> bool:
+        return proof == b"proof of " + key.raw
 
     def on_message(self, callback: Callable[[Any], None]) -> None:
         self._message = callback
@@ -75,7 +90,7 @@ class Stream:
         if self.closed:
             return False
         if self.slow:
-            if isinstance(decode_to_node(frame), PeerEndpoints):
+            if isinstance(decode_to_node(frame), PeerEndpoints | HomeRelay | RelaySiblings):
                 return False
             self._unread.append(frame)
         else:
@@ -180,6 +195,63 @@ class Client:
             self.stream = None
 
 
+class RelayClient:
+    """A relay: its keys, the node keys it may serve, its siblings, and the stream it has at the moment."""
+
+    def __init__(self, plane: Callable[[], ControlPlane], number: int) -> None:
+        self._plane, self.number = plane, number
+        self.machine_key = MachineKey((5000 + number).to_bytes(32, "big"))
+        self.key = RelayKey((6000 + number).to_bytes(32, "big"))
+        self.keys: set[NodeKey] = set()
+        self.siblings: dict[str, MapRelay] = {}
+        self.stream: Stream | None = None
+        self.applied = 0
+
+    def hello(self, secret: str | None = None, **changes: Any) -> RelayHello:
+        credentials = None if secret is None else Credentials("relay", secret)
+        proof = b"proof of " + self.key.raw
+        hello = RelayHello(protocol=messages.PROTOCOL, key=self.key, proof=proof, credentials=credentials)
+        return msgspec.structs.replace(hello, **changes)
+
+    def connect(self, secret: str | None = None, *, client: str = "192.0.2.9", **changes: Any) -> Stream:
+        self.stream, self.applied = Stream(self.machine_key, self.hello(secret, **changes), client), 0
+        self._plane().accept(self.stream)  # type: ignore[arg-type]
+        return self.stream
+
+    async def join(self, secret: str | None = None, **changes: Any) -> RelayWelcome:
+        """Connect and wait for the welcome, the keys and the siblings."""
+        stream = self.connect(secret, **changes)
+        await stream.until(lambda: stream.of(AdmittedKeys) and stream.of(RelaySiblings))
+        self.read()
+        return stream.of(RelayWelcome)[0]
+
+    async def refused(self, secret: str | None = None, **changes: Any) -> Refused:
+        stream = self.connect(secret, **changes)
+        await stream.until(lambda: stream.closed)
+        assert not stream.of(RelayWelcome)
+        return stream.of(Refused)[0]
+
+    def read(self) -> set[NodeKey]:
+        """Apply what arrived; the keys it may serve."""
+        assert self.stream is not None
+        for message in self.stream.received[self.applied :]:
+            if isinstance(message, AdmittedKeys):
+                self.keys = ((set() if message.full else self.keys) | set(message.keys)) - set(message.removed)
+            elif isinstance(message, RelaySiblings):
+                self.siblings = {relay.name: relay for relay in message.relays}
+        self.applied = len(self.stream.received)
+        return self.keys
+
+    def loaded(self, clients: int) -> None:
+        assert self.stream is not None
+        self.stream.say(RelayLoad(clients=clients))
+
+    def leave(self) -> None:
+        if self.stream is not None:
+            self.stream.close("the test left")
+            self.stream = None
+
+
 class Rig:
     """A server that can be restarted on the same database, and its clients."""
 
@@ -207,6 +279,33 @@ class Rig:
     def client(self, number: int, **host: str) -> Client:
         return Client(lambda: self.plane, number, **host)
 
+    def relay(self, number: int) -> RelayClient:
+        return RelayClient(lambda: self.plane, number)
+
+    async def add_relay(self, name: str, *, secret: str = "", **fields: Any) -> Relay:
+        """A record, of a relay that has yet to enrol where there is a secret, else of one with a key."""
+        if secret:
+            fields = {"digest": digest(secret), "expires": self.plane.mesh.now() + 3600, **fields}
+        else:
+            fields = {"key": RelayKey(name.encode().ljust(32)), **fields}
+        fields = {"region": 900, "region_name": "north", "host": f"{name}.example.com", **fields}
+
+        def work(transaction: Transaction) -> Relay:
+            relay = Relay(id=transaction.new_id(Relay), name=name, **fields)
+            transaction.put(relay)
+            return relay
+
+        return await self.plane.mesh.write(work)
+
+    async def relays_of(self, *names: str, **fields: Any) -> list[RelayClient]:
+        """Relays of these names that have enrolled and are connected."""
+        made = []
+        for name in names:
+            relay = await self.add_relay(name, secret=f"secret of {name}", **fields)
+            made.append(self.relay(relay.id))
+            await made[-1].join(f"secret of {name}")
+        return made
+
     async def clients(self, count: int) -> list[Client]:
         """So many that have joined."""
         made = [self.client(number) for number in range(1, count + 1)]
@@ -221,6 +320,10 @@ class Rig:
     @property
     def nodes(self) -> dict[str, Node]:
         return {node.name: node for node in self.plane.mesh.list(Node)}
+
+    @property
+    def relays(self) -> dict[str, Relay]:
+        return {relay.name: relay for relay in self.plane.mesh.list(Relay)}
 
     @property
     def users(self) -> dict[str, User]:

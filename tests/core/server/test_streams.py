@@ -277,6 +277,7 @@ async def test_a_home_relay_is_told_to_all_and_found_again_on_return(serve):
         await rig.settle()
         away.read()
         away.leave()
+        await rig.add_relay("a", region=12)
         id_ = rig.nodes["host2"].id
         node.stream.say(Report(session=1, sequence=1, home=12))
         await rig.settle()

@@ -1,0 +1,149 @@
+"""All that the server does for relays: their sessions, whom they may serve, whom they mesh with, who is at which."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+
+from ghostwire.capabilities.storage import Change, Commit
+from ghostwire.engine import Clock, Entropy
+from ghostwire.model import MapRelay, Node, Relay
+from ghostwire.server.gate import Gate
+from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.relays import records
+from ghostwire.server.relays.admitted import Admitted
+from ghostwire.server.relays.attendance import Attendance
+from ghostwire.server.relays.homes import Homes
+from ghostwire.server.relays.mesh_keys import MeshKeys
+from ghostwire.server.relays.sessions import REKEYED, REMOVED, RelaySessions
+from ghostwire.server.streams import Streams
+from ghostwire.wire.messages import HomeRelay
+
+
+class Relays:
+    """Follows the mesh from `start` on. ``tell(node, message)`` sends to a node's session, if it has one."""
+
+    def __init__(
+        self,
+        mesh: LiveMesh,
+        gate: Gate,
+        tell: Callable[[int, HomeRelay], None],
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        log: logging.Logger,
+    ) -> None:
+        self._mesh = mesh
+        self.admitted = Admitted(mesh.now)
+        self.mesh_keys = MeshKeys(entropy)
+        self.homes = Homes(clock, tell, log)
+        self._streams: Streams[int] = Streams(self.admitted)
+        self._attendance = Attendance(self._gone)
+        self.sessions = RelaySessions(mesh, gate, self._streams, self.mesh_keys, self.siblings, log)
+        self.sessions.arrived, self.sessions.departed = self._arrived, self._departed
+        self.sessions.loaded = self.homes.load
+        self._known: dict[int, Relay] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._open = False
+
+    def start(self) -> None:
+        """Begin with the mesh as it is."""
+        relays = self._mesh.list(Relay)
+        self._known = {relay.id: relay for relay in relays}
+        self.admitted.load(self._mesh.list(Node))
+        self._attendance.start(relay.id for relay in relays if relay.source == records.ENROLLED and relay.key)
+        self.homes.start(relays)
+        for relay in relays:
+            self._seat(relay)
+        self._streams.start()
+        self._open = True
+
+    async def close(self) -> None:
+        """End the sessions and everything else."""
+        self._open = False
+        self.sessions.close()
+        self._attendance.close()
+        self.homes.close()
+        await self._streams.close()
+
+    def committed(self, commit: Commit) -> None:
+        """Take over one commit, which the mesh has taken already."""
+        if self.admitted.apply(commit):
+            self._streams.changed()
+        for change in commit.changes:
+            if change.kind is Node and change.record is None:
+                self.homes.forget(change.id)
+        regions = {region for change in commit.changes if change.kind is Relay for region in self._take(change)}
+        if regions:
+            self._changed(regions)
+
+    def expired(self, node: Node) -> None:
+        """This node's key has expired."""
+        if self.admitted.expire(node.id):
+            self._streams.changed()
+
+    def siblings(self, relay: Relay) -> tuple[MapRelay, ...]:
+        """The other relays of its region that run."""
+        others = (other for other in self._mesh.list(Relay) if other.region == relay.region and other.id != relay.id)
+        return tuple(records.seen(other) for other in others if self._runs(other))
+
+    def on_siblings(self, changed: Callable[[], None]) -> None:
+        """Call this whenever anybody's `siblings` may have changed."""
+        self._watchers.append(changed)
+
+    def rekeyed(self, region: int) -> None:
+        """The region has a new key: its relays get it with a new session."""
+        for relay in self._mesh.list(Relay):
+            if relay.region == region:
+                self.sessions.end(relay.id, REKEYED)
+        for changed in self._watchers:
+            changed()
+
+    def _runs(self, relay: Relay) -> bool:
+        """Whether it is a relay of ours, and runs as far as anybody knows."""
+        return relay.source == records.EMBEDDED or relay.id in self._attendance
+
+    def _take(self, change: Change) -> set[int]:
+        """Act on a relay's new record; the regions that it touches."""
+        before, after = self._known.pop(change.id, None), change.record
+        if isinstance(after, Relay):
+            self._known[change.id] = after
+            if before is not None and before.region != after.region:
+                self.sessions.end(change.id, REKEYED)
+            self._seat(after)
+        else:
+            self._attendance.remove(change.id)
+            self.homes.gone(change.id)
+            self.sessions.end(change.id, REMOVED)
+        return {relay.region for relay in (before, after) if isinstance(relay, Relay)}
+
+    def _seat(self, relay: Relay) -> None:
+        """Let it take nodes, if it runs."""
+        if self._runs(relay):
+            connected = relay.source == records.EMBEDDED or self.sessions.get(relay.id) is not None
+            self.homes.runs(relay, connected=connected)
+
+    def _changed(self, regions: Container[int]) -> None:
+        """The records of these regions' relays, or which of them run, have changed."""
+        relays = self._mesh.list(Relay)
+        self.homes.mapped(relays)
+        self.sessions.introduce(relay for relay in relays if relay.region in regions)
+        for changed in self._watchers:
+            changed()
+
+    def _arrived(self, relay: int) -> None:
+        self._attendance.arrived(relay)
+        self._moved(relay)
+
+    def _departed(self, relay: int) -> None:
+        if self._open and relay in self._known:
+            self._attendance.lost(relay)
+            self._moved(relay)
+
+    def _moved(self, relay: int) -> None:
+        self._seat(self._known[relay])
+        self._changed({self._known[relay].region})
+
+    def _gone(self, relay: int) -> None:
+        self.homes.gone(relay)
+        self._changed({self._known[relay].region})
