@@ -62,8 +62,10 @@ PUBLIC = {
     "ghostwire.system.lock",
     "ghostwire.system.tls",
     "ghostwire.cli.api_client",
+    "ghostwire.cli.options",
     "ghostwire.cli.program",
     "ghostwire.cli.tables",
+    "ghostwire.cli.tokens",
 }
 """What plugins may import of core, besides `ghostwire.capabilities`, `ghostwire.wire` and `ghostwire.frontdoor`."""
 
@@ -75,8 +77,12 @@ SOCKETS = {
     "node/ping.py": "sends ICMP through the mesh",
     "system": "the machine's sockets",
     "testing": "the simulated network's",
+    "derp/ghostwire_derp/relay/poller.py": "watches the relay's sockets",
+    "derp/ghostwire_derp/relay/relay.py": "is given its clients' sockets",
+    "derp/ghostwire_derp/relay/sockets.py": "reads and writes the relay's sockets",
     "derp/ghostwire_derp/stun.py": "the STUN server",
     "net_linux": "netlink and link addresses",
+    "derp/ghostwire_derp/mesh/fellows.py": "streams between the worker processes of one relay",
     "transport_wireguard/ghostwire_transport_wireguard/udp.py": "the udp transport",
     "transport_wireguard/ghostwire_transport_wireguard/udp_options.py": "what the kernel does for its sockets",
     "transport_wireguard/ghostwire_transport_wireguard/udp_port.py": "sends",

@@ -56,10 +56,20 @@ RESTARTING = 0x15
 
 DISCONNECTED, NOT_HERE = 0x00, 0x01
 """Reasons of PeerGone."""
+
+REGULAR, MESH_PEER, PROBER = 1, 2, 4
+"""Flags of PeerPresent."""
+
 DISCO_MAGIC = b"TS\xf0\x9f\x92\xac"
+LEAST_DISCO = 62
+"""Data that begins with the magic and is that long is a path-discovery packet."""
 
 header = struct.Struct(">BI")
 """Type and length."""
+packet_header = struct.Struct(">BI32s")
+"""Type, length, and the key that SendPacket and RecvPacket begin with."""
+forward_header = struct.Struct(">BI32s32s")
+"""Type, length, source and destination of ForwardPacket."""
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:

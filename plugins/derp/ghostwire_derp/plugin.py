@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ghostwire import Provider, RelayContext, ServerContext, Service, hookimpl
+from ghostwire import Command, Provider, RelayContext, ServerContext, Service, StreamUpgrade, hookimpl
 from ghostwire_derp.settings import Settings
 
+if TYPE_CHECKING:
+    import click
+
 __all__ = ["Settings"]
+
+
+def _upgrade(context: ServerContext | RelayContext) -> StreamUpgrade:
+    from ghostwire_derp.relay.upgrade import DerpUpgrade
+
+    return DerpUpgrade(context)
+
+
+def _relay(context: ServerContext | RelayContext) -> Service:
+    from ghostwire_derp.relay.service import RelayService
+
+    return RelayService(context)
 
 
 def _stun(context: ServerContext | RelayContext) -> Service:
@@ -16,7 +32,34 @@ def _stun(context: ServerContext | RelayContext) -> Service:
     return StunService(context)
 
 
+def _mesh(context: ServerContext | RelayContext) -> Service:
+    from ghostwire_derp.mesh.service import MeshService
+
+    return MeshService(context)
+
+
+@hookimpl
+def ghostwire_upgrades() -> Iterator[Provider[StreamUpgrade]]:
+    """The relay itself, behind the program's one port."""
+    yield Provider("derp", _upgrade)
+
+
 @hookimpl
 def ghostwire_services() -> Iterator[Provider[Service]]:
-    """Tells nodes the address that their packets come from."""
+    """The relay's end, STUN, and the meshing of a region's relays."""
+    yield Provider("relay", _relay)
     yield Provider("stun", _stun)
+    yield Provider("mesh", _mesh)
+
+
+@hookimpl
+def ghostwire_commands() -> Iterator[Command]:
+    """The relay program."""
+    yield Command("ghostwire", "relay", load_relay, "Run a relay.")
+
+
+def load_relay() -> click.Command:
+    """The click command."""
+    from ghostwire_derp.command import relay
+
+    return relay

@@ -1,0 +1,40 @@
+"""The reading side of every stream: what is no whole frame yet is kept until the rest has come."""
+
+from __future__ import annotations
+
+from ghostwire_derp.frames import HEADER_BYTES, header
+from ghostwire_derp.relay.arena import Arena
+from ghostwire_derp.relay.outlet import Outlet
+
+
+class Inlet:
+    """Part of a stream. ``owner`` parses; ``kept`` is what it has not, ``missing`` what that lacks to be a whole frame."""
+
+    __slots__ = ("kept", "missing", "owner")
+    owner: Outlet
+
+    def __init__(self) -> None:
+        self.kept: bytes | bytearray = b""
+        self.missing = 0
+
+    def parse(self, arena: Arena, size: int) -> None:
+        """Hand over ``size`` new bytes, which lie in the arena behind the room for what is kept."""
+        kept, view, start = self.kept, arena.view, arena.used
+        middle = start + len(kept)
+        end = middle + size
+        if size < self.missing:
+            self.missing -= size
+            self.kept += view[middle:end]
+            return
+        if kept:
+            view[start:middle] = kept
+            self.kept, self.missing = b"", 0
+        owner = self.owner
+        arena.used = after = owner.parse(owner, start, end)
+        if after < end and not owner.closed:
+            self._keep(view[after:end])
+
+    def _keep(self, rest: memoryview) -> None:
+        self.kept = bytearray(rest)
+        if len(rest) >= HEADER_BYTES:
+            self.missing = HEADER_BYTES + header.unpack_from(rest)[1] - len(rest)

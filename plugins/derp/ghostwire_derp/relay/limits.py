@@ -1,0 +1,75 @@
+"""What clients and strangers may use of a relay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ghostwire.engine import SECOND
+from ghostwire_derp.frames import KEY_BYTES, MAX_DATA
+
+MAX_PAYLOAD = 2 * KEY_BYTES + MAX_DATA
+"""The largest frame that any client may send: a ForwardPacket."""
+LEAST_BURST = KEY_BYTES + MAX_DATA
+"""What a rate limit lets through at once at least: a largest packet with its destination."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Streams: at most ``total``, ``per_address`` (one /64 of IPv6), and of these not logged in ``unfinished*``.
+
+    Times are in nanoseconds, queues in bytes. ``queued`` is what all queues together may hold before each is cut to
+    ``scarce_queue``. ``heard_by`` is how many are told of a client's going. ``logins`` is how many a second are worked
+    on, and ``login_burst`` how many at once, so that a storm of them leaves time for passing frames on.
+    """
+
+    total: int = 65_536
+    per_address: int = 8_192
+    unfinished: int = 1_024
+    unfinished_per_address: int = 256
+    login: int = 10 * SECOND
+    logins: int = 2_000
+    login_burst: int = 32
+    keep_alive: int = 60 * SECOND
+    jitter: int = 5 * SECOND
+    write: int = 2 * SECOND
+    relay_write: int = 30 * SECOND
+    queue: int = 256 * 1024
+    disco_queue: int = 32 * 1024
+    control_queue: int = 64 * 1024
+    relay_queue: int = 4 * 1024 * 1024
+    relay_control_queue: int = 32 * 1024 * 1024
+    queued: int = 64 * 1024 * 1024
+    scarce_queue: int = 16 * 1024
+    heard_by: int = 4_096
+
+
+class Bucket:
+    """Tokens that fill up with time: ``rate`` a second, at most ``burst``; all is in the caller's unit."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: int, burst: int, now: int) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens, self._at = float(burst), now
+
+    def take(self, amount: int, now: int) -> bool:
+        """Take that much, if it is there."""
+        if self._fill(now) < amount:
+            return False
+        self._tokens -= amount
+        return True
+
+    def spend(self, amount: int, now: int) -> int:
+        """Take that much in any case; the nanoseconds until the debt is made up for, 0 where there is none."""
+        self._tokens = self._fill(now) - amount
+        return self.wait(0)
+
+    def wait(self, amount: int) -> int:
+        """Nanoseconds, as of the last call, until ``amount`` is there."""
+        missing = amount - self._tokens
+        return int(missing * SECOND / self._rate) + 1 if missing > 0 else 0
+
+    def _fill(self, now: int) -> float:
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate / SECOND)
+        self._at = now
+        return self._tokens
