@@ -60,11 +60,15 @@ T = TypeVar("T", covariant=True)
 
 
 class Provider(msgspec.Struct, Generic[T], frozen=True):
-    """A named capability. ``create(context)`` is plain, quick and does no I/O; lower ranks are preferred."""
+    """A named capability. ``create(context)`` is plain, quick and does no I/O; lower ranks are preferred.
+
+    ``roles`` are the programs it is for (``server``, ``node``, ``relay``), where not for all that ask its hook.
+    """
 
     name: str
     create: Callable[[Any], T]
     rank: int = 0
+    roles: tuple[str, ...] = ()
 
 
 class Command(msgspec.Struct, frozen=True):

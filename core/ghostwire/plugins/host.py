@@ -224,7 +224,8 @@ class Host:
         for hook in self._hooks:
             for implementation in getattr(self._registry.hook, hook).get_hookimpls():
                 if implementation.plugin_name == plugin.name:
-                    offers[hook] = _offers(plugin, hook, implementation.function)
+                    made = _offers(plugin, hook, implementation.function)
+                    offers[hook] = [offer for offer in made if offer.is_for(self.role)]
         return offers
 
     def _without_twins(self, offers: dict[str, list[Offer]]) -> dict[str, list[Offer]]:

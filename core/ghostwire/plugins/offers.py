@@ -27,6 +27,9 @@ CAPABILITIES: Mapping[str, type[Any]] = {
 }
 """What ``create`` makes, by hook; `ghostwire_commands` yields no providers."""
 
+PROVIDED = ("server", "node", "relay")
+"""The roles whose programs make providers' objects."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -48,6 +51,11 @@ class Offer(msgspec.Struct, frozen=True):
     def order(self) -> tuple[int, str]:
         """By rank, then by name."""
         return (self.provider.rank if isinstance(self.provider, Provider) else 0, self.name)
+
+    def is_for(self, role: str | None) -> bool:
+        """Whether a program of this role is to have it; None stands for any."""
+        roles = self.provider.roles if isinstance(self.provider, Provider) else ()
+        return role is None or not roles or role in roles
 
     def create(self, context: Any) -> Any:
         """Make the object; PluginError where it is something else than the hook is for."""
@@ -73,5 +81,7 @@ def problem_of_record(record: Any, kind: type[Any]) -> str:
     if isinstance(record, Command):
         known = record.program in ("ghostwire", "gwctl") and callable(record.load)
         return "" if known else f"the command {record.name} without a known program or without load"
+    if not isinstance(record.roles, tuple) or not set(record.roles) <= set(PROVIDED):
+        return f"{record.name} for roles that there are not; there are {', '.join(PROVIDED)}"
     usable = callable(record.create) and isinstance(record.rank, int)
     return "" if usable else f"{record.name} without a callable create or a whole-number rank"

@@ -11,6 +11,9 @@ from ghostwire_derp.settings import Settings
 if TYPE_CHECKING:
     import click
 
+RELAYING = ("server", "relay")
+"""The programs that relay."""
+
 __all__ = ["Settings"]
 
 
@@ -47,9 +50,9 @@ def ghostwire_upgrades() -> Iterator[Provider[StreamUpgrade]]:
 @hookimpl
 def ghostwire_services() -> Iterator[Provider[Service]]:
     """The relay's end, STUN, and the meshing of a region's relays."""
-    yield Provider("relay", _relay)
-    yield Provider("stun", _stun)
-    yield Provider("mesh", _mesh)
+    yield Provider("relay", _relay, roles=RELAYING)
+    yield Provider("stun", _stun, roles=RELAYING)
+    yield Provider("mesh", _mesh, roles=RELAYING)
 
 
 @hookimpl

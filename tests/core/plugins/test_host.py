@@ -47,6 +47,14 @@ def test_offers_come_by_rank_then_by_name(install):
     assert names(compose()) == ["z", "a", "b"]
 
 
+def test_an_offer_for_other_roles_is_not_there(install):
+    offers = ("Provider('a', Bird, roles=('server', 'relay'))", "Provider('b', Bird, roles=('node',))")
+    install("pigeon", offering(*offers))
+    assert names(compose()) == ["b"]
+    everything = Host.inspect(Selection(parse(TRUSTED, "gw.toml"))).report()
+    assert [info.provides["ghostwire_services"] for info in everything if info.name == "pigeon"] == [("a", "b")]
+
+
 def test_an_offer_is_created_with_the_context_made_from_its_plugins_settings(install):
     source = "import msgspec\nclass Settings(msgspec.Struct, forbid_unknown_fields=True):\n    loft: int = 1\n"
     install("pigeon", source + offering("Provider('bird', Bird)"))
@@ -96,6 +104,10 @@ def test_a_third_party_that_is_not_trusted_is_refused_and_not_imported(install):
         (offering("'bird'"), "ghostwire_services yielded a str instead of a Provider"),
         (offering("Provider('Bird!', Bird)"), "ghostwire_services yielded the name 'Bird!'"),
         (offering("Provider('bird', None)"), "ghostwire_services yielded bird without a callable create"),
+        (
+            offering("Provider('bird', Bird, roles=('nest',))"),
+            "ghostwire_services yielded bird for roles that there are not",
+        ),
         (
             offering("Provider('bird', Bird)", "Provider('bird', Bird)"),
             "offers 'bird' under ghostwire_services, which pigeon",
