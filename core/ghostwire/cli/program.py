@@ -1,7 +1,8 @@
-"""What every command finds in ``ctx.obj``: configuration, folders, and the plugins of a role."""
+"""What every command finds in ``ctx.obj``: configuration, folders, and the plugins of a role; and where it logs."""
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from ghostwire.config import Config
     from ghostwire.plugins.host import Host
     from ghostwire.plugins.selection import Selection
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def log_to_stderr() -> None:
+    """One line an event; what libraries say only from warnings on."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    for library in ("uvicorn", "asyncio", "alembic", "sqlalchemy"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class Program:

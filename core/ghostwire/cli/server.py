@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import gc
-import logging
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from ghostwire.cli.options import given
+from ghostwire.cli.program import Program, log_to_stderr
 from ghostwire.system import loop
 
 if TYPE_CHECKING:
-    from ghostwire.cli.program import Program
     from ghostwire.config import Config
     from ghostwire.server.server import Server
 
 SWITCH_INTERVAL = 0.0005
 """Seconds the loop may keep the interpreter from the storage's thread, which needs it after each call of the database:
 with Python's own 5 ms a busy loop would stretch every commit."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @click.command()
@@ -46,13 +44,6 @@ def configured(config: Config, listen: str | None, url: str | None, no_tls: bool
 
     words = given("server", listen=listen, url=url, tls=False if no_tls else None)
     return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **words))
-
-
-def log_to_stderr() -> None:
-    """One line an event; what libraries say only from warnings on."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    for library in ("uvicorn", "asyncio", "alembic", "sqlalchemy"):
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 async def _serve(running: Server, next_step: str) -> None:
