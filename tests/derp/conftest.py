@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from ghostwire import Load, Metrics, RelayContext, Relaying, Siblings, Sockets
+from ghostwire import Load, Metrics, RelayContext, Relaying, ServerContext, Siblings, Sockets
 from ghostwire.driver import SystemClock
 from ghostwire.engine import Clock
 from ghostwire.keys import NodeKey, PrivateKey
+from ghostwire.model import Relay
 from ghostwire.system.sockets import SystemSockets
 from ghostwire_derp.settings import Settings
 from ghostwire_derp.stun import StunService
@@ -144,3 +145,32 @@ async def stun_service(relay_context: MakeContext) -> AsyncIterator[RunningStun]
     yield running
     await running.service.close()
     await running.service.close()
+
+
+class SmallMesh:
+    """A mesh of a few keys and relays."""
+
+    def __init__(self) -> None:
+        self.admitted: set[NodeKey] = set()
+        self.relays: list[Relay] = []
+
+    def list(self, kind: type[Any]) -> Sequence[Any]:
+        return list(self.relays) if kind is Relay else []
+
+    async def write(self, work: Callable[[Any], Any]) -> Any:
+        raise AssertionError("nothing is to be written")
+
+    def admits(self, key: NodeKey) -> bool:
+        return key in self.admitted
+
+
+@pytest.fixture
+def server_context(relay_context: MakeContext) -> Callable[..., ServerContext]:
+    """``server_context(mesh=.., **options)`` is the context of a coordination server with a `SmallMesh`."""
+
+    def make(*, mesh: SmallMesh | None = None, **options: Any) -> ServerContext:
+        base = relay_context(**options)
+        fields = {name: getattr(base, name) for name in base.__struct_fields__}
+        return ServerContext(**fields, mesh=mesh or SmallMesh(), join_token=lambda secret: secret)
+
+    return make

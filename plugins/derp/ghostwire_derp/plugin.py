@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ghostwire import Command, Provider, RelayContext, ServerContext, Service, StreamUpgrade, hookimpl
+from ghostwire import Command, Provider, RelayContext, Routes, ServerContext, Service, StreamUpgrade, hookimpl
 from ghostwire_derp.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ def _mesh(context: ServerContext | RelayContext) -> Service:
     return MeshService(context)
 
 
+def _routes(context: ServerContext | RelayContext) -> Routes:
+    from ghostwire_derp.routes import DerpRoutes
+
+    return DerpRoutes(context)
+
+
 @hookimpl
 def ghostwire_upgrades() -> Iterator[Provider[StreamUpgrade]]:
     """The relay itself, behind the program's one port."""
@@ -53,6 +59,12 @@ def ghostwire_services() -> Iterator[Provider[Service]]:
     yield Provider("relay", _relay, roles=RELAYING)
     yield Provider("stun", _stun, roles=RELAYING)
     yield Provider("mesh", _mesh, roles=RELAYING)
+
+
+@hookimpl
+def ghostwire_routes() -> Iterator[Provider[Routes]]:
+    """Latency checks, DERP over WebSockets, and what stock relays ask the server."""
+    yield Provider("derp", _routes)
 
 
 @hookimpl
