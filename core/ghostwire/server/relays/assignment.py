@@ -57,7 +57,7 @@ class _Relay:
     quota: int = 0
     """Nodes to move with each step."""
     due: int | None = None
-    """When the next step is, while there is anywhere to move nodes to."""
+    """When the next step is; None where no node can be moved."""
 
     @property
     def load(self) -> tuple[float, int]:
