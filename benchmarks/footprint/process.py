@@ -24,10 +24,15 @@ def rss(pid: int) -> float:
 
 def cpu_share(pid: int, seconds: float) -> float:
     """Per cent of one core that the family uses over so many seconds from now."""
-    before, began = sum(map(_cpu_time, family(pid))), time.monotonic()
+    before, began = cpu_time(pid), time.monotonic()
     time.sleep(seconds)
-    after, ended = sum(map(_cpu_time, family(pid))), time.monotonic()
+    after, ended = cpu_time(pid), time.monotonic()
     return (after - before) / 1e9 / (ended - began) * 100
+
+
+def cpu_time(pid: int) -> int:
+    """Nanoseconds that the family has used a core."""
+    return sum(map(_cpu_time, family(pid)))
 
 
 def _resident(pid: int) -> int:

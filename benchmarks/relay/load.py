@@ -1,0 +1,224 @@
+"""The generator: one thread, precomputed frames, and no work per frame, so that it costs less than any relay.
+
+A sender writes the same block of frames over and over. A receiver counts frames by where they must begin, for all that
+it gets have one length; of every chunk it looks at the first and the last, and at all where those are not as expected.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+from benchmarks.relay.client import Connection
+
+from ghostwire_derp import frames
+
+CHUNK = 256 * 1024
+SHARE = 64 * 1024
+"""Bytes that a sender writes in one turn where nothing paces it."""
+BURST = 10
+"""Frames that a paced sender writes in one turn."""
+WARM_UP, SILENCE, DRAIN = 0.4, 0.2, 3.0
+"""Seconds before anything counts; without a byte until all has arrived; at most waited for that."""
+STEP, STEEPNESS, HIGHEST, HELD_BACK = 0.4, 1.5, 32, 0.9
+"""A search for the best rate: seconds a step, from step to step, at most beyond the first; when a relay holds back."""
+TICK = 0.001
+"""Seconds between two looks at what is due."""
+HEAD = frames.HEADER_BYTES + frames.KEY_BYTES
+_MARK = b"GhostWireBench"
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """``received`` is frames a second while it counted; ``loss`` is a share of all that were sent."""
+
+    received: float
+    loss: float
+    payload: int
+
+    @property
+    def gigabits(self) -> float:
+        """Payload that arrived, in Gbit/s."""
+        return self.received * self.payload * 8 / 1e9
+
+
+class Sender:
+    """Writes to ``targets`` in turn, ``payload`` bytes each; ``kind`` is what a relay gets, or what it gives."""
+
+    def __init__(
+        self, client: Connection, targets: Sequence[bytes], payload: int, kind: int = frames.SEND_PACKET
+    ) -> None:
+        self.sock, self.frame = client.sock, HEAD + payload
+        head = frames.header.pack(kind, frames.KEY_BYTES + payload)
+        data = (_MARK + client.key).ljust(payload, b".")
+        once = b"".join(head + target + data for target in targets)
+        self._block = memoryview(once * (CHUNK // len(once) + 1))
+        self._at = self._sent = self._refused = 0
+
+    @property
+    def frames(self) -> int:
+        """How many were written whole."""
+        return self._sent // self.frame
+
+    def push(self, size: int) -> None:
+        """Write so many bytes, or as many as the socket takes."""
+        size = self._refused or size  # TLS wants the same bytes again
+        try:
+            done = self.sock.send(self._block[self._at : self._at + size])
+        except _WOULD_BLOCK:
+            self._refused = size
+            return
+        self._refused = 0
+        self._sent += done
+        self._at = (self._at + done) % len(self._block)
+
+    def finish(self) -> bool:
+        """Write the frame that was begun to its end; whether that is done."""
+        if missing := self._refused or -self._sent % self.frame:
+            self.push(missing)
+        return not (self._refused or -self._sent % self.frame)
+
+
+class Receiver:
+    """Counts the frames that arrive, all of ``payload`` bytes; RuntimeError where one is not as it was sent."""
+
+    def __init__(self, client: Connection, payload: int, buffer: bytearray) -> None:
+        self.sock, self._buffer, self._view = client.sock, buffer, memoryview(buffer)
+        self._head = frames.header.pack(frames.RECV_PACKET, frames.KEY_BYTES + payload)
+        self._frame = HEAD + payload
+        self._rest = b""  # of a frame that has not wholly arrived
+        self.frames = 0
+
+    def pull(self) -> bool:
+        """Read what is there, once; whether there was anything."""
+        kept = len(self._rest)
+        try:
+            size = self.sock.recv_into(self._view[kept:])
+        except _WOULD_BLOCK:
+            return False
+        if not size:
+            raise RuntimeError("the relay closed a client's connection")
+        self._view[:kept] = self._rest
+        end = kept + size
+        self._rest = bytes(self._view[self._count(end) : end])
+        return True
+
+    def _count(self, end: int) -> int:
+        """Count the whole frames before ``end``; where the first unfinished one begins."""
+        whole = end // self._frame
+        if whole and self._is_expected(0) and self._is_expected((whole - 1) * self._frame):
+            self.frames += whole
+            return whole * self._frame
+        return self._count_one_by_one(end)
+
+    def _count_one_by_one(self, end: int) -> int:
+        at = 0
+        while at + frames.HEADER_BYTES <= end:
+            kind, length = frames.header.unpack_from(self._buffer, at)
+            if at + frames.HEADER_BYTES + length > end:
+                break
+            if kind == frames.RECV_PACKET:
+                if not self._is_expected(at):
+                    raise RuntimeError("the relay delivered a packet that is not as it was sent")
+                self.frames += 1
+            at += frames.HEADER_BYTES + length
+        return at
+
+    def _is_expected(self, at: int) -> bool:
+        """The frame's head is right, and its source is the client that its payload names."""
+        buffer, data = self._buffer, at + HEAD
+        if buffer[at : at + frames.HEADER_BYTES] != self._head or not buffer.startswith(_MARK, data):
+            return False
+        named = data + len(_MARK)
+        return buffer[at + frames.HEADER_BYTES : data] == buffer[named : named + frames.KEY_BYTES]
+
+
+class Load:
+    """Senders and receivers in one thread. A rate is of all senders together, in frames a second; None: no limit."""
+
+    def __init__(self, senders: Sequence[Sender], receivers: Sequence[Receiver]) -> None:
+        self._senders, self._receivers = senders, receivers
+        self.payload = senders[0].frame - HEAD
+        self._pulls = {receiver.sock.fileno(): receiver.pull for receiver in receivers}
+        self._pushes = {sender.sock.fileno(): sender.push for sender in senders}
+        self._turns = cycle(senders)
+
+    def best_rate(self, lowest: float) -> float | None:
+        """The rate at which most arrives, looked for from here upwards."""
+        best, arrived = None, 0.0
+        rate: float | None = lowest
+        while True:
+            found = self._at(rate, STEP)
+            if found.received > arrived:
+                best, arrived = rate, found.received
+            if rate is None:
+                self._drain()
+                return best
+            rate = None if found.sent < HELD_BACK * rate or rate > HIGHEST * lowest else rate * STEEPNESS
+
+    def run(self, rate: float | None, seconds: float, begin: Callable[[], object] = bool) -> Measured:
+        """Send for so long, after a warm-up that ends with ``begin``; then wait for what is under way."""
+        received, sent = self._received(), self._sent()
+        self._at(rate, WARM_UP)
+        begin()
+        found = self._at(rate, seconds)
+        self._drain()
+        loss = 1 - (self._received() - received) / (self._sent() - sent)
+        return Measured(found.received, loss, self.payload)
+
+    def _at(self, rate: float | None, seconds: float) -> _Flow:
+        received, sent, began = self._received(), self._sent(), time.monotonic()
+        with select.epoll() as poller:
+            self._register(poller, send=rate is None)
+            self._serve(poller, rate or 0, began, began + seconds)
+        took = time.monotonic() - began
+        return _Flow((self._received() - received) / took, (self._sent() - sent) / took)
+
+    def _register(self, poller: select.epoll, *, send: bool) -> None:
+        events = dict.fromkeys(self._pulls, select.EPOLLIN)
+        for sock in self._pushes if send else ():
+            events[sock] = events.get(sock, 0) | select.EPOLLOUT
+        for sock, event in events.items():
+            poller.register(sock, event)
+
+    def _serve(self, poller: select.epoll, rate: float, began: float, end: float) -> None:
+        granted = 0.0
+        while (now := time.monotonic()) < end:
+            while granted + BURST <= (now - began) * rate:
+                granted += BURST
+                sender = next(self._turns)
+                sender.push(sender.frame * BURST)  # what the socket does not take is not sent
+            for sock, event in poller.poll(TICK, len(self._pulls) + len(self._pushes)):
+                if event & select.EPOLLOUT:
+                    self._pushes[sock](SHARE)
+                if event & ~select.EPOLLOUT:
+                    self._pulls[sock]()
+
+    def _received(self) -> int:
+        return sum(receiver.frames for receiver in self._receivers)
+
+    def _sent(self) -> int:
+        return sum(sender.frames for sender in self._senders)
+
+    def _drain(self) -> None:
+        """Write begun frames to their end, and read until nothing more arrives."""
+        quiet = time.monotonic() + SILENCE
+        limit = quiet + DRAIN
+        while time.monotonic() < min(limit, quiet):
+            unfinished = sum(not sender.finish() for sender in self._senders)
+            if unfinished or sum(pull() for pull in self._pulls.values()):
+                quiet = time.monotonic() + SILENCE
+            time.sleep(TICK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """Frames a second."""
+
+    received: float
+    sent: float
