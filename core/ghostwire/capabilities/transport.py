@@ -86,6 +86,10 @@ class RelayTransport(Transport):
         assigned to it there (None: any). Called again whenever any of it changes; no I/O in the call itself."""
 
     @abstractmethod
+    def links_changed(self) -> None:
+        """This machine's links changed: find out which connections still work, and replace the others."""
+
+    @abstractmethod
     def connected(self, region: int) -> bool:
         """Whether a connection to that region is logged in."""
 

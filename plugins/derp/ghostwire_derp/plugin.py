@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ghostwire import Command, Provider, RelayContext, Routes, ServerContext, Service, StreamUpgrade, hookimpl
+from ghostwire import (
+    Command,
+    Provider,
+    RelayContext,
+    Routes,
+    ServerContext,
+    Service,
+    StreamUpgrade,
+    Transport,
+    TransportContext,
+    hookimpl,
+)
 from ghostwire_derp.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +62,18 @@ def _routes(context: ServerContext | RelayContext) -> Routes:
 def ghostwire_upgrades() -> Iterator[Provider[StreamUpgrade]]:
     """The relay itself, behind the program's one port."""
     yield Provider("derp", _upgrade)
+
+
+def _transport(context: TransportContext) -> Transport:
+    from ghostwire_derp.client.transport import DerpTransport
+
+    return DerpTransport(context)
+
+
+@hookimpl
+def ghostwire_transports() -> Iterator[Provider[Transport]]:
+    """Sealed datagrams through a relay, where no direct way is known."""
+    yield Provider("derp", _transport, rank=100)
 
 
 @hookimpl

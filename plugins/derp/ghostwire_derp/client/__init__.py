@@ -1,0 +1,1 @@
+"""The node's transport `derp`: sealed datagrams through relays."""
