@@ -27,6 +27,7 @@ from ghostwire.node.candidates import Candidates
 from ghostwire.node.demux import Demux
 from ghostwire.node.director import Director, Endpoints
 from ghostwire.node.filter import MapFilter
+from ghostwire.node.netcheck.netcheck import Netcheck
 from ghostwire.node.parts import Parts
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays
@@ -42,7 +43,8 @@ class Surroundings:
 
     ``own_keys`` are the raw public keys of this node and its server, which no relay may have. ``endpoints`` are peers'
     last known ones, which the dataplane keeps up to date; ``declare`` tells the server of an interest; ``moved`` is
-    called when a peer's path changed.
+    called when a peer's path changed. ``connected`` says whether the server is reached; ``found`` is called when this
+    node's home or endpoints are others.
     """
 
     private_key: PrivateKey
@@ -51,6 +53,8 @@ class Surroundings:
     endpoints: dict[int, Endpoints]
     declare: Callable[[Interest], object]
     moved: Callable[[], object]
+    connected: Callable[[], bool]
+    found: Callable[[], object]
 
 
 class Dataplane:
@@ -90,10 +94,13 @@ class Dataplane:
         self._tunnel = self._create_tunnel(context, device)
         self._stack.push_async_callback(self._tunnel.close)
         self._director.direct(self._tunnel)
-        demux = Demux(self._tunnel.receive)
+        self.netcheck = Netcheck(parts, context.node_key, self.relays, self._around.connected, self._around.found)
+        demux = Demux(self._tunnel.receive, self.netcheck.stun)
         self._register(metrics, demux)
         self.update(own)
         await self._start_transports(offered, demux)
+        self._stack.push_async_callback(self.netcheck.close)
+        self.netcheck.start(next((each for each in self.transports if each.name == parts.bare), None))
         self._stack.push_async_callback(parts.platform.restore)
         await self.configure(own)
         await self._tunnel.start()
@@ -108,7 +115,8 @@ class Dataplane:
             peers = self._peers.all()
             self._director.keep({peer.id for peer in peers})
             self._tunnel.apply(peers)
-        self.relays.update()
+        if self.relays.update():
+            self.netcheck.hurry()
         self._director.relays_changed()
 
     async def configure(self, own: MapNode) -> None:
@@ -119,9 +127,13 @@ class Dataplane:
             self._config = config
 
     def endpoints(self) -> Endpoints:
-        """What to advertise, best transport first."""
-        direct = (each for each in self.transports if not isinstance(each, RelayTransport))
-        found = (Endpoint(each.name, text) for each in direct for text in each.endpoints())
+        """What to advertise, best transport first; behind its own endpoints those that a translator gave it."""
+        found: list[Endpoint] = []
+        for transport in self.transports:
+            if not isinstance(transport, RelayTransport):
+                mapped = self.netcheck.mapped if transport.name == self._parts.bare else ()
+                own = list(transport.endpoints())[: MAX_ENDPOINTS - len(mapped)]
+                found += [Endpoint(transport.name, text) for text in dict.fromkeys((*own, *mapped))]
         return tuple(endpoint for endpoint in found if len(endpoint.text) <= MAX_ENDPOINT_TEXT)[:MAX_ENDPOINTS]
 
     def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
@@ -139,6 +151,9 @@ class Dataplane:
     def links_changed(self) -> None:
         """This machine's links changed."""
         self._director.links_changed()
+        for transport in self.relays.transports:
+            transport.links_changed()
+        self.netcheck.links_changed()
 
     def path(self, peer: int) -> Path | None:
         """The peer's confirmed path."""

@@ -1,4 +1,4 @@
-"""What arrives at a transport, told apart by its first bytes: WireGuard goes to the tunnel, the rest is counted.
+"""What arrives at a transport, told apart by its first bytes: WireGuard goes to the tunnel, STUN to netcheck.
 
 WireGuard   byte 0 is 1..4 and bytes 1-3 are zero (https://www.wireguard.com/protocol/)
 STUN        bytes 4-7 are the magic cookie 0x2112A442 (RFC 8489 section 5)
@@ -7,7 +7,7 @@ disco       bytes 0-5 are "TS" and U+1F4AC in UTF-8 (Tailscale's disco)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ghostwire import Buffer, Metrics, Path, Receive
 
@@ -18,10 +18,13 @@ _DISCO_MAGIC = b"TS\xf0\x9f\x92\xac"
 
 
 class Demux:
-    """Takes every transport's bursts. A burst of WireGuard data alone, the common case, is passed on as it is."""
+    """Takes every transport's bursts. A burst of WireGuard data alone, the common case, is passed on as it is.
 
-    def __init__(self, tunnel: Receive) -> None:
-        self._tunnel = tunnel
+    ``stun`` takes STUN datagrams one by one; what is no WireGuard is counted.
+    """
+
+    def __init__(self, tunnel: Receive, stun: Callable[[Path, Buffer], object]) -> None:
+        self._tunnel, self._take_stun = tunnel, stun
         self.stun = self.disco = self.unknown = 0
 
     def register(self, metrics: Metrics) -> None:
@@ -44,15 +47,18 @@ class Demux:
         self._sort(source, datagrams)
 
     def _sort(self, source: Path, datagrams: Sequence[Buffer]) -> None:
-        wireguard = [datagram for datagram in datagrams if bytes(datagram[:4]) in _WIREGUARD or self._count(datagram)]
+        wireguard = [
+            datagram for datagram in datagrams if bytes(datagram[:4]) in _WIREGUARD or self._other(source, datagram)
+        ]
         if wireguard:
             self._tunnel(source, wireguard)
 
-    def _count(self, datagram: Buffer) -> bool:
+    def _other(self, source: Path, datagram: Buffer) -> bool:
         if bytes(datagram[:6]) == _DISCO_MAGIC:
             self.disco += 1
         elif bytes(datagram[4:8]) == _STUN_COOKIE:
             self.stun += 1
+            self._take_stun(source, datagram)
         else:
             self.unknown += 1
         return False

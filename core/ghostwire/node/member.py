@@ -41,6 +41,14 @@ PASSING = frozenset(("busy", "replaced"))
 """Refusals that pass by themselves."""
 
 
+class Whereabouts(msgspec.Struct, frozen=True):
+    """Where this node can be reached: ``home`` is its home relay's region, ``relay`` the relay there, by id."""
+
+    endpoints: Endpoints = ()
+    home: int | None = None
+    relay: int | None = None
+
+
 class MemberEvents(Protocol):
     """What the member tells the node."""
 
@@ -61,7 +69,7 @@ class MemberEvents(Protocol):
 
 
 class Member:
-    """Membership and control session of one node. ``endpoints`` gives what to report now."""
+    """Membership and control session of one node. ``whereabouts`` gives what to report now."""
 
     def __init__(
         self,
@@ -69,13 +77,13 @@ class Member:
         identity: Identity,
         knowledge: Knowledge,
         events: MemberEvents,
-        endpoints: Callable[[], Endpoints],
+        whereabouts: Callable[[], Whereabouts],
     ) -> None:
         self._parts, self._identity, self._knowledge = parts, identity, knowledge
-        self._events, self._endpoints = events, endpoints
+        self._events, self._whereabouts = events, whereabouts
         self._session_number = identity.next_session(parts.clock)
         self._sequence = 0
-        self._reported: Endpoints | None = None
+        self._reported: tuple[Endpoints, int | None] | None = None
         self._token: JoinToken | None = None
         self._hostname = ""
         self._unknown = False
@@ -127,12 +135,19 @@ class Member:
 
     def report(self, *, always: bool = False) -> None:
         """Tell the server where this node can be reached, if that is news or a new session wants to know."""
-        endpoints = self._endpoints()
-        if not self.connected or (endpoints == self._reported and not always):
+        where = self._whereabouts()
+        news = where.endpoints, where.home
+        if not self.connected or (news == self._reported and not always):
             return
         self._sequence += 1
-        report = Report(session=self._session_number, sequence=self._sequence, endpoints=endpoints)
-        self._reported = endpoints if self._send(report) else None
+        report = Report(
+            session=self._session_number,
+            sequence=self._sequence,
+            endpoints=where.endpoints,
+            home=where.home,
+            relay=where.relay,
+        )
+        self._reported = news if self._send(report) else None
 
     def declare(self, interest: Interest) -> None:
         """Tell the server of an interest; lost without a session, whose successor declares again."""

@@ -27,7 +27,8 @@ from ghostwire.node.dataplane import Dataplane, Surroundings
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
 from ghostwire.node.knowledge import Knowledge
-from ghostwire.node.member import Member
+from ghostwire.node.member import Member, Whereabouts
+from ghostwire.node.netcheck.report import NetcheckReport
 from ghostwire.node.parts import Parts
 from ghostwire.node.reporter import PingResult, Reporter
 from ghostwire.node.status import State, Status
@@ -50,7 +51,7 @@ class Node:
         self._parts, self._log = parts, parts.log
         self._identity = Identity(parts.state, parts.entropy)
         self._knowledge = Knowledge(parts.state, self._identity, parts.log)
-        self._member = Member(parts, self._identity, self._knowledge, self, self._endpoints)
+        self._member = Member(parts, self._identity, self._knowledge, self, self._whereabouts)
         self._plane: Dataplane | None = None
         self._unwatch: Callable[[], None] | None = None
         self._waiting = Waiters()
@@ -140,6 +141,12 @@ class Node:
     def status(self) -> Status:
         """Everything there is to show."""
         return Reporter(self._parts, self._knowledge, self._plane).status(self.state, self._member, self._trouble)
+
+    async def netcheck(self) -> NetcheckReport:
+        """A full look at the network between this node and the relays; Unavailable where the node is not up."""
+        if self._plane is None:
+            raise Unavailable("the node is not up; run: gwctl up")
+        return await self._plane.netcheck.look()
 
     async def ping(self, target: str, timeout: float = 5.0) -> PingResult:
         """One echo to a node's name or mesh address; NotFound, or Unavailable without an answer in time."""
@@ -236,6 +243,8 @@ class Node:
             endpoints=known.endpoints,
             declare=self._member.declare,
             moved=known.touched,
+            connected=lambda: self._member.connected,
+            found=self._member.report,
         )
         self._plane = await Dataplane.start(parts, around, own)
         self._local = tuple(parts.platform.local_addresses())
@@ -316,8 +325,12 @@ class Node:
             self._timers[what].cancel()
         self._timers[what] = asyncio.get_running_loop().call_later(delay, do)
 
-    def _endpoints(self) -> Endpoints:
-        return self._plane.endpoints() if self._plane is not None else ()
+    def _whereabouts(self) -> Whereabouts:
+        plane = self._plane
+        if plane is None:
+            return Whereabouts()
+        relay = plane.relays.relay
+        return Whereabouts(plane.endpoints(), plane.relays.home, relay.id if relay is not None else None)
 
     def _register(self) -> None:
         gauge = self._metrics.gauge

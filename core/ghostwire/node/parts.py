@@ -9,6 +9,7 @@ from pathlib import Path as FilePath
 
 from ghostwire import Metrics, Platform, Provider, Service, Sockets, Transport, Tunnel
 from ghostwire.engine import Clock, Entropy
+from ghostwire.node.netcheck.names import Lookup, system_lookup
 from ghostwire.uplink.control import Connect
 from ghostwire.wire.messages import Host
 
@@ -22,7 +23,7 @@ class Parts:
 
     ``state`` is its private folder (it exists, mode 0700). ``transports``, ``tunnel`` and ``services`` are made
     anew at each `up`, from a NodeContext (a TunnelContext) whose ``settings`` are None: who needs settings wraps
-    ``create``.
+    ``create``. ``bare`` names the transport that can send to a bare address, for STUN; ``lookup`` resolves names.
     """
 
     state: FilePath
@@ -35,6 +36,8 @@ class Parts:
     connect: Connect
     echo: Echo
     services: Sequence[Provider[Service]] = ()
+    bare: str = "udp"
+    lookup: Lookup = system_lookup
     host: Host = field(default_factory=Host)
     interface: str = "gw0"
     mtu: int = 1280

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ghostwire import RelayTransport
 from ghostwire.model import MapRelay, NetworkMap
@@ -21,9 +21,26 @@ class Relays:
         self._told: Told | None = None
 
     @property
+    def all(self) -> Collection[MapRelay]:
+        """Every relay of the map."""
+        return self._network.relays.values()
+
+    @property
+    def regions(self) -> dict[int, list[MapRelay]]:
+        """Region -> its relays, those first that take new nodes."""
+        found: dict[int, list[MapRelay]] = {}
+        for relay in sorted(self.all, key=lambda each: (each.draining, each.id)):
+            found.setdefault(relay.region, []).append(relay)
+        return found
+
+    def region_name(self, region: int | None) -> str:
+        """What people call it."""
+        return next((relay.region_name for relay in self.all if relay.region == region), str(region or ""))
+
+    @property
     def home(self) -> int | None:
         """This node's home region, where there is such a region and a transport that goes there."""
-        known = any(relay.region == self._home for relay in self._network.relays.values())
+        known = any(relay.region == self._home for relay in self.all)
         return self._home if known and self._transports else None
 
     @property
@@ -56,14 +73,15 @@ class Relays:
         self._assigned = region, relay
         self.update()
 
-    def update(self) -> None:
-        """Tell the transports, if anything changed."""
+    def update(self) -> bool:
+        """Tell the transports, if anything changed; whether there are other relays than before."""
         relay = self.relay
-        told: Told = tuple(self._network.relays.values()), self.home, relay.id if relay is not None else None
-        if told != self._told:
-            self._told = told
+        told: Told = tuple(self.all), self.home, relay.id if relay is not None else None
+        before, self._told = self._told, told
+        if told != before:
             for transport in self._transports:
                 transport.use(*told)
+        return (before[0] if before is not None else ()) != told[0]
 
     def connected(self) -> bool:
         """Whether a connection to the home region is logged in."""

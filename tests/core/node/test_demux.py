@@ -14,6 +14,10 @@ STUN_ANSWER = bytes.fromhex("0101000821 12a442 000102030405060708090a0b") + byte
 DISCO = b"TS\xf0\x9f\x92\xac" + bytes(64)
 
 
+def _ignore(source: Any, datagram: Any) -> None:
+    """Nobody waits for STUN."""
+
+
 @pytest.fixture
 def arrived() -> list[tuple[Any, list[bytes]]]:
     return []
@@ -21,12 +25,12 @@ def arrived() -> list[tuple[Any, list[bytes]]]:
 
 @pytest.fixture
 def demux(arrived: list[tuple[Any, list[bytes]]]) -> Demux:
-    return Demux(lambda source, datagrams: arrived.append((source, [bytes(each) for each in datagrams])))
+    return Demux(lambda source, datagrams: arrived.append((source, [bytes(each) for each in datagrams])), _ignore)
 
 
 def test_a_burst_of_data_is_passed_on_as_it_is(demux: Demux, kit: Any) -> None:
     burst, seen = [memoryview(DATA)] * 64, []
-    Demux(lambda source, datagrams: seen.append(datagrams)).receive(kit.Path("a"), burst)
+    Demux(lambda source, datagrams: seen.append(datagrams), _ignore).receive(kit.Path("a"), burst)
     assert seen[0] is burst
 
 
@@ -52,3 +56,10 @@ def test_the_rest_is_counted_and_never_reaches_the_tunnel(demux: Demux, arrived:
 def test_a_mixed_burst_loses_only_what_is_foreign(demux: Demux, arrived: list[Any], kit: Any) -> None:
     demux.receive(kit.Path("a"), [DATA, DISCO, DATA, b""])
     assert arrived == [(kit.Path("a"), [DATA, DATA])]
+
+
+def test_stun_goes_to_whoever_asked_for_it(kit: Any) -> None:
+    stun: list[bytes] = []
+    demux = Demux(lambda source, datagrams: None, lambda source, datagram: stun.append(bytes(datagram)))
+    demux.receive(kit.Path("a"), [DATA, STUN_ANSWER, DISCO])
+    assert stun == [STUN_ANSWER]

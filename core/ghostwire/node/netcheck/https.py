@@ -1,0 +1,77 @@
+"""A relay's round trip over HTTPS, for where STUN does not get through."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import h11
+
+from ghostwire import Sockets
+from ghostwire.engine import Clock
+from ghostwire.errors import RemoteProtocolError, Unavailable
+from ghostwire.model import MapRelay
+from ghostwire.node.netcheck.names import NONE
+
+PATH = "/derp/latency-check"
+MAX_HEAD = 16 * 1024
+
+
+async def round_trip(relay: MapRelay, sockets: Sockets, clock: Clock) -> int:
+    """Nanoseconds from the request to the answer, on a connection that stands.
+
+    Unavailable, RemoteProtocolError or AuthenticationFailed where no relay answers.
+    """
+    from ghostwire.system.tls import check_relay, relay_tls  # needed where UDP is blocked alone
+
+    host = relay.ipv4 if relay.ipv4 not in ("", NONE) else relay.host
+    tls = relay_tls(relay)
+    name = relay.host if tls else ""
+    transport, asking = await sockets.connect(lambda: _Asking(clock), host, relay.port, tls=tls, server_name=name)
+    try:
+        check_relay(transport, relay)
+        return await asking.ask(relay)
+    finally:
+        transport.abort()
+
+
+class _Asking(asyncio.Protocol):
+    """One GET request."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._began = clock, 0
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def ask(self, relay: MapRelay) -> int:
+        """Ask, and wait for the answer's head."""
+        headers = [("Host", f"{relay.host}:{relay.port}"), ("Connection", "close")]
+        request = h11.Request(method="GET", target=PATH, headers=headers)
+        self._began = self._clock.now()
+        self._transport.write((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
+        return await self._answer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The stream is there."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """The answer's head ends it."""
+        if self._answer.done():
+            return
+        try:
+            self._http.receive_data(data)
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            self._answer.set_exception(RemoteProtocolError(f"no HTTP: {error}"))
+            return
+        if isinstance(event, h11.Response) and event.status_code <= 299:
+            self._answer.set_result(self._clock.now() - self._began)
+        elif event is not h11.NEED_DATA:
+            self._answer.set_exception(RemoteProtocolError(f"no relay: {type(event).__name__}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No answer."""
+        if not self._answer.done():
+            self._answer.set_exception(Unavailable("closed the connection"))
+            self._answer.exception()

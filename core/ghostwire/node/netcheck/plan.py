@@ -1,0 +1,71 @@
+"""Which relays a round asks over STUN, and when.
+
+full          every region, 3 tries 100 ms apart, each at another relay of the region
+incremental   the 3 fastest regions and the home: the home 4 tries, the two fastest 2, the third 1; a try waits
+              for 1.2 of the region's last round trip, or 200 ms where that is not known
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ghostwire.engine import MILLISECOND
+from ghostwire.model import MapRelay
+
+FAMILIES = (4, 6)
+FIRST_TRIES, FIRST_GAP = 3, 100 * MILLISECOND
+FASTEST = 3
+HOME_TRIES = 4
+TRIES = (2, 2, 1)
+"""How often the fastest regions are asked again."""
+GAP = 200 * MILLISECOND
+
+Addresses = Mapping[int, Mapping[int, str]]
+"""Relay id -> IP version -> address."""
+Regions = Mapping[int, Sequence[MapRelay]]
+"""Region -> its relays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request to ``endpoint``, ``after`` nanoseconds from the round's start."""
+
+    region: int
+    family: int
+    endpoint: str
+    after: int
+
+
+def full(regions: Regions, addresses: Addresses) -> list[Probe]:
+    """Ask every region."""
+    return [probe for each in regions for probe in _region(each, regions, addresses, FIRST_TRIES, FIRST_GAP)]
+
+
+def incremental(regions: Regions, addresses: Addresses, latencies: Mapping[int, int], home: int | None) -> list[Probe]:
+    """Ask those that were fastest by their last round trips in nanoseconds, and the home."""
+    fastest = sorted((each for each in latencies if each in regions), key=lambda region: latencies[region])
+    tries = dict(zip(fastest[:FASTEST], TRIES, strict=False))
+    if home is not None and home in regions:
+        tries[home] = HOME_TRIES
+    found: list[Probe] = []
+    for region, count in tries.items():
+        gap = latencies[region] * 6 // 5 if region in latencies else GAP
+        found += _region(region, regions, addresses, count, gap)
+    return found
+
+
+def _region(region: int, regions: Regions, addresses: Addresses, tries: int, gap: int) -> Iterator[Probe]:
+    for family in FAMILIES:
+        places = [
+            endpoint(addresses[relay.id][family], relay.stun_port)
+            for relay in regions[region]
+            if relay.stun_port and family in addresses.get(relay.id, {})
+        ]
+        for number in range(tries if places else 0):
+            yield Probe(region, family, places[number % len(places)], number * gap)
+
+
+def endpoint(address: str, port: int) -> str:
+    """As transports write it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,44 @@
+"""What one look at the network found."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ghostwire.engine import MILLISECOND
+
+
+class RegionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A region's round trips in milliseconds; None where nothing answered, or was not asked that way."""
+
+    region: int
+    name: str
+    latency_ms: float | None
+    ipv4_ms: float | None = None
+    ipv6_ms: float | None = None
+    https_ms: float | None = None
+
+
+class NetcheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``at`` is in Unix seconds; a report that is not ``full`` asked only the fastest regions and the home.
+
+    ``mapped_ipv4`` and ``mapped_ipv6`` are this node's endpoints as relays see them (empty: not known);
+    ``mapping_varies`` says that they differ by whom is sent to, None where too few relays answered to tell. ``home``
+    is a region's number, and ``reason`` why it is the home.
+    """
+
+    at: int
+    full: bool
+    udp: bool
+    ipv4: bool
+    ipv6: bool
+    mapped_ipv4: str = ""
+    mapped_ipv6: str = ""
+    mapping_varies: bool | None = None
+    regions: tuple[RegionReport, ...] = ()
+    home: int | None = None
+    reason: str = ""
+
+
+def milliseconds(nanoseconds: int | None) -> float | None:
+    """For people: two decimals."""
+    return None if nanoseconds is None else round(nanoseconds / MILLISECOND, 2)

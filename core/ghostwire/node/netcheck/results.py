@@ -1,0 +1,62 @@
+"""What a look found, gathered; and the report made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ghostwire.model import MapRelay
+from ghostwire.node.netcheck.plan import FAMILIES, endpoint
+from ghostwire.node.netcheck.report import NetcheckReport, RegionReport, milliseconds
+from ghostwire.node.netcheck.round import Mapped, Round
+
+
+class Results:
+    """``https`` holds round trips in nanoseconds, by region."""
+
+    def __init__(self, regions: Mapping[int, Sequence[MapRelay]]) -> None:
+        self._regions = regions
+        self._stun: Mapping[tuple[int, int], int] = {}
+        self._mapped: dict[int, list[Mapped]] = {4: [], 6: []}
+        self.https: dict[int, int] = {}
+
+    def take(self, round_: Round) -> None:
+        """What was found over STUN."""
+        self._stun = dict(round_.latencies)
+        for asked, mapped in round_.mapped.items():
+            self._mapped[6 if asked.startswith("[") else 4].append(mapped)
+
+    @property
+    def latencies(self) -> dict[int, int]:
+        """Each region's best round trip in nanoseconds."""
+        found = dict(self.https)
+        for (region, _), latency in self._stun.items():
+            found[region] = min(latency, found.get(region, latency))
+        return found
+
+    def report(self, *, at: int, before: NetcheckReport | None, home: int | None, reason: str) -> NetcheckReport:
+        """The report; of an incremental look what it could not find is taken from the one ``before``."""
+        first = {family: endpoint(*self._mapped[family][0]) if self._mapped[family] else "" for family in FAMILIES}
+        varies = len(set(self._mapped[4])) > 1 if len(self._mapped[4]) > 1 else None
+        return NetcheckReport(
+            at=at,
+            full=before is None,
+            udp=bool(self._stun),
+            ipv4=any(family == 4 for _, family in self._stun),
+            ipv6=any(family == 6 for _, family in self._stun),
+            mapped_ipv4=first[4] or (before.mapped_ipv4 if before is not None else ""),
+            mapped_ipv6=first[6] or (before.mapped_ipv6 if before is not None else ""),
+            mapping_varies=before.mapping_varies if varies is None and before is not None else varies,
+            regions=tuple(self._region(region) for region in self._regions),
+            home=home,
+            reason=reason,
+        )
+
+    def _region(self, region: int) -> RegionReport:
+        return RegionReport(
+            region=region,
+            name=self._regions[region][0].region_name,
+            latency_ms=milliseconds(self.latencies.get(region)),
+            ipv4_ms=milliseconds(self._stun.get((region, 4))),
+            ipv6_ms=milliseconds(self._stun.get((region, 6))),
+            https_ms=milliseconds(self.https.get(region)),
+        )

@@ -1,0 +1,104 @@
+"""The engine of one round of STUN requests: each region and IP version is asked until it answers.
+
+Round(probes)   deadline, advance, drain: what to send now
+answered        the round trip is noted, and no more is asked of that region over that IP version
+unsendable      neither
+done            all answered; or, with ``enough``, so many regions did and the awaited ones; or `PATIENCE` is over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ghostwire.engine import SECOND, Entropy
+from ghostwire.node.netcheck.plan import Probe
+from ghostwire.wire.stun import TRANSACTION_BYTES, binding_request
+
+PATIENCE = 3 * SECOND
+"""How long a round waits for answers over STUN."""
+
+Mapped = tuple[str, int]
+"""An address and a port of this node, as a relay sees it."""
+
+
+class Round:
+    """Begins at ``now``. With ``enough``, that many regions will do, if ``awaited`` ones are among them."""
+
+    def __init__(
+        self,
+        probes: Iterable[Probe],
+        entropy: Entropy,
+        now: int,
+        *,
+        enough: int | None = None,
+        awaited: Collection[int] = (),
+    ) -> None:
+        self._began, self._entropy = now, entropy
+        self._waiting = sorted(probes, key=lambda probe: probe.after)
+        self._open = {(probe.region, probe.family) for probe in self._waiting}
+        self._enough, self._awaited = enough, {probe.region for probe in self._waiting}.intersection(awaited)
+        self._asked: dict[bytes, tuple[Probe, int]] = {}
+        self._sends: list[tuple[Probe, bytes]] = []
+        self._over = self._satisfied = False
+        self.latencies: dict[tuple[int, int], int] = {}
+        """(region, IP version) -> round trip in nanoseconds."""
+        self.mapped: dict[str, Mapped] = {}
+        """What each endpoint that answered told, the first first."""
+        self.advance(now)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether who has not answered by now should have."""
+        return not self._satisfied
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is to be waited for."""
+        return self._over or self._satisfied or not self._open
+
+    def deadline(self) -> int | None:
+        """When to send the next request, or to give up."""
+        if self.done:
+            return None
+        return self._began + min([PATIENCE, *(probe.after for probe in self._waiting[:1])])
+
+    def advance(self, now: int) -> None:
+        """Ask whom it is time to ask."""
+        while self._waiting and self._waiting[0].after <= now - self._began:
+            self._ask(self._waiting.pop(0), now)
+        self._over = self._over or now - self._began >= PATIENCE
+
+    def drain(self) -> list[tuple[Probe, bytes]]:
+        """The requests to send now."""
+        sends, self._sends = self._sends, []
+        return sends
+
+    def expects(self, transaction: bytes) -> bool:
+        """Whether a request of this id is unanswered."""
+        return transaction in self._asked
+
+    def answered(self, transaction: bytes, mapped: Mapped, now: int) -> None:
+        """An answer came; one to nothing that was asked is ignored."""
+        probe, at = self._asked.pop(transaction, (None, 0))
+        if probe is None:
+            return
+        place = probe.region, probe.family
+        self.latencies[place] = min(now - at, self.latencies.get(place, now - at))
+        self.mapped.setdefault(probe.endpoint, mapped)
+        self._close(place)
+        answered = {region for region, _ in self.latencies}
+        if self._enough is not None and len(answered) >= self._enough and self._awaited <= answered:
+            self._satisfied = True
+
+    def unsendable(self, probe: Probe) -> None:
+        """This machine cannot send there."""
+        self._close((probe.region, probe.family))
+
+    def _ask(self, probe: Probe, now: int) -> None:
+        transaction = self._entropy(TRANSACTION_BYTES)
+        self._asked[transaction] = probe, now
+        self._sends.append((probe, binding_request(transaction)))
+
+    def _close(self, place: tuple[int, int]) -> None:
+        self._open.discard(place)
+        self._waiting = [probe for probe in self._waiting if (probe.region, probe.family) != place]
