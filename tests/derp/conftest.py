@@ -20,6 +20,7 @@ from ghostwire.engine import Clock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import Relay
 from ghostwire.system.sockets import SystemSockets
+from ghostwire_derp.relay.shared import drop_relay
 from ghostwire_derp.settings import Settings
 from ghostwire_derp.stun import StunService
 
@@ -66,13 +67,15 @@ MakeContext = Callable[..., RelayContext]
 
 
 @pytest.fixture
-def relay_context(tmp_path: Path) -> MakeContext:
+def relay_context(tmp_path: Path) -> Iterator[MakeContext]:
     """``relay_context(first=.., clock=.., sockets=.., **settings)`` is the context of a relay that admits everybody."""
+
+    made: list[RelayContext] = []
 
     def make(
         *, first: bool = True, clock: Clock | None = None, sockets: Sockets | None = None, **settings: Any
     ) -> RelayContext:
-        return RelayContext(
+        context = RelayContext(
             settings=Settings(**settings),
             clock=clock or SystemClock(),
             entropy=os.urandom,
@@ -82,8 +85,12 @@ def relay_context(tmp_path: Path) -> MakeContext:
             state=tmp_path,
             relaying=OpenRelaying(first=first),
         )
+        made.append(context)
+        return context
 
-    return make
+    yield make
+    for context in made:
+        drop_relay(context.relaying)
 
 
 class StunClient:

@@ -8,10 +8,13 @@ from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from ghostwire import RelayContext, Routes, ServerContext
+from ghostwire_derp.relay.shared import relay_of
 from ghostwire_derp.verify import Verifier
+from ghostwire_derp.websocket import serve
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _NO_CACHE = {"cache-control": "no-cache, no-store, max-age=0, must-revalidate"}
@@ -21,7 +24,7 @@ It speaks DERP; nodes come to /derp. It cannot read what it passes on.
 
 
 class DerpRoutes(Routes):
-    """Latency checks for all; in the coordination server also the question which nodes a stock relay may admit.
+    """Latency checks and DERP over WebSockets; in the server also the question which nodes a stock relay may admit.
 
     The root page is the relay program's alone: the server's belongs to the server.
     """
@@ -29,12 +32,13 @@ class DerpRoutes(Routes):
     name = "derp"
 
     def __init__(self, context: ServerContext | RelayContext) -> None:
-        self._context = context
+        self._context, self._relay = context, relay_of(context)
 
     def public(self) -> Sequence[BaseRoute]:
         """As clients know them."""
         routes: list[BaseRoute] = [
             Route("/derp", _upgrade_required),
+            WebSocketRoute("/derp", self._websocket),
             Route("/derp/probe", _here),
             Route("/derp/latency-check", _here),
             Route("/generate_204", _no_content),
@@ -47,6 +51,9 @@ class DerpRoutes(Routes):
     def admin(self) -> Sequence[BaseRoute]:
         """None."""
         return []
+
+    async def _websocket(self, websocket: WebSocket) -> None:
+        await serve(websocket, self._relay.attach)
 
 
 async def _here(request: Request) -> Response:
