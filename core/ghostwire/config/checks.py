@@ -25,6 +25,30 @@ def _server_url(text: str) -> None:
         raise ValueError(f"expected a URL like https://mesh.example.com:8080, not {text!r}") from None
 
 
+def check_map_url(url: str) -> None:
+    """ValueError unless nobody on the way can change what this URL gives: https://, or http:// to this machine."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))):
+        raise ValueError(f"expected an https:// URL, or http:// to this machine, not {url!r}")
+
+
+def _is_loopback(host: str) -> bool:
+    from ipaddress import ip_address
+
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _derp_map(place: str) -> None:
+    if "://" in place:
+        check_map_url(place)
+
+
 def _prefix(version: int, longest: int) -> Callable[[str], object]:
     def check(text: str) -> None:
         from ipaddress import ip_network
@@ -52,6 +76,8 @@ CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("server", "listen"): split_listen,
     ("server", "url"): _server_url,
     ("server", "domain"): _matching(rf"{_LABEL}(\.{_LABEL})*", "a domain name in lower case"),
+    ("server", "region"): _matching(r"\S(.{0,62}\S)?", "a name of at most 64 characters"),
+    ("server", "derp_map"): _derp_map,
     ("server", "ipv4"): _prefix(4, 29),
     ("server", "ipv6"): _prefix(6, 64),
     ("node", "interface"): _matching(r"[A-Za-z0-9_.-]{1,15}", "an interface name of 1 to 15 letters and digits"),

@@ -1,37 +1,86 @@
-"""The relay that runs in the server itself: whom it admits, what it announces, and with whom it meshes."""
+"""The relay that runs in the server itself: whom it admits, where nodes find it, and with whom it meshes."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from ghostwire.capabilities.relaying import Load, Relaying, Siblings
-from ghostwire.capabilities.storage import Commit
-from ghostwire.keys import NodeKey, PrivateKey
-from ghostwire.model import Node
+from ghostwire.capabilities.storage import Transaction
+from ghostwire.errors import GhostwireError
+from ghostwire.keys import NodeKey, PrivateKey, RelayKey
+from ghostwire.model import Relay
 from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.relays.records import EMBEDDED
+from ghostwire.server.relays.regions import region_id
+from ghostwire.server.relays.relays import Relays
+from ghostwire.wire.messages import LOAD_INTERVAL
 
 BUDGET = 256 * 1024
 """Bytes relayed in one pass of the loop, about half a millisecond: the control plane is never kept waiting."""
+NAME = "embedded"
+"""The name of its record, which no other relay may have."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where nodes find the server; ``certificate`` as in `Relay`."""
+
+    host: str
+    port: int
+    tls: bool
+    certificate: str
+    region: str
 
 
 class Embedded(Relaying):
-    """Admits the mesh's nodes, and says at once whose key is no longer one of theirs."""
+    """Admits the mesh's nodes, and keeps its own record. `open` once the mesh is, `publish` once plugins have started.
+
+    What a plugin announces before that is in the record from the first.
+    """
 
     budget = BUDGET
 
-    def __init__(self, mesh: LiveMesh) -> None:
-        self._mesh = mesh
-        self.stun_port = 0
-        self._keys: dict[int, NodeKey] = {}
-        self._removed: list[Callable[[Sequence[NodeKey]], None]] = []
+    def __init__(self, mesh: LiveMesh, log: logging.Logger) -> None:
+        self._mesh, self._log = mesh, log
+        self._relays: Relays
+        self._place: Place | None = None
+        self._record: Relay | None = None
+        self._stun_port = 0
+        self._mesh_key = b""
+        self._siblings = Siblings()
         self._changed: list[Callable[[], None]] = []
-        self._siblings, self._load = Siblings(), lambda: Load(0, 0)
+        self._load: Callable[[], Load] = lambda: Load(0, 0)
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, private_key: PrivateKey) -> None:
-        """The mesh is open: follow it, and relay under this key."""
-        self.private_key = private_key
-        self._keys = {node.id: node.node_key for node in self._mesh.list(Node)}
-        self._mesh.follow(self._committed)
+    def open(self, private_key: PrivateKey, relays: Relays) -> None:
+        """The mesh is open: relay under this key."""
+        self.private_key, self._relays = private_key, relays
+        relays.on_siblings(self._meet)
+        relays.on_rekeyed(self._rekeyed)
+
+    async def publish(self, place: Place | None) -> None:
+        """Tell nodes of the relay at this place, or with None that there is none here."""
+        self._place = place
+        self._record, self._mesh_key = await self._mesh.write(self._write)
+        self._meet()
+        self._measure()
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def load(self) -> Load | None:
+        """What it carries; None where no relay runs here."""
+        return self._load() if self._record is not None else None
+
+    # What plugins ask and tell
 
     def admits(self, key: NodeKey) -> bool:
         """Whether this node belongs to the mesh, and its key has not expired."""
@@ -39,7 +88,7 @@ class Embedded(Relaying):
 
     def on_removed(self, removed: Callable[[Sequence[NodeKey]], None]) -> None:
         """Call this with keys that are admitted no longer."""
-        self._removed.append(removed)
+        self._relays.admitted.on_removed(removed)
 
     @property
     def siblings(self) -> Siblings:
@@ -52,29 +101,67 @@ class Embedded(Relaying):
 
     def announce(self, *, stun_port: int) -> None:
         """STUN is served on this UDP port."""
-        self.stun_port = stun_port
+        if stun_port != self._stun_port:
+            self._stun_port = stun_port
+            self._again()
 
     def measure(self, load: Callable[[], Load]) -> None:
         """Ask this for the load."""
         self._load = load
 
-    def expired(self, node: Node) -> None:
-        """This node's key has expired."""
-        self._tell([node.node_key])
+    # Within
 
-    def _committed(self, commit: Commit) -> None:
-        gone = []
-        for change in commit.changes:
-            if change.kind is not Node:
-                continue
-            old = self._keys.pop(change.id, None)
-            if isinstance(change.record, Node):
-                self._keys[change.id] = change.record.node_key
-            if old is not None and self._keys.get(change.id) != old:
-                gone.append(old)
-        self._tell(gone)
+    def _write(self, transaction: Transaction) -> tuple[Relay | None, bytes]:
+        """Bring the record to what is so; it, and its region's key."""
+        held = next(iter(transaction.find(Relay, source=EMBEDDED)), None)
+        if self._place is None:
+            if held is not None:
+                transaction.delete(Relay, held.id)
+            return None, b""
+        relay = self._current(transaction, self._place, held)
+        if relay != held:
+            transaction.put(relay)
+        return relay, self._relays.mesh_keys.of(transaction, relay.region)
 
-    def _tell(self, keys: Sequence[NodeKey]) -> None:
-        if keys:
-            for removed in self._removed:
-                removed(keys)
+    def _current(self, transaction: Transaction, place: Place, held: Relay | None) -> Relay:
+        others = [relay for relay in transaction.find(Relay) if relay.source != EMBEDDED]
+        fields = msgspec.structs.asdict(place)
+        name = fields.pop("region")
+        fields |= {"region": region_id(others, name), "region_name": name}
+        fields |= {"stun_port": self._stun_port, "key": self.private_key.public(RelayKey)}
+        if held is not None:
+            return msgspec.structs.replace(held, **fields)
+        id_, now = transaction.new_id(Relay), self._mesh.now()
+        return Relay(id=id_, name=NAME, source=EMBEDDED, created=now, **fields)
+
+    def _meet(self) -> None:
+        relays = self._relays.siblings(self._record) if self._record is not None else ()
+        siblings = Siblings(relays, self._mesh_key)
+        if siblings != self._siblings:
+            self._siblings = siblings
+            for changed in self._changed:
+                changed()
+
+    def _rekeyed(self, region: int) -> None:
+        if self._record is not None and self._record.region == region:
+            self._again()
+
+    def _again(self) -> None:
+        """Publish anew where that was done before."""
+        if self._place is not None:
+            task = asyncio.get_running_loop().create_task(self._publish_anew(self._place))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _publish_anew(self, place: Place) -> None:
+        try:
+            await self.publish(place)
+        except GhostwireError as error:
+            self._log.error("the server's own relay cannot be announced: %s", error)
+
+    def _measure(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._record is not None:
+            self._relays.homes.load(self._record.id, self._load().clients)
+            self._timer = asyncio.get_running_loop().call_later(LOAD_INTERVAL, self._measure)

@@ -7,12 +7,15 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ghostwire import __version__
 from ghostwire.capabilities.contexts import ServerContext, Sockets
+from ghostwire.capabilities.http import Routes, StreamUpgrade
 from ghostwire.capabilities.service import Service
 from ghostwire.capabilities.storage import Storage
 from ghostwire.capabilities.telemetry import Metrics, Telemetry
@@ -25,20 +28,27 @@ from ghostwire.frontdoor import certificate
 from ghostwire.frontdoor.app import application
 from ghostwire.frontdoor.door import FrontDoor
 from ghostwire.keys import ControlKey, load_or_create_private_key
+from ghostwire.server.api.relays import RelayRoutes
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.channel import ControlUpgrade
-from ghostwire.server.embedded import Embedded
+from ghostwire.server.embedded import Embedded, Place
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
+from ghostwire.server.relays.administration import RelayAdministration
+from ghostwire.server.relays.derp_map_source import DerpMapSource
+from ghostwire.server.relays.enrolment import SCHEME
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
-from ghostwire.wire.jointoken import JoinToken
+from ghostwire.wire.jointoken import PRE_AUTH, JoinToken
+from ghostwire.wire.serverurl import ServerUrl
 
 if TYPE_CHECKING:
     from ghostwire.plugins.host import Host
 
 CONTROL_KEY, RELAY_KEY = "control.key", "relay.key"
 """Files in the state folder, outside the database."""
+RELAYED = "derp"
+"""The upgrade by which nodes use a relay."""
 _ANYWHERE = ("0.0.0.0", "::", "")
 
 log = logging.getLogger("ghostwire.server")
@@ -67,6 +77,8 @@ class Server:
         self._listen = listen
         self._closing = contextlib.AsyncExitStack()
         self._pin: bytes | None = None
+        self._fingerprint = ""
+        self._relays = False
         self.metrics = Metrics()
         self.plane: ControlPlane
         self.control_key: ControlKey
@@ -100,18 +112,21 @@ class Server:
         name = split_listen(self.config.server.listen)[0]
         return socket.gethostname() if name in _ANYWHERE else f"[{name}]" if ":" in name else name
 
-    def join_token(self, secret: str) -> str:
-        """A join token of a pre-auth secret."""
-        return JoinToken(self.url, secret, self.control_key, self._pin).encode()
+    def join_token(self, secret: str, scheme: str = PRE_AUTH) -> str:
+        """A join token of a pre-auth secret, or of another that this scheme reads."""
+        return JoinToken(self.url, secret, self.control_key, self._pin, scheme).encode()
 
     async def _start(self) -> None:
         self._refuse_policies()
         await self._start_plane()
         private = load_or_create_private_key(self._folders.server / CONTROL_KEY)  # the storage's lock is ours by now
         self.control_key = private.public(ControlKey)
-        self.embedded.open(load_or_create_private_key(self._folders.server / RELAY_KEY))
+        self.embedded.open(load_or_create_private_key(self._folders.server / RELAY_KEY), self.plane.relays)
+        self._closing.push_async_callback(self.embedded.close)
         await self._start_door(ControlUpgrade(private, self._entropy, self.plane.accept))
         await self._start_plugins()
+        await self.embedded.publish(self._place() if self._relays else None)
+        await self._follow_derp_map()
 
     def _refuse_policies(self) -> None:
         """A policy that is not enforced must not seem to be."""
@@ -120,7 +135,7 @@ class Server:
 
     async def _start_plane(self) -> None:
         self._mesh = LiveMesh(self._clock)
-        self.embedded = Embedded(self._mesh)
+        self.embedded = Embedded(self._mesh, log)
         offer = self._host.one("ghostwire_storages", self.config.server.storage)
         storage: Storage = self._host.create(offer, self._context)
         authenticators = self._host.create_all("ghostwire_authenticators", self._context)
@@ -139,15 +154,25 @@ class Server:
 
     async def _start_door(self, upgrade: ControlUpgrade) -> None:
         self._closing.callback(upgrade.close)
-        upgrades = [upgrade, *self._host.create_all("ghostwire_upgrades", self._context)]
-        plane = self.plane
-        core = CoreRoutes(plane.mesh, plane.administration, plane.sessions.presence, self._describe)
-        app: Any = application([core, *self._host.create_all("ghostwire_routes", self._context)])
-        self.door = FrontDoor(app, upgrades, tls=self._tls(), clock=self._clock)
+        upgrades: list[StreamUpgrade] = self._host.create_all("ghostwire_upgrades", self._context)
+        self._relays = any(offered.token == RELAYED for offered in upgrades)
+        app: Any = application([*self._routes(), *self._host.create_all("ghostwire_routes", self._context)])
+        self.door = FrontDoor(app, [upgrade, *upgrades], tls=self._tls(), clock=self._clock)
         self._closing.push_async_callback(self.door.close)
         if self._listen:
             await self.door.start(*split_listen(self.config.server.listen))
             await self.door.start_unix(self._folders.server_socket, administrators(self.config, "server"))
+
+    def _routes(self) -> Iterator[Routes]:
+        plane, mesh, relays = self.plane, self._mesh, self.plane.relays
+        yield CoreRoutes(mesh, plane.administration, plane.sessions.presence, relays.homes, self._describe)
+        administration = RelayAdministration(mesh, relays, self._entropy)
+        yield RelayRoutes(administration, relays, self.embedded, partial(self.join_token, scheme=SCHEME), mesh.now)
+
+    async def _follow_derp_map(self) -> None:
+        source = DerpMapSource(self._mesh, self.config.server.derp_map, log)
+        await source.start()
+        self._closing.push_async_callback(source.close)
 
     async def _start_plugins(self) -> None:
         services: list[Service] = self._host.create_all("ghostwire_services", self._context)
@@ -182,18 +207,27 @@ class Server:
         )
 
     def _tls(self) -> ssl.SSLContext | None:
-        """The TLS context, whose key join tokens pin; None where TLS is off."""
-        configured = self.config.server
-        if not configured.tls:
+        """The TLS context, whose key join tokens pin and whose certificate nodes, where its issuer does not vouch for
+        it; None where TLS is off."""
+        if not self.config.server.tls:
             return None
-        if configured.certificate:
-            pair = Path(configured.certificate), Path(configured.certificate_key or configured.certificate)
-        else:
-            announced = urlsplit(configured.url).hostname or self._name.strip("[]")
-            names = {announced, socket.gethostname(), "localhost", "127.0.0.1"}
-            pair = certificate.ensure_certificate(self._folders.server, names, self._clock.wall() // SECOND)
-        self._pin = certificate.spki_pin(pair[0])
+        pair = self._certificate()
+        self._pin, self._fingerprint = certificate.spki_pin(pair[0]), certificate.fingerprint(pair[0])
         return certificate.server_context(*pair)
+
+    def _certificate(self) -> tuple[Path, Path]:
+        configured = self.config.server
+        if configured.certificate:
+            return Path(configured.certificate), Path(configured.certificate_key or configured.certificate)
+        announced = urlsplit(configured.url).hostname or self._name.strip("[]")
+        names = {announced, socket.gethostname(), "localhost", "127.0.0.1"}
+        return certificate.ensure_certificate(self._folders.server, names, self._clock.wall() // SECOND)
+
+    def _place(self) -> Place:
+        """Where nodes find the relay that runs here: where they find the server."""
+        url = ServerUrl.parse(self.url)
+        pinned = self._fingerprint if url.tls else ""
+        return Place(url.host, url.port, url.tls, pinned, self.config.server.region)
 
     def _describe(self) -> dict[str, Any]:
         known = {"version": __version__, "url": self.url, "control_key": self.control_key}

@@ -16,6 +16,8 @@ PREFIX = "gwjoin-"
 MAX_TEXT = 4096
 MAX_SECRET = 512
 PIN_BYTES = 32
+PRE_AUTH = "auth_key"
+"""The scheme of pre-auth keys."""
 
 
 class JoinToken(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -29,7 +31,7 @@ class JoinToken(msgspec.Struct, frozen=True, omit_defaults=True):
     secret: str
     control_key: ControlKey
     pin: bytes | None = None
-    scheme: str = "auth_key"
+    scheme: str = PRE_AUTH
 
     def __repr__(self) -> str:
         return f"JoinToken({self.url}, {self.control_key.short}, secret hidden)"

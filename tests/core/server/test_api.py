@@ -4,15 +4,20 @@ import httpx2
 import pytest
 
 from ghostwire.frontdoor.app import application
+from ghostwire.server.api.relays import RelayRoutes
 from ghostwire.server.api.routes import CoreRoutes
+from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.testing import simulated
 
 
 def api(rig, *, admin: bool = True) -> httpx2.AsyncClient:
     """A client of the application, as the front door would present it."""
     plane = rig.plane
-    routes = CoreRoutes(plane.mesh, plane.administration, plane.sessions.presence, lambda: {"version": "1"})
-    app = application([routes])
+    mesh, homes = plane.mesh, plane.relays.homes
+    core = CoreRoutes(mesh, plane.administration, plane.sessions.presence, homes, lambda: {"version": "1"})
+    administration = RelayAdministration(mesh, plane.relays, rig.entropy)
+    relays = RelayRoutes(administration, plane.relays, None, lambda secret: f"token of {secret}", mesh.now)
+    app = application([core, relays])
 
     async def door(scope, receive, send):
         scope["state"] = {"admin": admin}

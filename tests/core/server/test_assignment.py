@@ -38,7 +38,11 @@ class Play:
     def node(self, id_: int, region: int | None = NORTH, at: int | None = None) -> int | None:
         self.engine.report(self.clock.now(), id_, region, at)
         self.take()
-        return self.engine.relay_of(id_)
+        return self.at(id_)
+
+    def at(self, id_: int) -> int | None:
+        home = self.engine.home_of(id_)
+        return home[1] if home else None
 
     def forget(self, id_: int) -> None:
         self.engine.forget(self.clock.now(), id_)
@@ -194,7 +198,7 @@ def test_nodes_of_a_region_that_has_nothing_else_wait_to_be_drained():
     assert mesh.counts()[1] == 40
     assert mesh.node(41) is None
     mesh.relay(2)
-    assert mesh.engine.relay_of(41) == 2
+    assert mesh.at(41) == 2
     mesh.run(30)
     assert mesh.counts() == {1: 0, 2: 41}
     assert mesh.drained == [1]
@@ -209,7 +213,7 @@ def test_the_nodes_of_a_relay_that_is_gone_move_at_once():
     assert set(mesh.told.values()) == {1, 3}
     mesh.gone(1)
     mesh.gone(3)
-    assert {mesh.engine.relay_of(node) for node in range(1, 91)} == {None}
+    assert {mesh.at(node) for node in range(1, 91)} == {None}
     mesh.relay(1)
     assert mesh.counts()[1] == 90
 
@@ -259,18 +263,18 @@ def test_whatever_happens_everybody_has_a_relay_that_takes_nodes(seed):
     mesh.relay(4, region=SOUTH)
     mesh.run(10_000)
     assert mesh.counts().get(1, 0) == mesh.counts().get(2, 0) == 0
-    assert all(mesh.engine.relay_of(node) for node in nodes)
+    assert all(mesh.at(node) for node in nodes)
 
 
 def check(mesh: Play, nodes: dict[int, int], running: set[int], step: int) -> None:
     open_ = {r for r in running if not mesh.seats[r].draining}
     for node, region in nodes.items():
-        relay = mesh.engine.relay_of(node)
+        relay = mesh.at(node)
         here = {r for r in open_ if mesh.seats[r].region == region}
         assert relay is None or relay in running, f"step {step}: node {node} is at relay {relay}, which is gone"
         assert relay is not None or not here, f"step {step}: node {node} has no relay, and could be at {here}"
         assert relay is None or mesh.seats[relay].region == region, f"step {step}: relay {relay} is of another region"
-    assert sum(mesh.counts().values()) == sum(mesh.engine.relay_of(node) is not None for node in nodes)
+    assert sum(mesh.counts().values()) == sum(mesh.at(node) is not None for node in nodes)
     waiting = any(
         mesh.engine.count(r) and {o for o in open_ if mesh.seats[o].region == mesh.seats[r].region}
         for r in running - open_

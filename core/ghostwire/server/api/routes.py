@@ -11,11 +11,12 @@ from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
 from ghostwire.frontdoor.rest import body_of, route
-from ghostwire.model import Node, User
+from ghostwire.model import Node, Relay, User
 from ghostwire.server.administration import Administration
-from ghostwire.server.api.views import node_view, user_view
+from ghostwire.server.api.views import home_view, node_view, user_view
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.presence import Presence
+from ghostwire.server.relays.homes import Homes
 
 
 class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,9 +35,11 @@ class CoreRoutes(Routes):
         mesh: LiveMesh,
         administration: Administration,
         presence: Presence,
+        homes: Homes,
         describe: Callable[[], dict[str, Any]],
     ) -> None:
-        self._mesh, self._administration, self._presence, self._describe = mesh, administration, presence, describe
+        self._mesh, self._administration, self._presence = mesh, administration, presence
+        self._homes, self._describe = homes, describe
 
     def public(self) -> Sequence[BaseRoute]:
         """Health."""
@@ -98,4 +101,9 @@ class CoreRoutes(Routes):
 
     def _view(self, node: Node) -> dict[str, Any]:
         owner = self._mesh.state.get(User, node.user)
-        return node_view(node, owner, self._presence.lease(node.id), self._mesh.now())
+        home = home_view(self._homes, node.id, self._relay_name)
+        return node_view(node, owner, self._presence.lease(node.id), home, self._mesh.now())
+
+    def _relay_name(self, id_: int) -> str:
+        relay = self._mesh.state.get(Relay, id_)
+        return relay.name if relay else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ghostwire.model import Node, User
 from ghostwire.server.presence import Lease
+from ghostwire.server.relays.homes import Homes
 from ghostwire.server.state import expired
 
 
@@ -20,7 +22,17 @@ def user_view(user: User) -> dict[str, Any]:
     }
 
 
-def node_view(node: Node, owner: User | None, lease: Lease, now: int) -> dict[str, Any]:
+def home_view(homes: Homes, node: int, relay_name: Callable[[int], str]) -> dict[str, Any] | None:
+    """A node's home: its region, and the relay there that it is to be at; None where it has none."""
+    home = homes.of(node)
+    if home is None:
+        return None
+    region, relay = home
+    name = relay_name(relay) if relay is not None else None
+    return {"region": {"id": region, "name": homes.region_name(region)}, "relay": name}
+
+
+def node_view(node: Node, owner: User | None, lease: Lease, home: dict[str, Any] | None, now: int) -> dict[str, Any]:
     """A node with what is known of its presence; times in Unix seconds."""
     return {
         "id": node.id,
@@ -41,4 +53,5 @@ def node_view(node: Node, owner: User | None, lease: Lease, now: int) -> dict[st
         "os": node.os,
         "version": node.version,
         "endpoints": lease.endpoints,
+        "home": home,
     }

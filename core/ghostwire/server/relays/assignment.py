@@ -84,10 +84,10 @@ class Assignment:
 
     # What is known
 
-    def relay_of(self, node: int) -> int | None:
-        """The relay that the node is to be at."""
+    def home_of(self, node: int) -> tuple[int, int | None] | None:
+        """The node's home region, and the relay there that it is to be at; None where it has no home."""
         place = self._places.get(node)
-        return place.relay if place else None
+        return (place.region, place.relay) if place else None
 
     def count(self, relay: int) -> int:
         """How many nodes are to be at this relay."""

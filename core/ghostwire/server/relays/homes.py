@@ -21,7 +21,7 @@ class Homes:
         self._clock, self._tell, self._log = clock, tell, log
         self._engine = Assignment()
         self._driver: Driver | None = None
-        self._regions: set[int] = set()
+        self._regions: dict[int, str] = {}
 
     def start(self, relays: Iterable[Relay]) -> None:
         """Begin; with these in the map."""
@@ -35,9 +35,9 @@ class Homes:
 
     def mapped(self, relays: Iterable[Relay]) -> None:
         """These relays are in the map."""
-        sizes = Counter(relay.region for relay in relays if records.usable(relay))
-        self._regions = set(sizes)
-        self._engine.regions(sizes)
+        mapped = [relay for relay in relays if records.usable(relay)]
+        self._regions = {relay.region: relay.region_name for relay in mapped}
+        self._engine.regions(Counter(relay.region for relay in mapped))
         self._settle()
 
     def runs(self, relay: Relay, *, connected: bool) -> None:
@@ -75,9 +75,13 @@ class Homes:
         self._engine.forget(self._clock.now(), node)
         self._settle()
 
-    def relay_of(self, node: int) -> int | None:
-        """The relay at which the node is to be."""
-        return self._engine.relay_of(node)
+    def of(self, node: int) -> tuple[int, int | None] | None:
+        """A node's home region, and the relay there that it is to be at; None where it has none."""
+        return self._engine.home_of(node)
+
+    def region_name(self, region: int) -> str:
+        """What people call the region; empty where no relay is in it."""
+        return self._regions.get(region, "")
 
     def count(self, relay: int) -> int:
         """How many nodes are to be at that relay."""

@@ -44,6 +44,7 @@ class Relays:
         self.sessions.loaded = self.homes.load
         self._known: dict[int, Relay] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._key_watchers: list[Callable[[int], None]] = []
         self._open = False
 
     def start(self) -> None:
@@ -91,13 +92,17 @@ class Relays:
         """Call this whenever anybody's `siblings` may have changed."""
         self._watchers.append(changed)
 
+    def on_rekeyed(self, rekeyed: Callable[[int], None]) -> None:
+        """Call this with a region that has a new key."""
+        self._key_watchers.append(rekeyed)
+
     def rekeyed(self, region: int) -> None:
         """The region has a new key: its relays get it with a new session."""
         for relay in self._mesh.list(Relay):
             if relay.region == region:
                 self.sessions.end(relay.id, REKEYED)
-        for changed in self._watchers:
-            changed()
+        for rekeyed in self._key_watchers:
+            rekeyed(region)
 
     def _runs(self, relay: Relay) -> bool:
         """Whether it is a relay of ours, and runs as far as anybody knows."""
