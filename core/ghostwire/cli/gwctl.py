@@ -142,6 +142,7 @@ def _own_fields(answer: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("addresses", joined(own.get("addresses", ()))),
         ("domain", answer.get("domain") or ""),
         ("server", _server(server)),
+        ("home relay", _home(answer.get("home") or {})),
         ("interface", joined(filter(None, (answer.get("interface"), answer.get("tunnel"))))),
         ("key expires", age(own["expires"]) if own.get("expires") else ""),
     ]
@@ -167,6 +168,12 @@ def _server(server: Mapping[str, Any]) -> str:
     return f"{server['url']} ({seen}{reason})"
 
 
+def _home(home: Mapping[str, Any]) -> str:
+    if not home:
+        return ""
+    return _relay(home["name"], home["relay"]) + ("" if home["connected"] else ": not connected")
+
+
 def print_peers(peers: Sequence[Mapping[str, Any]]) -> None:
     """Each peer with its addresses, path, last handshake and bytes."""
     columns = ("peer", "addresses", "path", "endpoint", "handshake", "received", "sent")
@@ -175,10 +182,21 @@ def print_peers(peers: Sequence[Mapping[str, Any]]) -> None:
 
 def _peer_row(peer: Mapping[str, Any]) -> Sequence[str]:
     path = peer.get("path") or {}
-    kind = path.get("transport", "-") + (" (relayed)" if path.get("relayed") else "")
     handshake = age(peer.get("last_handshake"))
     traffic = (size(peer.get("rx_bytes", 0)), size(peer.get("tx_bytes", 0)))
-    return (peer["name"], joined(peer.get("addresses", ())), kind, path.get("endpoint", "-"), handshake, *traffic)
+    return (peer["name"], joined(peer.get("addresses", ())), *_way(path), handshake, *traffic)
+
+
+def _way(path: Mapping[str, Any]) -> tuple[str, str]:
+    """A path's transport and where it leads: over a relay its region and, where that is known, the relay."""
+    transport: str = path.get("transport", "-")
+    if not path.get("relayed"):
+        return transport, path.get("endpoint", "-")
+    return f"{transport} (relayed)", f"relay {_relay(path.get('region'), path.get('relay'))}"
+
+
+def _relay(region: str | None, relay: str | None) -> str:
+    return f"{region or '?'} ({relay})" if relay else region or "not known"
 
 
 @click.command()
@@ -257,7 +275,10 @@ def _ping_once(api: NodeApi, peer: str, timeout: float, *, quiet: bool) -> dict[
 
 def _via(answer: Mapping[str, Any]) -> str:
     path = answer.get("path")
-    return f" via {path['transport']} {path.get('endpoint', '')}".rstrip() if isinstance(path, dict) else ""
+    if not isinstance(path, dict):
+        return ""
+    transport, way = _way(path)
+    return f" via {way}" if path.get("relayed") else f" via {transport} {way}"
 
 
 # -- about itself

@@ -30,6 +30,7 @@ GWCTL = {
     "status": within("ghostwire.cli.gwctl:status", "Show this node and its peers."),
     "ip": within("ghostwire.cli.gwctl:ip", "Print mesh addresses."),
     "ping": within("ghostwire.cli.gwctl:ping", "Measure the way to a peer."),
+    "netcheck": within("ghostwire.cli.gwctl_netcheck:netcheck", "Measure the relays from here."),
     "version": within("ghostwire.cli.gwctl:version", "Print the versions of gwctl and of the daemon."),
     "server": within("ghostwire.cli.gwctl_admin:server", "Show the server of this machine."),
     "nodes": within("ghostwire.cli.gwctl_admin:nodes", "List, rename, expire and delete nodes."),

@@ -151,8 +151,7 @@ class Dataplane:
     def links_changed(self) -> None:
         """This machine's links changed."""
         self._director.links_changed()
-        for transport in self.relays.transports:
-            transport.links_changed()
+        self.relays.links_changed()
         self.netcheck.links_changed()
 
     def path(self, peer: int) -> Path | None:

@@ -37,6 +37,13 @@ class Relays:
         """What people call it."""
         return next((relay.region_name for relay in self.all if relay.region == region), str(region or ""))
 
+    def relay_name(self, region: int | None) -> str:
+        """The relay there by which packets pass, where that is known: the assigned one, or the only one."""
+        if region == self.home and self.relay is not None:
+            return self.relay.name
+        names = [relay.name for relay in self.all if relay.region == region]
+        return names[0] if len(names) == 1 else ""
+
     @property
     def home(self) -> int | None:
         """This node's home region, where there is such a region and a transport that goes there."""
@@ -82,6 +89,11 @@ class Relays:
             for transport in self._transports:
                 transport.use(*told)
         return (before[0] if before is not None else ()) != told[0]
+
+    def links_changed(self) -> None:
+        """This machine's links changed."""
+        for transport in self._transports:
+            transport.links_changed()
 
     def connected(self) -> bool:
         """Whether a connection to the home region is logged in."""

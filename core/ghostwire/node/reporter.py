@@ -17,6 +17,7 @@ from ghostwire.node.status import (
     ServerStatus,
     State,
     Status,
+    home_status,
     path_status,
     peer_status,
 )
@@ -56,6 +57,7 @@ class Reporter:
             peers=tuple(self._peers()),
             counters=parts.metrics.values(),
             trouble=trouble,
+            home=home_status(plane.relays) if plane is not None else None,
         )
 
     async def ping(self, target: str, timeout: float) -> PingResult:
@@ -64,7 +66,7 @@ class Reporter:
             raise Unavailable("the node is not up; run: gwctl up")
         node, address = self._find(target)
         rtt = await self._parts.echo(address, timeout)
-        path = path_status(self._plane.path(node.id))
+        path = self._path(node.id)
         return PingResult(address=address, name=node.name, rtt_ms=round(rtt * 1000, 3), path=path)
 
     def _own(self) -> OwnStatus | None:
@@ -81,9 +83,13 @@ class Reporter:
         own = self._knowledge.own
         peers = [node for node in self._knowledge.network.nodes.values() if own is None or node.id != own.id]
         return [
-            peer_status(node, stats.get(node.id), plane.path(node.id) if plane is not None else None, wall)
+            peer_status(node, stats.get(node.id), self._path(node.id), wall)
             for node in sorted(peers, key=lambda node: node.name)
         ]
+
+    def _path(self, peer: int) -> PathStatus | None:
+        plane = self._plane
+        return path_status(plane.path(peer), plane.relays) if plane is not None else None
 
     def _find(self, target: str) -> tuple[MapNode, str]:
         welcome = self._knowledge.welcome

@@ -51,6 +51,9 @@ def routes(node: Node) -> Routes:
     async def version(_: bytes) -> Any:
         return {"version": __version__}
 
+    async def netcheck(_: bytes) -> Any:
+        return await node.netcheck()
+
     async def up(body: bytes) -> Any:
         order = _parse(body, Up)
         await node.up(order.token, hostname=order.hostname, timeout=order.timeout)
@@ -68,6 +71,7 @@ def routes(node: Node) -> Routes:
     return {
         ("GET", "/v1/status"): status,
         ("GET", "/v1/version"): version,
+        ("GET", "/v1/netcheck"): netcheck,
         ("POST", "/v1/up"): up,
         ("POST", "/v1/down"): down,
         ("POST", "/v1/ping"): ping,

@@ -11,6 +11,7 @@ from ghostwire import Path, PeerStats, __version__
 from ghostwire.engine import SECOND
 from ghostwire.keys import NodeKey
 from ghostwire.model import MapNode
+from ghostwire.node.relays import Relays
 
 
 class State(StrEnum):
@@ -43,11 +44,22 @@ class OwnStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer's confirmed path."""
+    """A peer's confirmed path. Where it is ``relayed``: the relays' region, and the relay as far as that is known."""
 
     transport: str
     endpoint: str
     relayed: bool
+    region: str = ""
+    relay: str = ""
+
+
+class HomeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """This node's home region; ``name`` is for people, ``relay`` as far as it is known."""
+
+    region: int
+    name: str
+    relay: str
+    connected: bool
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,12 +90,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[PeerStatus, ...]
     counters: Mapping[str, float]
     trouble: str = ""
+    home: HomeStatus | None = None
 
 
 SESSION_LIFE = 180 * SECOND
 
 
-def peer_status(node: MapNode, stats: PeerStats | None, path: Path | None, wall: int) -> PeerStatus:
+def peer_status(node: MapNode, stats: PeerStats | None, path: PathStatus | None, wall: int) -> PeerStatus:
     """A peer of the map with what the tunnel counted; ``wall`` in Unix nanoseconds."""
     handshake = stats.last_handshake if stats is not None else 0
     return PeerStatus(
@@ -91,7 +104,7 @@ def peer_status(node: MapNode, stats: PeerStats | None, path: Path | None, wall:
         name=node.name,
         addresses=node.addresses,
         node_key=node.node_key,
-        path=path_status(path),
+        path=path,
         last_handshake=handshake // SECOND if handshake else None,
         rx_bytes=stats.received_bytes if stats is not None else 0,
         tx_bytes=stats.sent_bytes if stats is not None else 0,
@@ -99,8 +112,29 @@ def peer_status(node: MapNode, stats: PeerStats | None, path: Path | None, wall:
     )
 
 
-def path_status(path: Path | None) -> PathStatus | None:
+def path_status(path: Path | None, relays: Relays | None = None) -> PathStatus | None:
     """A path for people to read."""
     if path is None:
         return None
-    return PathStatus(transport=path.transport, endpoint=path.endpoint, relayed=path.relayed)
+    region = relay = ""
+    if path.relayed and relays is not None:
+        number = region_of(path.endpoint)
+        region, relay = relays.region_name(number), relays.relay_name(number)
+    return PathStatus(
+        transport=path.transport, endpoint=path.endpoint, relayed=path.relayed, region=region, relay=relay
+    )
+
+
+def home_status(relays: Relays) -> HomeStatus | None:
+    """This node's home, where it has one."""
+    home = relays.home
+    if home is None:
+        return None
+    name, relay = relays.region_name(home), relays.relay_name(home)
+    return HomeStatus(region=home, name=name, relay=relay, connected=relays.connected())
+
+
+def region_of(endpoint: str) -> int | None:
+    """The region in a relay's endpoint (see `ghostwire.relay_endpoint`); None where none is known."""
+    region = endpoint.partition("/")[0]
+    return int(region) or None if region.isdecimal() else None

@@ -29,7 +29,7 @@ RELAYED = {
     "id": 3,
     "name": "bob",
     "addresses": ["100.64.0.4"],
-    "path": {"transport": "derp", "endpoint": "1", "relayed": True},
+    "path": {"transport": "derp", "endpoint": "1/key", "relayed": True, "region": "fra", "relay": "fra1"},
     "last_handshake": None,
 }
 STATUS: dict[str, Any] = {
@@ -62,6 +62,16 @@ def test_status_shows_each_peer_with_its_path_handshake_and_bytes(serve: Serve, 
     assert "derp (relayed)" in result.stdout
     assert "never" in result.stdout
     assert "https://mesh.example:8080 (connected)" in result.stdout
+
+
+def test_status_names_relay_and_region_of_a_relayed_path_and_the_nodes_home(serve: Serve, run: Run) -> None:
+    home = {"region": 2, "name": "nyc", "relay": "", "connected": False}
+    answering(serve, home=home)
+    result = run(gwctl.status)
+    assert "relay fra (fra1)" in result.stdout
+    assert "nyc: not connected" in result.stdout
+    answering_away = STATUS | {"home": home | {"relay": "nyc3", "connected": True}}
+    assert dict(gwctl._own_fields(answering_away))["home relay"] == "nyc (nyc3)"
 
 
 def test_status_prints_the_daemons_json_as_it_is(serve: Serve, run: Run) -> None:

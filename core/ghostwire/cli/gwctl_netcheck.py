@@ -1,0 +1,66 @@
+"""`gwctl netcheck`: what the network between this node and the relays is like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ghostwire.cli.api_client import NodeApi
+from ghostwire.cli.tables import as_json, print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from ghostwire.cli.program import Program
+
+TIMEOUT = 30.0
+"""Seconds: a look may have to wait for one that is under way."""
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def netcheck(program: Program, json_: bool) -> None:
+    """Measure the relays from here: latency, UDP, addresses, and which region is home."""
+    report = NodeApi(program.folders, timeout=TIMEOUT).get("/v1/netcheck")
+    if json_:
+        print_json(report)
+        return
+    print_fields(_fields(report))
+    click.echo()
+    regions = sorted(report.get("regions", ()), key=lambda each: (each["latency_ms"] is None, each["latency_ms"]))
+    columns = ("region", "latency", "IPv4", "IPv6", "HTTPS")
+    rows = ([_region(each, report), *(_ms(each[f"{kind}_ms"]) for kind in _KINDS)] for each in regions)
+    print_table(columns, rows, empty="no relay is in the mesh")
+
+
+_KINDS = ("latency", "ipv4", "ipv6", "https")
+
+
+def _fields(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    names = {each["region"]: each["name"] for each in report.get("regions", ())}
+    home = report.get("home")
+    return [
+        ("UDP", _yes(report["udp"])),
+        ("IPv4", _family(report["ipv4"], report["mapped_ipv4"])),
+        ("IPv6", _family(report["ipv6"], report["mapped_ipv6"])),
+        ("mapping varies", {None: "not known", True: "yes, by destination", False: "no"}[report["mapping_varies"]]),
+        ("home", f"{names.get(home) or home} ({report['reason']})" if home is not None else "none"),
+    ]
+
+
+def _region(each: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    name = each["name"] or str(each["region"])
+    return f"{name} (home)" if each["region"] == report.get("home") else name
+
+
+def _family(works: bool, mapped: str) -> str:
+    return f"{_yes(works)}, seen as {mapped}" if mapped else _yes(works)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"

@@ -1,0 +1,72 @@
+"""`gwctl netcheck`: what the daemon measured, for people and programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from click.testing import Result
+
+from ghostwire.cli.gwctl_netcheck import netcheck
+from ghostwire.node.netcheck.report import NetcheckReport, RegionReport
+
+Run = Callable[..., Result]
+Serve = Callable[[str], Any]
+FRA = RegionReport(region=1, name="fra", latency_ms=12.34, ipv4_ms=12.34, ipv6_ms=15.0)
+NYC = RegionReport(region=2, name="nyc", latency_ms=None)
+SIN = RegionReport(region=3, name="sin", latency_ms=4.0, https_ms=4.0)
+REPORT = NetcheckReport(
+    at=1,
+    full=True,
+    udp=True,
+    ipv4=True,
+    ipv6=False,
+    mapped_ipv4="203.0.113.7:41641",
+    mapping_varies=False,
+    regions=(NYC, FRA, SIN),
+    home=1,
+    reason="the fastest",
+)
+
+
+def answering(serve: Serve, report: NetcheckReport) -> Any:
+    fake = serve("node")
+    fake.answers["GET", "/v1/netcheck"] = (200, msgspec.to_builtins(report))
+    return fake
+
+
+def test_it_shows_latencies_fastest_first_what_is_known_of_the_network_and_the_home_and_why(
+    serve: Serve, run: Run
+) -> None:
+    answering(serve, REPORT)
+    result = run(netcheck)
+    assert result.exit_code == 0
+    for line in ("UDP             yes", "IPv4            yes, seen as 203.0.113.7:41641", "IPv6            no"):
+        assert line in result.stdout
+    assert "mapping varies  no\n" in result.stdout
+    assert "home            fra (the fastest)" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines() if line.split()[:1] in (["fra"], ["nyc"], ["sin"])]
+    assert rows == [
+        ["sin", "4.0", "ms", "-", "-", "4.0", "ms"],
+        ["fra", "(home)", "12.3", "ms", "12.3", "ms", "15.0", "ms", "-"],
+        ["nyc", "-", "-", "-", "-"],
+    ]
+
+
+def test_it_prints_json_for_programs(serve: Serve, run: Run) -> None:
+    answering(serve, REPORT)
+    assert msgspec.convert(json.loads(run(netcheck, "--json").stdout), NetcheckReport) == REPORT
+
+
+def test_a_mesh_without_relays_is_said_to_have_none(serve: Serve, run: Run) -> None:
+    answering(serve, NetcheckReport(at=1, full=True, udp=False, ipv4=False, ipv6=False))
+    result = run(netcheck)
+    assert "no relay is in the mesh" in result.stdout
+    assert "home            none" in result.stdout
+    assert "mapping varies  not known" in result.stdout
+
+
+def test_without_a_daemon_it_says_so(run: Run) -> None:
+    assert run(netcheck).exit_code == 7
