@@ -18,6 +18,7 @@ from netns import in_netns
 
 from ghostwire.cli.api_client import Api, NodeApi, ServerApi
 from ghostwire.folders import Folders
+from ghostwire.frontdoor.certificate import fingerprint
 
 PATIENCE = 20.0
 _RUN = "import sys; from ghostwire.cli.main import {0}; sys.exit({0}())"
@@ -160,6 +161,41 @@ class Node(Daemon):
         found += [line for line in rules.splitlines() if line.startswith("table")]
         found += [str(path) for path in [self.state / "run" / "node.sock"] if os.path.lexists(path)]
         return found
+
+
+class Relay(Daemon):
+    """``ghostwire relay`` in a member; with a token it enrols at its first start, without it serves whoever comes."""
+
+    command = "relay"
+
+    def __init__(
+        self, lab: Lab, member: str, folder: Path, port: int = 3478, *, token: str = "", more: str = ""
+    ) -> None:
+        self.address, self.port = lab.addresses[member], port
+        settings = f'[relay]\nlisten = "{self.address}:{port}"\nopen = {str(not token).lower()}\n{more}'
+        super().__init__(lab, member, folder, f'{settings}\n[plugin.derp]\nstun = "{self.address}:3478"\n')
+        self._token = folder / f"{member}.token"
+        self._token.write_text(token)
+
+    def words(self) -> list[str]:
+        enrolled = (self.state / "relay" / "server.json").exists()
+        enrol = [] if enrolled or not self._token.stat().st_size else ["--token-file", str(self._token)]
+        return [*super().words(), *enrol]
+
+    @property
+    def pin(self) -> str:
+        """SHA-256 of its certificate, in hex."""
+        return fingerprint(self.state / "relay" / "tls.crt", "relay")
+
+    def _answers(self) -> bool:
+        """It says on standard output where it is, once it serves."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.member} ended: {self.text()}"
+        return f"://{self.address}:{self.port}" in self.text()[self._said :]
+
+    def spawn(self, wrapper: Sequence[str] = ()) -> None:
+        self._said = len(self.text()) if self.log.exists() else 0
+        super().spawn(wrapper)
 
 
 class Mesh:
