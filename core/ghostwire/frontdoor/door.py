@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ghostwire.capabilities.http import StreamUpgrade
 from ghostwire.driver import SystemClock
@@ -22,6 +22,8 @@ from ghostwire.system.unix import UnixSocket, peer_of
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication
+
+    from ghostwire.frontdoor.websocket import WebSocketProtocol
 
 BACKLOG = 2048
 CLOSE_TIMEOUT = 5.0
@@ -113,8 +115,8 @@ class FrontDoor:
         for connection in self._connections():
             connection.transport.abort()
 
-    def _connections(self) -> list[HttpProtocol]:
-        return [item for item in self._backend.state.connections if isinstance(item, HttpProtocol)]
+    def _connections(self) -> list[HttpProtocol | WebSocketProtocol]:
+        return cast("list[HttpProtocol | WebSocketProtocol]", list(self._backend.state.connections))
 
     async def _finish(self, tasks: set[asyncio.Task[None]]) -> None:
         if not tasks:

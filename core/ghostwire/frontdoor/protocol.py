@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import h11
 import msgspec
@@ -24,13 +25,18 @@ from ghostwire.frontdoor.guard import guarded
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication, ASGIReceiveCallable, ASGISendCallable, Scope
 
+T = TypeVar("T")
+
+WEBSOCKET = "websocket"
 MAX_HEAD = 64 * 1024
 HEAD_TIMEOUT = 10.0
 BODY_TIMEOUT = 60.0
 KEEP_ALIVE = 5
+MAX_MESSAGE = 1024 * 1024
+"""Bytes of one WebSocket message."""
 MAX_CONNECTIONS = 4096
 MAX_PER_ADDRESS = 512
-"""HTTP connections at once; an upgraded one no longer counts."""
+"""HTTP connections and WebSockets at once; one that was upgraded to a raw stream no longer counts."""
 MAX_PER_USER = 64
 """Connections of one user to the Unix socket: nobody, here or outside, takes up those of root."""
 
@@ -66,7 +72,7 @@ class HttpProtocol(H11Protocol):
         self._backend = backend
         self._upgrade: StreamUpgrade | None = None
         self._admission, self._admitted = backend.admission, ""
-        self._counted = False
+        self._counted = self._given = False
         self._timer: asyncio.TimerHandle | None = None
         self._patience = 0.0
 
@@ -87,7 +93,7 @@ class HttpProtocol(H11Protocol):
         self._backend.tick()
         super().data_received(data)
         their_state = self.conn.their_state
-        if self._upgrade is None:
+        if not self._given:
             waiting = {h11.IDLE: HEAD_TIMEOUT, h11.SEND_BODY: BODY_TIMEOUT}
             self._watch(waiting.get(their_state, 0.0))
 
@@ -113,17 +119,31 @@ class HttpProtocol(H11Protocol):
             refuse(self.transport, HTTPStatus.BAD_REQUEST, "bad-request", "not an HTTP/1.1 request")
 
     def _should_upgrade(self) -> bool:
-        self._upgrade = _wanted(self._backend.upgrades, _joined(self.headers), self.scope["http_version"])
-        return self._upgrade is not None
+        headers, version = _joined(self.headers), self.scope["http_version"]
+        self._upgrade = _wanted(self._backend.upgrades, headers, version)
+        if self._upgrade is not None:
+            return True
+        possible = self.scope["method"] == "GET" and "sec-websocket-key" in headers
+        return possible and _wanted({WEBSOCKET: True}, headers, version) is not None
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the transport to the upgrade that the head names; from here on this object is out of it."""
-        assert self._upgrade is not None
+        self._given = True
+        if self._upgrade is None:
+            return self._to_websocket(event)
         self.connections.discard(self)
         self._leave()
         client = self.client[0] if self.client else ""
         head = RequestHead(event.method.decode(), event.target.decode(), _joined(self.headers), client)
-        self._upgrade.take(head, self.transport, self.conn.trailing_data[0])
+        return self._upgrade.take(head, self.transport, self.conn.trailing_data[0])
+
+    def _to_websocket(self, event: h11.Request) -> None:
+        """Have the app answer it, as ASGI says."""
+        from ghostwire.frontdoor.websocket import WebSocketProtocol
+
+        self._stop_watching()
+        self.ws_protocol_class = cast("Any", partial(WebSocketProtocol, left=self._leave))
+        super().handle_websocket_upgrade(event)
 
     def _watch(self, patience: float) -> None:
         """Hang up in ``patience`` seconds unless the connection gets on; 0 for never."""
@@ -177,7 +197,9 @@ def _config(app: ASGIApplication) -> uvicorn.Config:
     config = uvicorn.Config(
         guarded(app),
         http=HttpProtocol,
-        ws="none",
+        ws="none",  # see HttpProtocol
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,
         lifespan="off",
         interface="asgi3",
         log_config=None,
@@ -200,7 +222,7 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return joined
 
 
-def _wanted(upgrades: dict[str, StreamUpgrade], headers: dict[str, str], version: str) -> StreamUpgrade | None:
+def _wanted(upgrades: dict[str, T], headers: dict[str, str], version: str) -> T | None:
     """The upgrade that this head asks for, if we have it. A request with a body is none: bytes would be taken twice."""
     if "upgrade" not in headers or "upgrade" not in _tokens(headers.get("connection", "")):
         return None
