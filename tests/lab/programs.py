@@ -176,11 +176,12 @@ class Relay(Daemon):
         super().__init__(lab, member, folder, f'{settings}\n[plugin.derp]\nstun = "{self.address}:3478"\n')
         self._token = folder / f"{member}.token"
         self._token.write_text(token)
+        self.options: list[str] = []
 
     def words(self) -> list[str]:
         enrolled = (self.state / "relay" / "server.json").exists()
         enrol = [] if enrolled or not self._token.stat().st_size else ["--token-file", str(self._token)]
-        return [*super().words(), *enrol]
+        return [*super().words(), *enrol, *self.options]
 
     @property
     def pin(self) -> str:

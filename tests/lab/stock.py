@@ -54,13 +54,14 @@ def certificate_hash(certificate: Path) -> str:
 
 @dataclass
 class Derper:
-    """The stock relay on a member's address, with a certificate of its own."""
+    """The stock relay on a member's address, with a certificate of its own; it trusts those in the file ``roots``."""
 
     lab: Lab
     member: str
     folder: Path
     port: int = 443
     options: Sequence[str] = ()
+    roots: Path | None = None
     process: subprocess.Popen[Any] | None = field(default=None, repr=False)
 
     @property
@@ -71,17 +72,24 @@ class Derper:
     def pin(self) -> str:
         return certificate_hash(self.folder / "tls.crt")
 
-    def start(self) -> None:
+    def certify(self) -> None:
+        """Make its certificate."""
         self.folder.mkdir(exist_ok=True)
         certificate, key = ensure_certificate(self.folder, [self.address], int(time.time()))
         shutil.copy(certificate, self.folder / f"{self.address}.crt")
         shutil.copy(key, self.folder / f"{self.address}.key")
+
+    def start(self) -> None:
+        self.certify()
         config = self.folder / "derper.json"
         config.write_text(json.dumps({"PrivateKey": _PRIVATE_KEY}))
         words = [find_derper() or "derper", "-c", str(config), "-a", f"{self.address}:{self.port}", "-http-port", "-1"]
         words += ["-certmode", "manual", "-certdir", str(self.folder), "-hostname", self.address, *self.options]
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL}
+        if self.roots:
+            options["env"] = {**os.environ, "SSL_CERT_FILE": str(self.roots)}
         with self.log.open("ab") as log:
-            self.process = self.lab.popen(self.member, words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = self.lab.popen(self.member, words, stdout=log, stderr=log, **options)
         wait_for("derper serves", lambda: "derper: serving on" in self.text())
 
     @property
