@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ghostwire.config import Config
+
+
+def over(config: Config, table: str, **options: Any) -> Config:
+    """The configuration with the options that were given over the settings of this table.
+
+    UsageError where ghostwire.toml would refuse one.
+    """
+    from msgspec.structs import replace
+
+    return replace(config, **{table: replace(getattr(config, table), **given(table, **options))})
 
 
 def given(table: str, **options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ghostwire.cli.options import given
+from ghostwire.cli.options import over
 from ghostwire.cli.program import Program, log_to_stderr
 from ghostwire.system import loop
 
@@ -40,10 +40,7 @@ def server(program: Program, listen: str | None, url: str | None, no_tls: bool) 
 
 def configured(config: Config, listen: str | None, url: str | None, no_tls: bool) -> Config:
     """The configuration with the command line's words over the file's; UsageError where they are wrong."""
-    import msgspec
-
-    words = given("server", listen=listen, url=url, tls=False if no_tls else None)
-    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **words))
+    return over(config, "server", listen=listen, url=url, tls=False if no_tls else None)
 
 
 async def _serve(running: Server, next_step: str) -> None:

@@ -29,6 +29,7 @@ from ghostwire.relay.identity import Identity
 from ghostwire.relay.member import Member, Parts
 from ghostwire.relay.relaying import LiveRelaying
 from ghostwire.relay.serving import Serving
+from ghostwire.relay.supervisor import Supervisor
 from ghostwire.relay.tls import RelayTls, name_of
 from ghostwire.system import loop
 from ghostwire.system.lock import FileLock
@@ -48,10 +49,12 @@ log = logging.getLogger("ghostwire.relay")
 class Order:
     """What the command line adds to the configuration; ``announce`` prints a line for the person who started it.
 
-    ``local`` are the siblings named there, and the mesh key given there, which goes before the server's.
+    ``named`` are its --plugin words. ``local`` are the siblings named there, and the mesh key given there, which goes
+    before the server's.
     """
 
     token: str | None = field(default=None, repr=False)
+    named: tuple[str, ...] = ()
     local: Siblings = field(default_factory=Siblings)
     announce: Callable[[str], object] = print
 
@@ -60,7 +63,8 @@ class RelayProgram:
     """One relay of one state folder. `start` once, then it serves until `close`; ``ended`` fails once it has to stop.
 
     Clock, entropy and sockets are the operating system's unless given. With ``listen`` False no port is opened:
-    ``serving.door.protocol_factory()`` then serves connections of another kind.
+    ``serving.door.protocol_factory()`` then serves connections of another kind. With several workers ``serving`` is a
+    `Supervisor`, and this process serves nobody itself.
     """
 
     def __init__(
@@ -76,7 +80,8 @@ class RelayProgram:
         connect: Connect = connect,
         listen: bool = True,
     ) -> None:
-        self._host, self._config, self._folders, self._order = host, config.relay, folders, order
+        self._host, self._configuration, self._folders, self._order = host, config, folders, order
+        self._config = config.relay
         self._clock, self._entropy, self._sockets = clock or SystemClock(), entropy, sockets or SystemSockets()
         self._connect, self._listen = connect, listen
         self._closing = contextlib.AsyncExitStack()
@@ -85,7 +90,7 @@ class RelayProgram:
         self._member: Member | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.relaying: LiveRelaying
-        self.serving: Serving
+        self.serving: Serving | Supervisor
 
     async def start(self) -> None:
         """Bring everything up; a GhostwireError says what can't be had, and nothing is left behind."""
@@ -120,7 +125,7 @@ class RelayProgram:
         """Where nodes find this relay: by the server's word, else by what it listens on."""
         known = self._member.relay if self._member is not None else None
         name = known.host if known is not None else name_of(self._config.listen)
-        port = known.port if known is not None else self.serving.door.port
+        port = known.port if known is not None else self.serving.port
         return f"{'https' if self._config.tls else 'http'}://{name}:{port}"
 
     @property
@@ -140,6 +145,7 @@ class RelayProgram:
     def welcomed(self, relay: MapRelay) -> None:
         """Show a certificate for the host by which the mesh knows this relay, and tell the server of a new one."""
         if self._tls is not None and self._member is not None and self._tls.cover(relay.host):
+            self.serving.certificate_changed()
             self._member.hurry()
         self._known.set()
 
@@ -161,6 +167,8 @@ class RelayProgram:
         self._closing.push_async_callback(self.serving.close)
         if member is None:
             log.warning("open: this relay serves whoever comes, without a mesh or a server")
+            if pin := self.certificate():
+                log.info("the SHA-256 of its certificate is %s", pin)
             self._known.set()
         else:
             self._begin(member)
@@ -196,7 +204,16 @@ class RelayProgram:
         )
         return Member(parts, self, token)
 
-    def _new_serving(self) -> Serving:
+    def _new_serving(self) -> Serving | Supervisor:
+        if self._config.workers > 1:
+            return Supervisor(
+                self._configuration,
+                self._order.named,
+                self._folders,
+                self.relaying,
+                clock=self._clock,
+                entropy=self._entropy,
+            )
         return Serving(
             self._host,
             self._config,

@@ -61,6 +61,14 @@ class Serving:
         """Serve no longer; harmless when called twice."""
         await self._closing.aclose()
 
+    @property
+    def port(self) -> int:
+        """The TCP port that it serves on."""
+        return self.door.port
+
+    def certificate_changed(self) -> None:
+        """The running door has the new one already: it shares the context that was told."""
+
     async def _start_door(self) -> None:
         upgrades = self._host.create_all("ghostwire_upgrades", self._context)
         if not upgrades:

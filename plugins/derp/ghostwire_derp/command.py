@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
-import msgspec
 
 from ghostwire import Siblings
-from ghostwire.cli.options import given
+from ghostwire.cli.options import over
 from ghostwire.cli.program import Program, log_to_stderr
 from ghostwire.cli.tokens import given_token, token_file_option
 from ghostwire.errors import UsageError
-
-if TYPE_CHECKING:
-    from ghostwire.config import Config
 
 
 @click.command()
@@ -57,15 +53,11 @@ def relay(
     from ghostwire.relay.program import Order, run_forever
 
     log_to_stderr()
-    order = Order(given_token(token_file), _siblings(mesh_key_file, mesh_with), click.echo)
+    siblings = _siblings(mesh_key_file, mesh_with)
+    order = Order(given_token(token_file), program.named, siblings, click.echo)
     tls = False if no_tls else None
-    program.config = _with(program.config, listen=listen, tls=tls, open=open_ or None, workers=workers)
+    program.config = over(program.config, "relay", listen=listen, tls=tls, open=open_ or None, workers=workers)
     run_forever(program.selection, program.folders, order)
-
-
-def _with(config: Config, **options: object) -> Config:
-    """The configuration with the command line's options in it; UsageError where one is wrong."""
-    return msgspec.structs.replace(config, relay=msgspec.structs.replace(config.relay, **given("relay", **options)))
 
 
 def _siblings(key_file: Path | None, mesh_with: Sequence[str]) -> Siblings:

@@ -14,6 +14,7 @@ fellows of its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ from ghostwire_derp.relay.shared import relay_of
 if TYPE_CHECKING:
     from ghostwire_derp.relay.relay import Relay
 
-RETRY, FELLOW_RETRY = 5.0, 0.5
+RETRY, FELLOW_RETRY = 5.0, 0.1
 """Seconds between two attempts; up to as much again is added by chance, so that relays do not dial in step."""
 
 Open = Callable[[], Awaitable[Peering]]
@@ -116,7 +117,8 @@ class MeshService(Service):
             self._failures += 1
             if str(reason) != said:
                 said = str(reason)
-                self._log.warning("mesh: no link to %s: %s; trying again every %g s or so", name, said, retry)
+                level = logging.WARNING if retry >= RETRY else logging.DEBUG  # a worker's parent says what befell it
+                self._log.log(level, "mesh: no link to %s: %s; trying again every %g s or so", name, said, retry)
             chance = int.from_bytes(self._context.entropy(2)) / 65536
             await asyncio.sleep(retry * (1 + chance))
 
