@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import click.testing
 import pytest
 
-from ghostwire.errors import UsageError
 from ghostwire_auth_key import command
 
 KEY = {
@@ -78,14 +77,3 @@ def test_list_shows_each_key_without_its_secret(asked: list[tuple[str, Any]]) ->
 def test_revoke_names_the_key(asked: list[tuple[str, Any]]) -> None:
     run("revoke", "7")
     assert asked == [(f"{command.PATH}/7/revoke", None)]
-
-
-@pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("30m", 1800), ("1h", 3600), ("2w", 1209600)])
-def test_times_are_read(text: str, value: int) -> None:
-    assert command.seconds(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "0", "1y", "-1h", "1h30m", "9" * 30])
-def test_other_times_are_refused(text: str) -> None:
-    with pytest.raises(UsageError):
-        command.seconds(text)

@@ -49,6 +49,7 @@ def names_from(api: Callable[[Folders], Api], path: str, key: str) -> Complete:
 peers = names_from(NodeApi, "/v1/status", "peers")
 nodes = names_from(ServerApi, "/api/v1/nodes", "nodes")
 users = names_from(ServerApi, "/api/v1/users", "users")
+relays = names_from(ServerApi, "/api/v1/relays", "relays")
 
 
 def _folders(context: click.Context) -> Folders:

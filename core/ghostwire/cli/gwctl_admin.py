@@ -22,7 +22,8 @@ user_argument = click.argument("user", shell_complete=completion.users)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-def _confirm(question: str, yes: bool) -> None:
+def confirm(question: str, yes: bool) -> None:
+    """Ask before what can't be undone; UsageError where nobody is there to answer."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -90,12 +91,21 @@ def _node_fields(node: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         *((name, str(node.get(name) or "")) for name in texts),
         *((name, joined(_text(value) for value in node.get(name) or ())) for name in lists),
         ("user", (node.get("user") or {}).get("name", "")),
+        ("home", _home(node.get("home"))),
         ("online", "yes" if node.get("online") else "no"),
         ("last seen", age(node.get("last_seen"))),
         ("created", age(node.get("created"))),
         ("key expires", _expiry(node)),
         ("ephemeral", "yes" if node.get("ephemeral") else "no"),
     ]
+
+
+def _home(home: Mapping[str, Any] | None) -> str:
+    """Its home region, and the relay there that it is to be at."""
+    if not home:
+        return ""
+    region = f"{home['region']['name']} ({home['region']['id']})"
+    return f"{home['relay']} in {region}" if home.get("relay") else region
 
 
 def _text(value: object) -> str:
@@ -128,7 +138,7 @@ def nodes_expire(program: Program, node: str) -> None:
 @click.pass_obj
 def nodes_delete(program: Program, node: str, yes: bool) -> None:
     """Remove NODE from the mesh for good."""
-    _confirm(f"Remove {node} from the mesh?", yes)
+    confirm(f"Remove {node} from the mesh?", yes)
     ServerApi(program.folders).delete(f"/api/v1/nodes/{segment(node)}")
     click.echo(f"{node} is removed")
 
@@ -183,7 +193,7 @@ def users_rename(program: Program, user: str, name: str) -> None:
 @click.pass_obj
 def users_delete(program: Program, user: str, yes: bool) -> None:
     """Remove USER, who may have no nodes."""
-    _confirm(f"Remove the user {user}?", yes)
+    confirm(f"Remove the user {user}?", yes)
     ServerApi(program.folders).delete(f"/api/v1/users/{segment(user)}")
     click.echo(f"{user} is removed")
 
@@ -200,11 +210,14 @@ def server() -> None:
 @as_json
 @click.pass_obj
 def server_status(program: Program, json_: bool) -> None:
-    """Show the server's address, key, address plan and how many nodes it has."""
+    """Show the server's address, key, address plan and how many nodes and relays it has."""
     found = ServerApi(program.folders).get("/api/v1/server")
     if json_:
         print_json(found)
         return
     names = ("version", "url", "control_key", "domain", "ipv4", "ipv6", "revision", "users")
-    counts = ("nodes", f"{found.get('nodes', 0)}, {found.get('online', 0)} online")
-    print_fields([*((name, str(found.get(name, ""))) for name in names), counts])
+    counts = [
+        ("nodes", f"{found.get('nodes', 0)}, {found.get('online', 0)} online"),
+        ("relays", f"{found.get('relays', 0)}, {found.get('relays_connected', 0)} connected"),
+    ]
+    print_fields([*((name, str(found.get(name, ""))) for name in names), *counts])

@@ -35,6 +35,7 @@ GWCTL = {
     "server": within("ghostwire.cli.gwctl_admin:server", "Show the server of this machine."),
     "nodes": within("ghostwire.cli.gwctl_admin:nodes", "List, rename, expire and delete nodes."),
     "users": within("ghostwire.cli.gwctl_admin:users", "List, make, rename and delete users."),
+    "relays": within("ghostwire.cli.gwctl_relays:relays", "List, make, change, drain and delete relays."),
     "completion": within(
         "ghostwire.cli.completion:completion", "Print a script that completes gwctl's words in a shell."
     ),

@@ -118,7 +118,7 @@ class ControlPlane:
             "users": state.count(User),
             "online": self.sessions.presence.online,
             "relays": state.count(Relay),
-            "relays_connected": self.relays.sessions.count,
+            "relays_connected": self.relays.connected,
         }
 
     def register(self, metrics: Metrics) -> None:
@@ -127,7 +127,7 @@ class ControlPlane:
         metrics.gauge("server_nodes", "Nodes in the mesh", lambda: self.mesh.state.count(Node))
         metrics.gauge("server_sessions", "Nodes that are connected", lambda: sessions.presence.online)
         metrics.gauge("server_relays", "Relays in the mesh", lambda: self.mesh.state.count(Relay))
-        metrics.gauge("server_relay_sessions", "Relays that are connected", lambda: self.relays.sessions.count)
+        metrics.gauge("server_relay_sessions", "Relays that are connected", lambda: self.relays.connected)
         metrics.gauge("server_revision", "The last commit's revision", lambda: self.mesh.state.revision)
         metrics.counter("server_registrations_total", "Machines enrolled or renewed", lambda: gate.registrations)
         metrics.counter("server_complaints_total", "Streams refused or cut", lambda: gate.complaints.total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ghostwire.cli.api_client import ServerApi
+from ghostwire.cli.durations import seconds
 from ghostwire.cli.tables import age, as_json, joined, print_json, print_table
-from ghostwire.errors import UsageError
 
 if TYPE_CHECKING:
     from ghostwire.cli.program import Program
 
 PATH = "/api/v1/preauthkeys"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @click.group()
@@ -45,7 +43,7 @@ def create(
         "reusable": reusable,
         "ephemeral": ephemeral,
         "tags": tags,
-        "ttl_seconds": seconds(ttl) if ttl else 0,
+        "ttl_seconds": seconds("--ttl", ttl) if ttl else 0,
     }
     made = ServerApi(program.folders).post(PATH, order)
     if json_:
@@ -76,14 +74,6 @@ def revoke(program: Program, key: int) -> None:
     """Let KEY (its id) admit nobody any more; machines that joined by it stay."""
     ServerApi(program.folders).post(f"{PATH}/{key}/revoke")
     click.echo(f"key {key} is revoked")
-
-
-def seconds(text: str) -> int:
-    """``90s``, ``30m``, ``1h``, ``7d``, ``2w`` in seconds; UsageError for anything else."""
-    match = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text.strip())
-    if match is None or int(match[1]) == 0:
-        raise UsageError(f"--ttl {text}: give a number and s, m, h, d or w, for instance 30m")
-    return int(match[1]) * _UNITS[match[2] or "s"]
 
 
 def _explained(made: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import Result
 
-from ghostwire.cli import completion, gwctl, gwctl_admin
+from ghostwire.cli import completion, gwctl, gwctl_admin, gwctl_relays
 
 Serve = Callable[[str], Any]
 
@@ -26,7 +26,7 @@ def complete(state: Path, *words: str) -> list[str]:
     def root(state: Path | None) -> None:
         """Stands for gwctl, whose group makes the program when it runs, and does not run now."""
 
-    for command in (gwctl.ping, gwctl.ip, gwctl_admin.nodes, gwctl_admin.users):
+    for command in (gwctl.ping, gwctl.ip, gwctl_admin.nodes, gwctl_admin.users, gwctl_relays.relays):
         root.add_command(command)
     *before, incomplete = words
     found = ShellComplete(root, {}, "gwctl", "_X").get_completions(["--state", str(state), *before], incomplete)
@@ -45,12 +45,14 @@ def test_bash_accepts_its_script(run: Callable[..., Result]) -> None:
     assert subprocess.run(["bash", "-n"], input=script, text=True, env={"PATH": os.defpath}).returncode == 0
 
 
-def test_peers_nodes_and_users_complete_from_the_daemons(serve: Serve, state: Path) -> None:
+def test_peers_nodes_users_and_relays_complete_from_the_daemons(serve: Serve, state: Path) -> None:
     named = [{"name": name} for name in ("alice", "alf", "bob")]
     serve("node").answers["GET", "/v1/status"] = (200, {"peers": named})
     server = serve("server")
     server.answers["GET", "/api/v1/nodes"] = (200, {"nodes": named})
     server.answers["GET", "/api/v1/users"] = (200, {"users": named})
+    server.answers["GET", "/api/v1/relays"] = (200, {"relays": named})
+    assert complete(state, "relays", "drain", "a") == ["alice", "alf"]
     assert complete(state, "ping", "al") == ["alice", "alf"]
     assert complete(state, "ip", "b") == ["bob"]
     assert complete(state, "nodes", "delete", "") == ["alice", "alf", "bob"]

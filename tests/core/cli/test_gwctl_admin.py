@@ -32,6 +32,7 @@ NODE = {
     "os": "linux",
     "version": "0.1.0",
     "endpoints": [["udp", "192.0.2.1:41641"]],
+    "home": {"region": {"id": 900, "name": "north"}, "relay": "north-1"},
 }
 
 
@@ -52,7 +53,7 @@ def test_an_empty_mesh_says_how_to_fill_it(serve: Serve, run: Run) -> None:
 def test_a_node_is_shown_with_all_it_has(serve: Serve, run: Run) -> None:
     serve("server").answers["GET", "/api/v1/nodes/alice"] = (200, NODE)
     shown = run(gwctl_admin.nodes, "show", "alice").stdout
-    assert all(word in shown for word in ("mkey:00", "udp 192.0.2.1:41641", "linux", "ada"))
+    assert all(word in shown for word in ("mkey:00", "udp 192.0.2.1:41641", "linux", "ada", "north-1 in north (900)"))
     assert json.loads(run(gwctl_admin.nodes, "show", "alice", "--json").stdout) == NODE
 
 
@@ -104,9 +105,10 @@ def test_a_conflict_is_said_in_one_line(serve: Serve, run: Run) -> None:
 
 def test_the_server_shows_its_address_key_and_size(serve: Serve, run: Run) -> None:
     info = {"version": "0.1.0", "url": "https://s:8080", "control_key": "ckey:00", "nodes": 3, "online": 2, "users": 1}
+    info |= {"relays": 5, "relays_connected": 4}
     serve("server").answers["GET", "/api/v1/server"] = (200, info)
     shown = run(gwctl_admin.server, "status").stdout
-    assert all(word in shown for word in ("https://s:8080", "ckey:00", "3, 2 online"))
+    assert all(word in shown for word in ("https://s:8080", "ckey:00", "3, 2 online", "5, 4 connected"))
     assert json.loads(run(gwctl_admin.server, "status", "--json").stdout) == info
 
 

@@ -67,6 +67,11 @@ class Relays:
         self.homes.close()
         await self._streams.close()
 
+    @property
+    def connected(self) -> int:
+        """How many relays are connected, the server's own among them."""
+        return self.sessions.count + sum(relay.source == records.EMBEDDED for relay in self._known.values())
+
     def committed(self, commit: Commit) -> None:
         """Take over one commit, which the mesh has taken already."""
         if self.admitted.apply(commit):

@@ -1,0 +1,225 @@
+"""`gwctl relays`: the mesh's relays, made, changed and drained on the server's machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ghostwire.cli import completion
+from ghostwire.cli.api_client import ServerApi, segment
+from ghostwire.cli.durations import seconds
+from ghostwire.cli.gwctl_admin import confirm, yes_option
+from ghostwire.cli.tables import age, as_json, joined, print_fields, print_json, print_table, size
+from ghostwire.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghostwire.cli.program import Program
+
+PATH = "/api/v1/relays"
+F = TypeVar("F", bound=Callable[..., Any])
+
+relay_argument = click.argument("relay", shell_complete=completion.relays)
+
+
+_PORT = click.IntRange(1, 65535)
+_FIELDS: Mapping[str, tuple[click.IntRange | None, str, str]] = {
+    "--region": (None, "NAME", "Its region: relays of one stand in for each other."),
+    "--region-id": (_PORT, "N", "The number of a region that is new; usual: the next free from 900."),
+    "--host": (None, "HOST", "The name or address that nodes connect to."),
+    "--port": (_PORT, "PORT", "The TCP port that nodes connect to; usual: 3478."),
+    "--stun-port": (click.IntRange(0, 65535), "PORT", "The UDP port of STUN, 0: none; usual: what the relay says."),
+    "--ipv4": (None, "ADDRESS", "Its IPv4 address, where DNS is not to be asked; none: not over IPv4."),
+    "--ipv6": (None, "ADDRESS", "The same for IPv6."),
+    "--capacity": (click.IntRange(1), "N", "How many clients it can carry, beside its region's others; usual: 1000."),
+}
+"""What nodes need to know of a relay, as options for making one and for changing it: type, placeholder, help."""
+
+
+def _described(*required: str) -> Callable[[F], F]:
+    """Gives a command these options."""
+
+    def decorate(command: F) -> F:
+        for name, (kind, metavar, text) in reversed(tuple(_FIELDS.items())):
+            command = click.option(name, type=kind, required=name in required, metavar=metavar, help=text)(command)
+        return command
+
+    return decorate
+
+
+@click.group()
+def relays() -> None:
+    """The relays that nodes use where no direct path is (on the server's machine)."""
+
+
+@relays.command("list")
+@as_json
+@click.pass_obj
+def relays_list(program: Program, json_: bool) -> None:
+    """List all relays."""
+    found = ServerApi(program.folders).get(PATH)
+    if json_:
+        print_json(found)
+        return
+    columns = ("id", "name", "region", "address", "stun", "state", "clients", "nodes", "capacity")
+    print_table(columns, map(_row, found["relays"]), empty="no relays; `gwctl relays create` lets one enrol")
+
+
+def _row(relay: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        str(relay["id"]),
+        relay["name"],
+        f"{relay['region']['name']} ({relay['region']['id']})",
+        _address(relay),
+        str(relay["stun_port"] or "-"),
+        _state(relay),
+        "-" if relay["clients"] is None else str(relay["clients"]),
+        str(relay["nodes"]),
+        str(relay["capacity"]),
+    )
+
+
+def _address(relay: Mapping[str, Any]) -> str:
+    host = f"[{relay['host']}]" if ":" in relay["host"] else relay["host"]
+    return f"{host}:{relay['port']}"
+
+
+def _state(relay: Mapping[str, Any]) -> str:
+    """With its draining, whose end is told by the number of nodes."""
+    draining = ["draining" if relay["nodes"] else "drained"] if relay["draining"] else []
+    return joined([relay["state"], *draining])
+
+
+@relays.command("show")
+@relay_argument
+@as_json
+@click.pass_obj
+def relays_show(program: Program, relay: str, json_: bool) -> None:
+    """Show everything about RELAY (a name or an id)."""
+    found = ServerApi(program.folders).get(f"{PATH}/{segment(relay)}")
+    if json_:
+        print_json(found)
+    else:
+        print_fields(_fields(found))
+
+
+def _fields(relay: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    rate = relay["bytes_per_second"]
+    texts = ("ipv4", "ipv6", "version", "source", "machine_key", "key", "certificate")
+    return [
+        ("id", str(relay["id"])),
+        ("name", relay["name"]),
+        ("region", f"{relay['region']['name']} ({relay['region']['id']})"),
+        ("address", _address(relay)),
+        ("tls", "yes" if relay["tls"] else "no"),
+        ("stun port", str(relay["stun_port"] or "none")),
+        *((name.replace("_", " "), relay[name] or "") for name in texts),
+        ("state", _state(relay)),
+        ("clients", "" if relay["clients"] is None else str(relay["clients"])),
+        ("traffic", "" if rate is None else f"{size(rate)}/s"),
+        ("nodes", str(relay["nodes"])),
+        ("capacity", str(relay["capacity"])),
+        ("created", age(relay["created"]) if relay["created"] else ""),
+        ("token expires", age(relay["token_expires"]) if relay["token_expires"] else ""),
+    ]
+
+
+@relays.command("create")
+@click.argument("name")
+@_described("--region", "--host")
+@click.option("--ttl", default="", metavar="TIME", help="How long its token is good: 90s, 30m, 1h (usual), 7d.")
+@as_json
+@click.pass_obj
+def relays_create(program: Program, /, name: str, ttl: str, json_: bool, **given: Any) -> None:
+    """Make the relay NAME, and print the token by which it enrols, once.
+
+    On the relay's machine: ghostwire relay --token-file FILE. Piped, only the token is printed:
+
+    \b
+        gwctl relays create a --region north --host a.example.com | ssh a ghostwire relay --token-file -
+    """
+    order = {"name": name, **_said(given), **({"ttl_seconds": seconds("--ttl", ttl)} if ttl else {})}
+    made = ServerApi(program.folders).post(PATH, order)
+    if json_:
+        print_json(made)
+        return
+    relay = made["relay"]
+    region, until = relay["region"], age(relay["token_expires"])
+    click.echo(f"relay {relay['name']} of region {region['name']} ({region['id']}) may enrol; its token:", err=True)
+    click.echo(made["token"])
+    click.echo(f"good once, until it ends {until}; on its machine: ghostwire relay --token-file FILE", err=True)
+
+
+@relays.command("set")
+@relay_argument
+@_described()
+@as_json
+@click.pass_obj
+def relays_set(program: Program, /, relay: str, json_: bool, **given: Any) -> None:
+    """Change what is known of RELAY; nodes follow at once."""
+    order = _said(given)
+    if not order:
+        raise UsageError("say what to change, for instance --capacity 5000; see: gwctl relays set --help")
+    changed = ServerApi(program.folders).patch(f"{PATH}/{segment(relay)}", order)
+    if json_:
+        print_json(changed)
+    else:
+        click.echo(f"{changed['name']} is changed")
+
+
+def _said(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@relays.command("drain")
+@relay_argument
+@as_json
+@click.pass_obj
+def relays_drain(program: Program, relay: str, json_: bool) -> None:
+    """Let RELAY take nobody new, and move its nodes to others of its region, a few each second."""
+    drained = ServerApi(program.folders).post(f"{PATH}/{segment(relay)}/drain")
+    if json_:
+        print_json(drained)
+        return
+    name, nodes = drained["name"], drained["nodes"]
+    left = (
+        f"{nodes} nodes are to move; `gwctl relays show {name}` says when it is drained" if nodes else "it is drained"
+    )
+    click.echo(f"{name} takes nobody new; {left}")
+
+
+@relays.command("undrain")
+@relay_argument
+@as_json
+@click.pass_obj
+def relays_undrain(program: Program, relay: str, json_: bool) -> None:
+    """Let RELAY take nodes again."""
+    found = ServerApi(program.folders).post(f"{PATH}/{segment(relay)}/undrain")
+    if json_:
+        print_json(found)
+    else:
+        click.echo(f"{found['name']} takes nodes again")
+
+
+@relays.command("delete")
+@relay_argument
+@yes_option
+@as_json
+@click.pass_obj
+def relays_delete(program: Program, relay: str, yes: bool, json_: bool) -> None:
+    """Remove RELAY from the mesh for good; `gwctl relays drain` first spares its nodes the break."""
+    confirm(f"Remove the relay {relay} from the mesh?", yes)
+    gone = ServerApi(program.folders).delete(f"{PATH}/{segment(relay)}")
+    if json_:
+        print_json(gone)
+    else:
+        click.echo(f"{relay} is removed")
+
+
+@relays.command("derpmap")
+@as_json
+@click.pass_obj
+def relays_derpmap(program: Program, json_: bool) -> None:
+    """Print all relays as a DERP map in JSON, for stock clients."""
+    print_json(ServerApi(program.folders).get("/api/v1/derpmap"))
