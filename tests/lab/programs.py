@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from netns import in_netns
 from ghostwire.cli.api_client import Api, NodeApi, ServerApi
 from ghostwire.folders import Folders
 from ghostwire.frontdoor.certificate import fingerprint
+from ghostwire.keys import load_private_key
 
 PATIENCE = 20.0
 _RUN = "import sys; from ghostwire.cli.main import {0}; sys.exit({0}())"
@@ -138,12 +140,20 @@ class Node(Daemon):
         status = self.status()
         return status["state"] == "running" and set(names) <= {peer["name"] for peer in status["peers"]}
 
+    def home(self) -> dict[str, Any]:
+        """Region, name, relay and connected; empty without a home."""
+        return self.status().get("home") or {}
+
     def peer(self, name: str) -> dict[str, Any]:
         return next(peer for peer in self.status()["peers"] if peer["name"] == name)
 
     def address(self, version: int = 4) -> str:
         addresses: list[str] = self.status()["self"]["addresses"]
         return addresses[0 if version == 4 else 1]
+
+    def key(self) -> bytes:
+        """Its private node key."""
+        return load_private_key(self.state / "node" / "node.key").raw
 
     def can_ping(self, address: str) -> bool:
         """One echo request of the system's own ping."""
@@ -199,16 +209,44 @@ class Relay(Daemon):
         super().spawn(wrapper)
 
 
-class Mesh:
-    """A server and nodes, each a public host of the lab, enrolled and knowing each other."""
+def transfer(source: Node, target: Node, data: bytes) -> bytes:
+    """Send this over TCP to the target's mesh address; what arrived."""
+    address, arrived = target.address(), bytearray()
+    with (
+        target.lab.socket(target.member, kind=socket.SOCK_STREAM) as listener,
+        source.lab.socket(source.member, kind=socket.SOCK_STREAM) as sender,
+    ):
+        listener.bind((address, 0))
+        listener.listen()
+        listener.settimeout(PATIENCE)
+        sender.settimeout(PATIENCE)
+        sender.connect(listener.getsockname())
+        receiver, _ = listener.accept()
 
-    def __init__(self, lab: Lab, folder: Path, *names: str) -> None:
+        def send() -> None:
+            sender.sendall(data)
+            sender.shutdown(socket.SHUT_WR)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        with receiver:
+            receiver.settimeout(PATIENCE)
+            while part := receiver.recv(1 << 16):
+                arrived += part
+        sending.join()
+    return bytes(arrived)
+
+
+class Mesh:
+    """A server and nodes, enrolled and knowing each other; each is a public host unless the lab has it already."""
+
+    def __init__(self, lab: Lab, folder: Path, *names: str, port: int = 8080) -> None:
         self.lab, self.folder = lab, folder
-        lab.host("control", "10.50.0.1", v6="fd50::1")
-        for number, name in enumerate(names, 11):
-            lab.host(name, f"10.50.0.{number}", v6=f"fd50::{number}")
+        for number, name in [(1, "control"), *enumerate(names, 11)]:
+            if name not in lab.members:
+                lab.host(name, f"10.50.0.{number}", v6=f"fd50::{number}")
         lab.build()
-        self.server = Server(lab, "control", folder)
+        self.server = Server(lab, "control", folder, port=port)
         self.nodes = {name: Node(lab, name, folder) for name in names}
 
     def start(self, *enrolled: str) -> None:
@@ -223,6 +261,14 @@ class Mesh:
         for name in enrolled:
             others = [other for other in enrolled if other != name]
             wait_for(f"{name} knows {others}", lambda: self.nodes[name].knows(*others))  # noqa: B023
+
+    def relay(self, member: str, region: str, port: int = 443) -> Relay:
+        """A relay in this member that enrols and serves."""
+        words = ["relays", "create", member, "--region", region, "--host", self.lab.addresses[member], "--port", port]
+        made = json.loads(self.server.gwctl(*map(str, words), "--json"))
+        relay = Relay(self.lab, member, self.folder, port, token=made["token"])
+        relay.start()
+        return relay
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]

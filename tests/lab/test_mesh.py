@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
-import threading
 
 import pytest
-from programs import Mesh, Node, wait_for
+from programs import Mesh, transfer, wait_for
 
 ETH_P_ALL = 0x0003
 pytestmark = pytest.mark.usefixtures("tun")
-
-
-def transfer(source: Node, target: Node, size: int) -> int:
-    """Send so many bytes over TCP to the target's mesh address; how many arrived."""
-    address, arrived = target.address(), 0
-    with (
-        target.lab.socket(target.member, kind=socket.SOCK_STREAM) as listener,
-        source.lab.socket(source.member, kind=socket.SOCK_STREAM) as sender,
-    ):
-        listener.bind((address, 0))
-        listener.listen()
-        listener.settimeout(20)
-        sender.settimeout(20)
-        sender.connect(listener.getsockname())
-        receiver, _ = listener.accept()
-
-        def send() -> None:
-            sender.sendall(bytes(size))
-            sender.shutdown(socket.SHUT_WR)
-
-        sending = threading.Thread(target=send)
-        sending.start()
-        with receiver:
-            receiver.settimeout(20)
-            while data := receiver.recv(1 << 16):
-                arrived += len(data)
-        sending.join()
-    return arrived
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -50,7 +22,8 @@ def test_nodes_enrolled_by_join_token_ping_each_other(mesh: Mesh, version: int) 
 
 
 def test_tcp_crosses_the_mesh_whole(mesh: Mesh) -> None:
-    assert transfer(mesh["alice"], mesh["bob"], 20 << 20) == 20 << 20
+    sent = os.urandom(1 << 20) * 20
+    assert transfer(mesh["alice"], mesh["bob"], sent) == sent
 
 
 def test_what_crosses_the_internet_is_wireguard(mesh: Mesh) -> None:
