@@ -39,7 +39,7 @@ class Knowledge:
     def load(self) -> None:
         """Take what the cache holds for the present server and node key."""
         membership = self._identity.membership
-        cached = membership and self._cache.load(membership.control_key, self._identity.node_key.public(NodeKey))
+        cached = membership and self._cache.load_for(membership.control_key, self._identity.node_key.public(NodeKey))
         if cached:
             self.welcome = cached.welcome
             self.network.apply(cached.map)

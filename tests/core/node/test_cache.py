@@ -9,8 +9,9 @@ import pytest
 
 from ghostwire.keys import ControlKey, NodeKey
 from ghostwire.model import Cursor, Endpoint, MapChange
-from ghostwire.node.cache import DELAY, Cached, MapCache
+from ghostwire.node.cache import Cached, MapCache
 from ghostwire.testing import simulated
+from ghostwire.uplink.cache import DELAY
 from ghostwire.wire.messages import Welcome
 
 NODE_KEY = NodeKey(bytes([1] * 32))
@@ -37,7 +38,7 @@ async def test_what_is_written_is_read_again(kit: Any) -> None:
     held = cache(kit, contents(kit))
     held.changed()
     held.flush()
-    assert held.load(kit.CONTROL_KEY, NODE_KEY) == contents(kit)
+    assert held.load_for(kit.CONTROL_KEY, NODE_KEY) == contents(kit)
     assert stat.S_IMODE((kit.state / "map.cache").stat().st_mode) == 0o600
 
 
@@ -47,7 +48,7 @@ async def test_many_changes_cost_one_write(kit: Any) -> None:
     for _ in range(100):
         held.changed()
     await asyncio.sleep(DELAY + 0.1)
-    loaded = held.load(kit.CONTROL_KEY, NODE_KEY)
+    loaded = held.load_for(kit.CONTROL_KEY, NODE_KEY)
     assert loaded is not None
     assert loaded.map.cursor.revision == 5
     held.flush()
@@ -64,7 +65,7 @@ async def test_nothing_is_written_before_there_is_a_map(kit: Any) -> None:
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"\x81\xa1"])
 def test_a_damaged_file_is_dropped_with_one_line(kit: Any, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (kit.state / "map.cache").write_bytes(damage)
-    assert cache(kit).load(kit.CONTROL_KEY, NODE_KEY) is None
+    assert cache(kit).load_for(kit.CONTROL_KEY, NODE_KEY) is None
     assert len(caplog.records) == 1
     assert "damaged" in caplog.text
     assert not (kit.state / "map.cache").exists()
@@ -78,7 +79,7 @@ async def test_every_truncation_of_a_real_file_is_survived(kit: Any) -> None:
     whole = (kit.state / "map.cache").read_bytes()
     for length in range(0, len(whole), 7):
         (kit.state / "map.cache").write_bytes(whole[:length])
-        assert held.load(kit.CONTROL_KEY, NODE_KEY) is None
+        assert held.load_for(kit.CONTROL_KEY, NODE_KEY) is None
 
 
 @simulated
@@ -86,8 +87,8 @@ async def test_another_servers_or_node_keys_cache_is_not_used(kit: Any) -> None:
     held = cache(kit, contents(kit))
     held.changed()
     held.flush()
-    assert held.load(ControlKey(bytes([8] * 32)), NODE_KEY) is None
-    assert held.load(kit.CONTROL_KEY, NodeKey(bytes([2] * 32))) is None
+    assert held.load_for(ControlKey(bytes([8] * 32)), NODE_KEY) is None
+    assert held.load_for(kit.CONTROL_KEY, NodeKey(bytes([2] * 32))) is None
 
 
 @simulated
