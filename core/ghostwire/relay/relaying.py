@@ -25,7 +25,7 @@ class LiveRelaying(Relaying):
     ) -> None:
         self.private_key, self.everyone = private_key, everyone
         self.fellows, self.first = fellows or Fellows(), first
-        self.keys: set[NodeKey] = set()
+        self.keys: dict[NodeKey, None] = {}
         self.stun_port = 0
         self._siblings = siblings or Siblings()
         self._removed: list[Callable[[Sequence[NodeKey]], None]] = []
@@ -68,17 +68,20 @@ class LiveRelaying(Relaying):
 
     def admit(self, message: AdmittedKeys) -> None:
         """Serve these keys alone (``full``), or these too, and the removed ones no longer."""
-        gone = self.keys.difference(message.keys) if message.full else self.keys.intersection(message.removed)
+        added = dict.fromkeys(message.keys)
         if message.full:
-            self.keys = set(message.keys)
+            gone = [key for key in self.keys if key not in added]
+            self.keys = added
         else:
-            self.keys.update(message.keys)
-            self.keys.difference_update(gone)
+            gone = [key for key in message.removed if key in self.keys]
+            for key in gone:
+                self.keys.pop(key, None)
+            self.keys.update(added)
         for told in self._told:
             told(message)
         if gone and not self.everyone:
             for removed in self._removed:
-                removed(tuple(gone))
+                removed(gone)
 
     def mesh_with(self, siblings: Siblings) -> None:
         """Mesh with these."""
