@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
@@ -14,10 +15,14 @@ from ghostwire.capabilities.storage import Storage, Transaction
 from ghostwire.config import ServerConfig
 from ghostwire.engine import Clock
 from ghostwire.errors import AuthenticationFailed
+from ghostwire.frontdoor.app import application
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey, PublicKey, RelayKey
 from ghostwire.model import Cursor, MapChange, MapRelay, NetworkMap, Node, Relay, User
+from ghostwire.server.api.relays import RelayRoutes
+from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
+from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.server.relays.enrolment import digest
 from ghostwire.testing import MemoryDatabase, MemoryStorage, SeededEntropy, running_clock
 from ghostwire.wire import messages
@@ -353,3 +358,25 @@ def serve() -> Callable[..., contextlib.AbstractAsyncContextManager[Rig]]:
 def names(network: NetworkMap) -> Iterable[str]:
     """The names in a map."""
     return sorted(node.name for node in network.nodes.values())
+
+
+def client_of(rig: Rig, *, admin: bool = True) -> httpx2.AsyncClient:
+    """A client of the application, as the front door would present it."""
+    plane = rig.plane
+    mesh, homes = plane.mesh, plane.relays.homes
+    core = CoreRoutes(mesh, plane.administration, plane.sessions.presence, homes, lambda: {"version": "1"})
+    administration = RelayAdministration(mesh, plane.relays, rig.entropy)
+    relays = RelayRoutes(administration, plane.relays, None, lambda secret: f"token of {secret}", mesh.now)
+    app = application([core, relays])
+
+    async def door(scope, receive, send):
+        scope["state"] = {"admin": admin}
+        await app(scope, receive, send)
+
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=door), base_url="http://server")
+
+
+@pytest.fixture
+def api() -> Callable[..., httpx2.AsyncClient]:
+    """``api(rig)``: an administrator's client of the server's API; ``admin=False``: a stranger's."""
+    return client_of

@@ -1,33 +1,12 @@
 """The server's HTTP API, for administrators and for strangers."""
 
-import httpx2
 import pytest
 
-from ghostwire.frontdoor.app import application
-from ghostwire.server.api.relays import RelayRoutes
-from ghostwire.server.api.routes import CoreRoutes
-from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.testing import simulated
 
 
-def api(rig, *, admin: bool = True) -> httpx2.AsyncClient:
-    """A client of the application, as the front door would present it."""
-    plane = rig.plane
-    mesh, homes = plane.mesh, plane.relays.homes
-    core = CoreRoutes(mesh, plane.administration, plane.sessions.presence, homes, lambda: {"version": "1"})
-    administration = RelayAdministration(mesh, plane.relays, rig.entropy)
-    relays = RelayRoutes(administration, plane.relays, None, lambda secret: f"token of {secret}", mesh.now)
-    app = application([core, relays])
-
-    async def door(scope, receive, send):
-        scope["state"] = {"admin": admin}
-        await app(scope, receive, send)
-
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=door), base_url="http://server")
-
-
 @simulated
-async def test_strangers_get_health_and_nothing_else(serve):
+async def test_strangers_get_health_and_nothing_else(serve, api):
     async with serve() as rig, api(rig, admin=False) as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
         for method, path in (
@@ -45,7 +24,7 @@ async def test_strangers_get_health_and_nothing_else(serve):
 
 
 @simulated
-async def test_nodes_are_listed_with_all_that_is_known(serve):
+async def test_nodes_are_listed_with_all_that_is_known(serve, api):
     async with serve() as rig, api(rig) as client:
         await rig.clients(2)
         nodes = (await client.get("/api/v1/nodes")).json()["nodes"]
@@ -59,7 +38,7 @@ async def test_nodes_are_listed_with_all_that_is_known(serve):
 
 
 @simulated
-async def test_nodes_are_renamed_expired_and_deleted(serve):
+async def test_nodes_are_renamed_expired_and_deleted(serve, api):
     async with serve() as rig, api(rig) as client:
         await rig.clients(2)
         renamed = await client.patch("/api/v1/nodes/host1", json={"name": "web"})
@@ -73,7 +52,7 @@ async def test_nodes_are_renamed_expired_and_deleted(serve):
 
 
 @simulated
-async def test_users_are_made_renamed_and_deleted_unless_they_have_nodes(serve):
+async def test_users_are_made_renamed_and_deleted_unless_they_have_nodes(serve, api):
     async with serve() as rig, api(rig) as client:
         made = (await client.post("/api/v1/users", json={"name": "bob"})).json()
         assert (await client.post("/api/v1/users", json={"name": "bob"})).status_code == 409
@@ -94,7 +73,7 @@ async def test_users_are_made_renamed_and_deleted_unless_they_have_nodes(serve):
         (b'{"name": "' + b"x" * 70_000 + b'"}', 413),
     ],
 )
-def test_wrong_bodies_are_refused_with_their_reason(serve, body, status):
+def test_wrong_bodies_are_refused_with_their_reason(serve, api, body, status):
     @simulated
     async def run():
         async with serve() as rig, api(rig) as client:
@@ -107,7 +86,7 @@ def test_wrong_bodies_are_refused_with_their_reason(serve, body, status):
 
 
 @simulated
-async def test_what_is_not_there_is_said_in_json(serve):
+async def test_what_is_not_there_is_said_in_json(serve, api):
     async with serve() as rig, api(rig) as client:
         assert (await client.get("/nowhere")).json()["error"]["code"] == "not-found"
         assert (await client.put("/healthz")).json()["error"]["code"] == "method-not-allowed"
