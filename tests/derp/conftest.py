@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import pytest_asyncio
 import uvloop
+from nacl.public import Box
+from nacl.public import PrivateKey as BoxKey
+from nacl.public import PublicKey as BoxPublicKey
 
 from ghostwire import Load, Metrics, RelayContext, Relaying, ServerContext, Siblings, Sockets
 from ghostwire.driver import SystemClock
@@ -20,6 +25,7 @@ from ghostwire.engine import Clock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import Relay
 from ghostwire.system.sockets import SystemSockets
+from ghostwire_derp import frames
 from ghostwire_derp.relay.shared import drop_relay
 from ghostwire_derp.settings import Settings
 from ghostwire_derp.stun import StunService
@@ -181,3 +187,56 @@ def server_context(relay_context: MakeContext) -> Callable[..., ServerContext]:
         return ServerContext(**fields, mesh=mesh or SmallMesh(), join_token=lambda secret: secret)
 
     return make
+
+
+class DerpClient:
+    """A DERP client over any byte stream."""
+
+    def __init__(self, write: Callable[[bytes], Awaitable[None]], read: Callable[[], Awaitable[bytes]]) -> None:
+        self.key = BoxKey.generate()
+        self.name = bytes(self.key.public_key)
+        self.write, self._read, self._buffer = write, read, b""
+        self.close: Callable[[], None] = lambda: None
+
+    @classmethod
+    async def native(cls, port: int, trust: ssl.SSLContext | None = None) -> Self:
+        """Over TCP, after the HTTP Upgrade."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+        writer.write(b"GET /derp HTTP/1.1\r\nhost: relay\r\nconnection: Upgrade\r\nupgrade: DERP\r\n\r\n")
+        assert b"101" in await reader.readuntil(b"\r\n\r\n")
+
+        async def write(data: bytes) -> None:
+            writer.write(data)
+            await writer.drain()
+
+        client = cls(write, lambda: reader.read(65536))
+        client.close = writer.close
+        return client
+
+    async def frame(self) -> tuple[int, bytes]:
+        while len(self._buffer) < 5 or len(self._buffer) < 5 + int.from_bytes(self._buffer[1:5], "big"):
+            data = await asyncio.wait_for(self._read(), 10)
+            assert data, "the stream ended"
+            self._buffer += data
+        kind, length = frames.header.unpack_from(self._buffer)
+        payload, self._buffer = self._buffer[5 : 5 + length], self._buffer[5 + length :]
+        return kind, payload
+
+    async def login(self) -> None:
+        kind, payload = await self.frame()
+        assert (kind, payload[:8]) == (frames.SERVER_KEY, frames.MAGIC)
+        box = Box(self.key, BoxPublicKey(payload[8:40]))
+        info = bytes(box.encrypt(json.dumps({"version": 2, "CanAckPings": True}).encode()))
+        await self.write(frames.frame(frames.CLIENT_INFO, self.name + info))
+        kind, payload = await self.frame()
+        assert kind == frames.SERVER_INFO
+        assert json.loads(box.decrypt(payload))["version"] == 2
+
+    async def send(self, to: DerpClient, data: bytes) -> None:
+        await self.write(frames.frame(frames.SEND_PACKET, to.name + data))
+
+
+@pytest.fixture
+def derp_client() -> type[DerpClient]:
+    """The class of a DERP client."""
+    return DerpClient

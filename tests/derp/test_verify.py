@@ -154,6 +154,9 @@ def addresses(mesh, clock, resolver) -> RelayAddresses:
         (relay("127.0.0.1"), "127.0.0.1", True),
         (relay("127.0.0.1"), "127.0.0.2", False),
         (relay("north", ipv4="127.0.0.1"), "127.0.0.1", True),
+        (relay(RELAY, source="embedded"), RELAY, False),
+        (relay("north", source="embedded"), RELAY, False),
+        (relay("north", source="derpmap"), RELAY, True),
     ],
 )
 async def test_the_addresses_of_a_relay(addresses, mesh, record, address, included):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from nacl.public import Box, PrivateKey, PublicKey
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -25,46 +23,12 @@ from ghostwire_derp.relay.service import RelayService
 from ghostwire_derp.relay.upgrade import DerpUpgrade
 from ghostwire_derp.routes import DerpRoutes
 
-Write = Callable[[bytes], Awaitable[None]]
-Read = Callable[[], Awaitable[bytes]]
-
-
-class Client:
-    """A DERP client over any byte stream; ``sizes`` cuts what it sends into messages."""
-
-    def __init__(self, write: Write, read: Read) -> None:
-        self.key = PrivateKey.generate()
-        self.name = bytes(self.key.public_key)
-        self.write, self._read, self._buffer = write, read, b""
-
-    async def frame(self) -> tuple[int, bytes]:
-        while len(self._buffer) < 5 or len(self._buffer) < 5 + int.from_bytes(self._buffer[1:5], "big"):
-            data = await asyncio.wait_for(self._read(), 10)
-            assert data, "the stream ended"
-            self._buffer += data
-        kind, length = frames.header.unpack_from(self._buffer)
-        payload, self._buffer = self._buffer[5 : 5 + length], self._buffer[5 + length :]
-        return kind, payload
-
-    async def login(self) -> None:
-        kind, payload = await self.frame()
-        assert (kind, payload[:8]) == (frames.SERVER_KEY, frames.MAGIC)
-        box = Box(self.key, PublicKey(payload[8:40]))
-        info = bytes(box.encrypt(json.dumps({"version": 2, "CanAckPings": True}).encode()))
-        await self.write(frames.frame(frames.CLIENT_INFO, self.name + info))
-        kind, payload = await self.frame()
-        assert kind == frames.SERVER_INFO
-        assert json.loads(box.decrypt(payload))["version"] == 2
-
-    async def send(self, to: Client, data: bytes) -> None:
-        await self.write(frames.frame(frames.SEND_PACKET, to.name + data))
-
 
 class RunningRelay:
     """A relay's front door with WebSocket and native clients; ``contexts`` closes what was opened."""
 
-    def __init__(self, door: FrontDoor, trust: ssl.SSLContext | None, contexts: contextlib.AsyncExitStack) -> None:
-        self.door, self._trust, self._contexts = door, trust, contexts
+    def __init__(self, door: FrontDoor, trust: ssl.SSLContext | None, contexts: Any, client: Any) -> None:
+        self.door, self._trust, self._contexts, self._client = door, trust, contexts, client
 
     @property
     def url(self) -> str:
@@ -76,7 +40,7 @@ class RunningRelay:
         )
         return await self._contexts.enter_async_context(opening)
 
-    async def browser(self, size: int = 1 << 20) -> Client:
+    async def browser(self, size: int = 1 << 20) -> Any:
         """A client whose messages have at most this size."""
         websocket = await self.websocket(origin="https://anywhere.example")
 
@@ -84,28 +48,20 @@ class RunningRelay:
             for start in range(0, len(data), size):
                 await websocket.send(data[start : start + size])
 
-        client = Client(write, websocket.recv)
+        client = self._client(write, websocket.recv)
         client.websocket = websocket
         await client.login()
         return client
 
-    async def native(self) -> Client:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.door.port, ssl=self._trust)
-        self._contexts.callback(writer.close)
-        writer.write(b"GET /derp HTTP/1.1\r\nhost: relay\r\nconnection: Upgrade\r\nupgrade: DERP\r\n\r\n")
-        assert b"101" in await reader.readuntil(b"\r\n\r\n")
-
-        async def write(data: bytes) -> None:
-            writer.write(data)
-            await writer.drain()
-
-        client = Client(write, lambda: reader.read(65536))
+    async def native(self) -> Any:
+        client = await self._client.native(self.door.port, self._trust)
+        self._contexts.callback(client.close)
         await client.login()
         return client
 
 
 @pytest_asyncio.fixture(params=["plain", "tls"])
-async def relay(request, relay_context, tmp_path) -> AsyncIterator[RunningRelay]:
+async def relay(request, relay_context, derp_client, tmp_path) -> AsyncIterator[RunningRelay]:
     tls = trust = None
     if request.param == "tls":
         certificate, key = ensure_certificate(tmp_path, ["localhost", "127.0.0.1"], int(time.time()))
@@ -115,7 +71,7 @@ async def relay(request, relay_context, tmp_path) -> AsyncIterator[RunningRelay]
     door = FrontDoor(application([DerpRoutes(context)]), [DerpUpgrade(context)], tls=tls)
     await door.start("127.0.0.1", 0)
     async with contextlib.AsyncExitStack() as contexts:
-        running = RunningRelay(door, trust, contexts)
+        running = RunningRelay(door, trust, contexts, derp_client)
         running.service = service
         yield running
         await service.close()

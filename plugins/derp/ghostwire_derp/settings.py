@@ -28,5 +28,5 @@ def split_address(text: str) -> tuple[str, int]:
     """``ADDRESS:PORT`` (``[V6]:PORT``, ``:PORT`` for all) into its parts; ValueError says what was expected."""
     parts = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]*)):([0-9]{1,5})", text)
     if parts is None or int(parts[3]) > 65535:
-        raise ValueError(f"expected ADDRESS:PORT, for instance 0.0.0.0:3478 or [::1]:3478, not {text!r}")
+        raise ValueError(f"stun: expected ADDRESS:PORT, for instance 0.0.0.0:3478 or [::1]:3478, not {text!r}")
     return parts[1] or parts[2] or "0.0.0.0", int(parts[3])

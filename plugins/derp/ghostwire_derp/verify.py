@@ -50,6 +50,7 @@ async def resolve(name: str) -> Iterable[str]:
 class RelayAddresses:
     """Where the mesh's relays ask from: their literal addresses, and what their names resolve to.
 
+    The server's own relay asks nobody, so what comes from there, through a proxy say, is no relay's question.
     A name that cannot be resolved stands for what it resolved to last. Loopback is a relay's address only where its
     record says so, never because a name happens to lead there.
     """
@@ -77,7 +78,7 @@ class RelayAddresses:
 
     def _read(self) -> None:
         """Take over the records, where they have changed."""
-        relays = tuple(self._mesh.list(Relay))
+        relays = tuple(relay for relay in self._mesh.list(Relay) if relay.source != "embedded")
         if relays == self._relays:
             return
         self._relays = relays
