@@ -24,6 +24,7 @@ from ghostwire.server.relays.regions import LAST
 MAX_BYTES = 1 << 20
 MAX_RELAYS = 10_000
 PINNED = "sha256-raw:"
+_NULL = b"null"
 
 T = TypeVar("T")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -52,7 +53,7 @@ class _Region(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Map(msgspec.Struct, frozen=True):
-    regions: dict[str, msgspec.Raw | None] | None = msgspec.field(name="Regions", default=None)
+    regions: dict[str, msgspec.Raw] | None = msgspec.field(name="Regions", default=None)
 
 
 def parse(data: bytes) -> list[Relay]:
@@ -60,7 +61,7 @@ def parse(data: bytes) -> list[Relay]:
     if len(data) > MAX_BYTES:
         raise RemoteProtocolError(f"a DERP map of more than {MAX_BYTES} bytes")
     regions = _decode(data, _Map, "").regions or {}
-    relays = [relay for key, raw in regions.items() if raw for relay in _relays(key, raw)]
+    relays = [relay for key, raw in regions.items() if bytes(raw) != _NULL for relay in _relays(key, raw)]
     if len(relays) > MAX_RELAYS:
         raise RemoteProtocolError(f"a DERP map of {len(relays)} relays; at most {MAX_RELAYS} make sense")
     names = [relay.name for relay in relays]
