@@ -22,7 +22,8 @@ FRESH = 5 * SECOND
 class FanOut(Path):
     """Stands for a peer's path until one is confirmed.
 
-    A candidate that becomes known later gets the initiation that is under way at once, not at the next retry.
+    A candidate that becomes known later gets the initiation that is under way at once, not at the next retry; so does
+    one whose text changed, a relayed peer's that has another home.
     """
 
     __slots__ = (
@@ -62,13 +63,14 @@ class FanOut(Path):
 
     def offer(self, candidates: Sequence[Path], reach: Reach = Reach.ALL) -> None:
         """Make these the candidates; new ones get the initiation that is under way."""
-        before = self._within
+        before = {(path, path.endpoint) for path in self._within}
         self._candidates, self.reach = tuple(candidates), reach
         self._within = _within(self._candidates, reach)
         relay = next((path for path in self._candidates if path.relayed), None)
         self._carriers = tuple(dict.fromkeys(path for path in (*self._candidates[:1], relay) if path is not None))
         if self._initiation and self._clock.now() - self._at < FRESH:
-            _send([path for path in self._within if path not in before], [self._initiation])
+            new = [path for path in self._within if (path, path.endpoint) not in before]
+            _send(new, [self._initiation])
 
     def _paths(self, kind: int) -> Sequence[Path]:
         if kind == INITIATION:

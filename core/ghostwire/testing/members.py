@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ from ghostwire.testing.datagrams import MemoryTransport
 from ghostwire.testing.loop import running_clock
 from ghostwire.testing.network import Host
 from ghostwire.testing.platform import MemoryDevice, MemoryPlatform
+from ghostwire.testing.relays import STUN_PORT, serve_stun
 from ghostwire.testing.storage import MemoryDatabase, MemoryStorage
 from ghostwire.uplink.channel import connect
 from ghostwire.uplink.control import Channel
@@ -39,6 +40,8 @@ PORT = 8080
 ADMIN_PORT = 8081
 """Where a server in memory takes whoever connects for a local administrator."""
 STORAGE = "memory"
+BARE = "memory"
+"""The transport that sends to bare addresses."""
 
 
 class _WithStorage:
@@ -60,16 +63,21 @@ class _WithStorage:
 
 
 class MemoryServer:
-    """A coordination server on a simulated host. ``database`` and ``folder`` outlive its restarts."""
+    """A coordination server on a simulated host. ``database`` and ``folder`` outlive its restarts.
 
-    def __init__(self, host: Host, folder: FilePath, plugins: Plugins, config: ServerConfig) -> None:
+    With ``relaying`` it answers STUN for the relay that its plugins run in it.
+    """
+
+    def __init__(
+        self, host: Host, folder: FilePath, plugins: Plugins, config: ServerConfig, *, relaying: bool = False
+    ) -> None:
         self.host, self.folder, self.database = host, folder, MemoryDatabase()
         self.config = msgspec.structs.replace(
             config, url=f"http://{host.addresses[0]}:{PORT}", tls=False, storage=STORAGE
         )
         self.running: Server | None = None
         self.storage: MemoryStorage
-        self._plugins, self._starts = plugins, 0
+        self._plugins, self._starts, self._relaying = plugins, 0, relaying
 
     async def start(self) -> None:
         """Start it on what its database holds."""
@@ -89,12 +97,14 @@ class MemoryServer:
         self.running = server
         self.host.listen(PORT, server.door.protocol_factory())
         self.host.listen(ADMIN_PORT, server.door.protocol_factory(uid=0))
+        if self._relaying:
+            serve_stun(self.host)
+            server.embedded.announce(stun_port=STUN_PORT)
 
     async def stop(self) -> None:
         """End it in an orderly way; harmless when it does not run."""
         running, self.running = self.running, None
-        for listener in list(self.host.listeners.values()):
-            listener.close()
+        self.host.close()
         if running is not None:
             await running.close()
 
@@ -142,10 +152,18 @@ class _Overheard:
 
 
 class MemoryNode:
-    """A node on a simulated host. ``folder`` outlives its restarts."""
+    """A node on a simulated host, with ``transports`` beside the one of memory. ``folder`` outlives its restarts."""
 
-    def __init__(self, host: Host, folder: FilePath, tunnel: Provider[Tunnel], mtu: int = 1280) -> None:
+    def __init__(
+        self,
+        host: Host,
+        folder: FilePath,
+        tunnel: Provider[Tunnel],
+        transports: Sequence[Provider[Transport]] = (),
+        mtu: int = 1280,
+    ) -> None:
         self.host, self.folder, self._tunnel, self._mtu = host, folder, tunnel, mtu
+        self._transports = transports
         self.running: Node | None = None
         self.platform: MemoryPlatform
         self.heard: list[Any] = []
@@ -247,7 +265,7 @@ class MemoryNode:
         entropy = SeededEntropy((self.name, self._starts))
         return Parts(
             state=make_folder(self.folder, 0o700),
-            transports=[Provider[Transport]("memory", lambda context: MemoryTransport(self.host))],
+            transports=[Provider[Transport](BARE, lambda context: MemoryTransport(self.host)), *self._transports],
             tunnel=self._tunnel,
             platform=self.platform,
             sockets=self.host.sockets,
@@ -257,6 +275,8 @@ class MemoryNode:
             echo=self._echo,
             host=Machine(hostname=self.name, os="memory", version=__version__),
             mtu=self._mtu,
+            bare=BARE,
+            lookup=self._lookup,
             log=logging.getLogger(f"ghostwire.node.{self.name}"),
         )
 
@@ -265,16 +285,19 @@ class MemoryNode:
     ) -> Channel:
         return _Overheard(await connect(url, machine_key, server_key, sockets, entropy), self.heard)
 
+    async def _lookup(self, name: str) -> Sequence[str]:
+        found = self.host.network.hosts.get(name)
+        return found.addresses if found is not None else ()
+
     async def _echo(self, address: str, timeout: float) -> float:
         return await self.device.ping(address, timeout=timeout) / SECOND
 
 
-def tunnel_of(plugins: Plugins, name: str) -> Provider[Tunnel]:
-    """The tunnel of that name, made with its plugin's settings as programs do."""
-    offer = plugins.one("ghostwire_tunnels", name)
+def provided(plugins: Plugins, hook: str, name: str) -> Provider[Any]:
+    """What plugins offer under that name, made with its plugin's settings as programs do."""
+    offer = plugins.one(hook, name)
 
-    def create(context: Any) -> Tunnel:
-        made = plugins.create(offer, lambda plugin, settings: msgspec.structs.replace(context, settings=settings))
-        return cast("Tunnel", made)
+    def create(context: Any) -> Any:
+        return plugins.create(offer, lambda plugin, settings: msgspec.structs.replace(context, settings=settings))
 
-    return Provider(name, create)
+    return Provider(name, create, offer.order[0])

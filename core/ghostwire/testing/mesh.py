@@ -21,13 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ghostwire import Provider, Tunnel
+from ghostwire import Provider, Transport, Tunnel
 from ghostwire.config import ServerConfig
 from ghostwire.plugins.host import Host as Plugins
 from ghostwire.plugins.selection import Selection
-from ghostwire.testing.members import MemoryNode, MemoryServer, tunnel_of
+from ghostwire.testing.members import MemoryNode, MemoryServer, provided
 from ghostwire.testing.nat import Nat
 from ghostwire.testing.network import Network
+from ghostwire.testing.relays import RELAY_PORT, STUN_PORT, MemoryRelay
 
 STEP = 0.05
 """Virtual seconds between two looks at whether something has happened."""
@@ -35,24 +36,37 @@ _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (TemporaryDirectory makes a private fo
 """Where flushing a file to disk costs nothing, on Linux."""
 
 
+RELAYING = "derp"
+"""The plugin that relays."""
+
+
 @functools.cache
-def _plugins(role: str) -> Plugins:
+def _plugins(role: str, relaying: bool) -> Plugins:
     """The installed plugins, composed once a process; the storage is the test kit's own."""
-    return Plugins.compose(role, Selection(named=("-storage_sql",) if role == "server" else ()))
+    left_out = {"-storage_sql": role == "server", f"-{RELAYING}": not relaying}
+    return Plugins.compose(role, Selection(named=tuple(name for name, out in left_out.items() if out)))
 
 
 class MemoryMesh:
     """An async context: entering starts the server, leaving ends all; an error then carries the last datagrams.
 
-    ``tunnel`` names an installed tunnel, or is a provider of one.
+    ``tunnel`` names an installed tunnel, or is a provider of one. With ``relaying`` the server runs a relay, further
+    ones may be added by `relay`, and nodes use them.
     """
 
     def __init__(
-        self, *, seed: object = 0, config: ServerConfig | None = None, tunnel: str | Provider[Tunnel] = "userspace"
+        self,
+        *,
+        seed: object = 0,
+        config: ServerConfig | None = None,
+        tunnel: str | Provider[Tunnel] = "userspace",
+        relaying: bool = False,
     ) -> None:
         self.network = Network(seed=seed)
         self.nodes: dict[str, MemoryNode] = {}
-        self._config, self._tunnel = config or ServerConfig(), tunnel
+        self.relays: dict[str, MemoryRelay] = {}
+        self._config, self._tunnel, self._relaying = config or ServerConfig(), tunnel, relaying
+        self._transports: list[Provider[Transport]] = []
         self._stack = contextlib.AsyncExitStack()
         self._folder: Path
         self.server: MemoryServer
@@ -62,10 +76,13 @@ class MemoryMesh:
         folder = tempfile.TemporaryDirectory(prefix="ghostwire-mesh-", dir=place)
         self._folder = Path(self._stack.enter_context(folder))
         host = self.network.host("server", "192.0.2.1", "2001:db8::1")
-        self.server = MemoryServer(host, self._folder / "server", _plugins("server"), self._config)
+        plugins, relaying = _plugins("server", self._relaying), self._relaying
+        self.server = MemoryServer(host, self._folder / "server", plugins, self._config, relaying=relaying)
         self._stack.push_async_callback(self.server.stop)
         if isinstance(self._tunnel, str):
-            self._tunnel = tunnel_of(_plugins("node"), self._tunnel)
+            self._tunnel = provided(_plugins("node", relaying), "ghostwire_tunnels", self._tunnel)
+        if relaying:
+            self._transports = [provided(_plugins("node", relaying), "ghostwire_transports", RELAYING)]
         await self.server.start()
         return self
 
@@ -76,6 +93,8 @@ class MemoryMesh:
             error.add_note(f"the last datagrams:\n{self.network.diagram()}")
         for node in self.nodes.values():
             await node.stop()
+        for relay in self.relays.values():
+            await relay.stop()
         await self._stack.aclose()
 
     async def add(self, name: str, *, address: str = "", nat: Nat | None = None) -> MemoryNode:
@@ -83,9 +102,20 @@ class MemoryMesh:
         assert isinstance(self._tunnel, Provider)
         number = len(self.network.hosts) + 1
         host = self.network.host(name, address or f"198.51.{number // 250}.{number % 250}", nat=nat)
-        node = self.nodes[name] = MemoryNode(host, self._folder / f"node-{name}", self._tunnel)
+        node = self.nodes[name] = MemoryNode(host, self._folder / f"node-{name}", self._tunnel, self._transports)
         await node.start()
         return node
+
+    async def relay(self, name: str, region: str, *, address: str = "", **order: Any) -> MemoryRelay:
+        """A relay of its own on a new machine, enrolled; ``order`` is more of the body of ``POST /api/v1/relays``."""
+        host = self.network.host(name, address or f"203.0.113.{100 + len(self.relays)}")
+        place = {"host": host.addresses[0], "port": RELAY_PORT, "stun_port": STUN_PORT}
+        answer = await self.server.request("POST", "/api/v1/relays", {"name": name, "region": region, **place, **order})
+        plugins = _plugins("relay", self._relaying)
+        relay = self.relays[name] = MemoryRelay(host, self._folder / f"relay-{name}", plugins, answer["token"])
+        await relay.start()
+        await self.until(lambda: relay.connected, f"{name} should be connected to the server")
+        return relay
 
     async def join(self, name: str, *, address: str = "", nat: Nat | None = None, **order: Any) -> MemoryNode:
         """A new machine, joined by a join token of its own; ``order`` is what is asked of the pre-auth key."""

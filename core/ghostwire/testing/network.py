@@ -38,6 +38,7 @@ class Link:
     """How one host's packets reach another. Times in ns, one way; chances from 0 to 1; ``mtu`` is the largest payload.
 
     ``jitter`` adds up to that much and keeps the order; ``reordering`` is the chance that a datagram is overtaken.
+    Without ``datagrams`` only streams pass, as through a firewall that blocks UDP.
     """
 
     latency: int = 10 * MILLISECOND
@@ -46,6 +47,7 @@ class Link:
     duplication: float = 0.0
     reordering: float = 0.0
     mtu: int = 1472
+    datagrams: bool = True
 
 
 class Host:
@@ -86,12 +88,16 @@ class Host:
 
     def kill(self) -> None:
         """What the kernel does when the machine's programs die: ports close, streams are reset."""
+        self.close()
+        for stream in self.network.streams_of(self):
+            stream.abort()
+
+    def close(self) -> None:
+        """Close every port; open streams stay."""
         for port in list(self.ports.values()):
             port.close()
         for listener in list(self.listeners.values()):
             listener.close()
-        for stream in self.network.streams_of(self):
-            stream.abort()
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` when the host moves; the result stops it."""
@@ -247,6 +253,8 @@ class Network:
     def _travel(self, host: Host, receiver: Host, link: Link, route: _Route, sighting: Sighting) -> None:
         if not self.connected(host, receiver):
             sighting.fate = "cut"
+        elif not link.datagrams:
+            sighting.fate = "blocked"
         elif self._random.random() < link.loss:
             sighting.fate = "lost"
         else:

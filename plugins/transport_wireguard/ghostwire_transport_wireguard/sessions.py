@@ -17,15 +17,13 @@ class Sessions:
         self.next: Keypair | None = None
 
     def begin(self, keypair: Keypair) -> None:
-        """Use a keypair whose response this side received."""
+        """Use a keypair whose response this side received.
+
+        One that is expected stays so: where handshakes crossed, nobody knows which the peer sends under.
+        """
         self._table[keypair.index] = keypair
         self._forget(self.previous)
-        if self.next is None:
-            self.previous = self.current
-        else:
-            self._forget(self.current)
-            self.previous, self.next = self.next, None
-        self.current = keypair
+        self.previous, self.current = self.current, keypair
 
     def expect(self, keypair: Keypair) -> None:
         """Keep a keypair whose response this side sent, until `confirm`."""
@@ -34,8 +32,11 @@ class Sessions:
         self.next = keypair
 
     def confirm(self, keypair: Keypair) -> bool:
-        """An authentic datagram came under this keypair; whether that put the expected one to use."""
-        if keypair is not self.next:
+        """An authentic datagram came under this keypair; whether that put the expected one to use.
+
+        One that is older than what is in use opens datagrams, and no more.
+        """
+        if keypair is not self.next or (self.current is not None and keypair.expires < self.current.expires):
             return False
         self._forget(self.previous)
         self.previous, self.current, self.next = self.current, keypair, None

@@ -54,6 +54,21 @@ def test_a_full_round_asks_each_region_three_times_at_another_relay_over_both_ip
     ]
 
 
+def test_where_there_is_but_one_region_two_of_its_relays_are_asked_to_compare_mappings(
+    begin: Callable[..., Round],
+) -> None:
+    places = {1: {4: "192.0.2.1"}, 2: {4: "192.0.2.2"}}
+    probes = plan.full(regions(relay(1, 7), relay(2, 7)), places)
+    made = begin(*probes)
+    requests = [(probe.endpoint, transaction(request)) for probe, request in made.drain()]
+    assert [endpoint for endpoint, _ in requests] == ["192.0.2.1:3478", "192.0.2.2:3478"]
+    made.answered(requests[0][1], MAPPED, NOW + MILLISECOND)
+    assert not made.done
+    made.answered(requests[1][1], ("203.0.113.9", 8), NOW + MILLISECOND)
+    assert made.done
+    assert list(made.mapped.values()) == [MAPPED, ("203.0.113.9", 8)]
+
+
 def test_a_relay_without_stun_or_without_an_address_is_not_asked() -> None:
     assert plan.full(regions(relay(1, 1, stun_port=0), relay(2, 2)), {1: {4: "192.0.2.1"}, 2: {}}) == []
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ghostwire.engine import MILLISECOND, SECOND
-from ghostwire.errors import Unavailable
+from ghostwire.errors import PlatformError, Unavailable
 from ghostwire.frontdoor.certificate import ensure_certificate, server_context
-from ghostwire.testing import Link, Network, SimulationError, running_clock, simulated
+from ghostwire.testing import Link, Network, running_clock, simulated
 from ghostwire.testing.network import Host
 from ghostwire.testing.streams import WINDOW
 from ghostwire.uplink.channel import client_tls
@@ -207,7 +207,7 @@ def test_what_a_protocol_raises_fails_the_simulation() -> None:
 
 @simulated
 async def test_udp_sockets_are_refused() -> None:
-    with pytest.raises(SimulationError, match="memory transport"):
+    with pytest.raises(PlatformError, match="memory transport"):
         Network().host("client", "192.0.2.2").sockets.udp("0.0.0.0", 1)
 
 

@@ -8,7 +8,7 @@ incremental   the 3 fastest regions and the home: the home 4 tries, the two fast
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ghostwire.engine import MILLISECOND
 from ghostwire.model import MapRelay
@@ -29,17 +29,25 @@ Regions = Mapping[int, Sequence[MapRelay]]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One request to ``endpoint``, ``after`` nanoseconds from the round's start."""
+    """One request to ``endpoint``, ``after`` nanoseconds from the round's start; ``second`` where the region's first
+    answer is not enough."""
 
     region: int
     family: int
     endpoint: str
     after: int
+    second: bool = False
 
 
 def full(regions: Regions, addresses: Addresses) -> list[Probe]:
     """Ask every region."""
-    return [probe for each in regions for probe in _region(each, regions, addresses, FIRST_TRIES, FIRST_GAP)]
+    probes = [probe for each in regions for probe in _region(each, regions, addresses, FIRST_TRIES, FIRST_GAP)]
+    over_ipv4 = [probe for probe in probes if probe.family == FAMILIES[0]]
+    others = {probe.endpoint for probe in over_ipv4} - {probe.endpoint for probe in over_ipv4[:1]}
+    if len({probe.region for probe in over_ipv4}) == 1 and others:
+        probe = Probe(over_ipv4[0].region, FAMILIES[0], min(others), 0, second=True)
+        probes += [replace(probe, after=number * FIRST_GAP) for number in range(FIRST_TRIES)]
+    return probes
 
 
 def incremental(regions: Regions, addresses: Addresses, latencies: Mapping[int, int], home: int | None) -> list[Probe]:

@@ -35,7 +35,7 @@ class Round:
     ) -> None:
         self._began, self._entropy = now, entropy
         self._waiting = sorted(probes, key=lambda probe: probe.after)
-        self._open = {(probe.region, probe.family) for probe in self._waiting}
+        self._open = {_place(probe) for probe in self._waiting}
         self._enough, self._awaited = enough, {probe.region for probe in self._waiting}.intersection(awaited)
         self._asked: dict[bytes, tuple[Probe, int]] = {}
         self._sends: list[tuple[Probe, bytes]] = []
@@ -85,20 +85,26 @@ class Round:
         place = probe.region, probe.family
         self.latencies[place] = min(now - at, self.latencies.get(place, now - at))
         self.mapped.setdefault(probe.endpoint, mapped)
-        self._close(place)
+        self._close(probe)
         answered = {region for region, _ in self.latencies}
         if self._enough is not None and len(answered) >= self._enough and self._awaited <= answered:
             self._satisfied = True
 
     def unsendable(self, probe: Probe) -> None:
         """This machine cannot send there."""
-        self._close((probe.region, probe.family))
+        self._close(probe)
 
     def _ask(self, probe: Probe, now: int) -> None:
         transaction = self._entropy(TRANSACTION_BYTES)
         self._asked[transaction] = probe, now
         self._sends.append((probe, binding_request(transaction)))
 
-    def _close(self, place: tuple[int, int]) -> None:
+    def _close(self, answered: Probe) -> None:
+        place = _place(answered)
         self._open.discard(place)
-        self._waiting = [probe for probe in self._waiting if (probe.region, probe.family) != place]
+        self._waiting = [probe for probe in self._waiting if _place(probe) != place]
+
+
+def _place(probe: Probe) -> tuple[int, int, bool]:
+    """What one answer settles."""
+    return probe.region, probe.family, probe.second
