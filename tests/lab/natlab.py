@@ -296,18 +296,10 @@ class Lab:
         (folder / "resolv.conf").write_text(text)
 
     def close(self) -> None:
-        """End the processes and take the namespaces away."""
-        for process in self.processes:
-            _signal(process, signal.SIGTERM)
-        for process in self.processes:
-            try:
-                process.wait(3)
-            except subprocess.TimeoutExpired:
-                _signal(process, signal.SIGKILL)
-                process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
+        """End the processes, those that carry the others' goodbyes last, and take the namespaces away."""
+        wires = list(self._wires.values())
+        _end([process for process in self.processes if process not in wires])
+        _end(wires)
         remove([self.ns(name) for name in self.members])
 
     def __enter__(self) -> Lab:
@@ -315,6 +307,20 @@ class Lab:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _end(processes: Sequence[subprocess.Popen[Any]]) -> None:
+    for process in processes:
+        _signal(process, signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            _signal(process, signal.SIGKILL)
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def _signal(process: subprocess.Popen[Any], number: int) -> None:

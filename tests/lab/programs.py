@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from natlab import Lab
 from netns import in_netns
@@ -84,6 +85,11 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")
@@ -158,6 +164,12 @@ class Node(Daemon):
     def can_ping(self, address: str) -> bool:
         """One echo request of the system's own ping."""
         return self.lab.run(self.member, ["ping", "-c", "1", "-W", "1", address]).returncode == 0
+
+    def reaches(self, peer: Node, *, relayed: bool) -> bool:
+        """A ping is answered, and then the path is so; sessions begin on a relay wherever there is one."""
+        answered = self.can_ping(peer.address())
+        path = self.peer(peer.member)["path"]
+        return answered and path is not None and path["relayed"] is relayed
 
     def leftovers(self) -> list[str]:
         """What of a node is still to be seen: its interface, routes to the mesh, its socket."""
@@ -237,6 +249,26 @@ def transfer(source: Node, target: Node, data: bytes) -> bytes:
     return bytes(arrived)
 
 
+class Pinging:
+    """The system's own ping, ten times a second while the context is open; then ``lost`` is known."""
+
+    lost: int
+
+    def __init__(self, source: Node, target: Node) -> None:
+        words = ["ping", "-i", "0.1", target.address()]
+        self._process = source.lab.popen(source.member, words, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        said, _ = self._process.communicate(timeout=PATIENCE)
+        counted = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+        assert counted, said
+        self.lost = int(counted[1]) - int(counted[2])
+
+
 class Mesh:
     """A server and nodes, enrolled and knowing each other; each is a public host unless the lab has it already."""
 
@@ -251,15 +283,22 @@ class Mesh:
 
     def start(self, *enrolled: str) -> None:
         """Start the server, make the user ada, and enrol these nodes (the others do not run yet)."""
+        self.start_server()
+        self.enrol(*enrolled)
+
+    def start_server(self) -> None:
         self.server.start()
         self.server.user("ada")
-        for name in enrolled:
+
+    def enrol(self, *names: str) -> None:
+        """Start these nodes, let them join, and wait until they know each other."""
+        for name in names:
             self.nodes[name].spawn()
-        for name in enrolled:
+        for name in names:
             self.nodes[name].ready()
             self.nodes[name].join(self.server.join_token())
-        for name in enrolled:
-            others = [other for other in enrolled if other != name]
+        for name in names:
+            others = [other for other in names if other != name]
             wait_for(f"{name} knows {others}", lambda: self.nodes[name].knows(*others))  # noqa: B023
 
     def relay(self, member: str, region: str, port: int = 443) -> Relay:

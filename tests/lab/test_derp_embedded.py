@@ -27,7 +27,7 @@ def mesh(make_lab: Callable[[], Lab], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_nodes_without_udp_reach_each_other_through_it(mesh: Mesh) -> None:
-    wait_for("a1 reaches b1", lambda: mesh["a1"].can_ping(mesh["b1"].address()))
+    wait_for("a1 reaches b1", lambda: mesh["a1"].reaches(mesh["b1"], relayed=True))
     answer = json.loads(mesh["a1"].gwctl("ping", "b1", "-c", "3", "-i", "0.1", "--json"))
     assert answer["received"] == 3
     for here, there in (("a1", "b1"), ("b1", "a1")):
