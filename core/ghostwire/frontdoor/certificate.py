@@ -43,8 +43,14 @@ def ensure_certificate(folder: Path, names: Iterable[str], now: int) -> tuple[Pa
         write_private(key, _pem(ec.generate_private_key(ec.SECP256R1())))
         certificate.unlink(missing_ok=True)
     if not certificate.exists():
-        write_private(certificate, _self_signed(_load_key(key), sorted(filter(_nameable, set(names))), now))
+        renew_certificate(folder, names, now)
     return certificate, key
+
+
+def renew_certificate(folder: Path, names: Iterable[str], now: int) -> None:
+    """Replace the certificate in ``folder`` by one for these names and the same key, in one step."""
+    signed = _self_signed(_load_key(folder / KEY), sorted(filter(_nameable, set(names))), now)
+    write_private(folder / CERTIFICATE, signed)
 
 
 def server_context(certificate: Path, key: Path, section: str = "server") -> ssl.SSLContext:

@@ -37,8 +37,7 @@ class RelayTls:
         """
         if self._given or certificate.covers(self._pair[0], host):
             return False
-        self._pair[0].unlink(missing_ok=True)
-        certificate.ensure_certificate(self._folder, {*self._names, host}, self._now())
+        certificate.renew_certificate(self._folder, {*self._names, host}, self._now())
         self.reload()
         return True
 

@@ -23,7 +23,7 @@ ALICE, BOB = b"\xa1" * 32, b"\xb0" * 32
 
 
 def begun(peer: RelayKey | None = None, now: int = 0) -> MeshSession:
-    return MeshSession("relay r2", OURS, MESH_KEY, peer, ENTROPY, now)
+    return MeshSession(OURS, MESH_KEY, peer, ENTROPY, now)
 
 
 def greeting(key: PrivateKey = THEIRS) -> bytes:
@@ -92,7 +92,7 @@ def test_pings_are_answered_and_what_is_new_is_skipped() -> None:
 
 
 def test_this_relay_itself_is_recognised() -> None:
-    with pytest.raises(Itself, match="relay r2: is this relay itself"):
+    with pytest.raises(Itself, match="it is this relay itself"):
         begun().receive(frames.SERVER_KEY, greeting(OURS), 0)
 
 
@@ -127,7 +127,7 @@ def test_a_login_has_ten_seconds_and_silence_two_minutes() -> None:
     made.advance(179 * SECOND)
     assert made.failure is None
     made.advance(180 * SECOND)
-    assert str(made.failure) == "relay r2: silent for 120 s"
+    assert str(made.failure) == "it was silent for 120 s"
     assert made.deadline() is None
 
 
@@ -135,7 +135,7 @@ def test_a_relay_that_closes_at_the_login_has_another_mesh_key() -> None:
     made = begun()
     made.receive(frames.SERVER_KEY, greeting(), 0)
     assert "the same mesh key?" in str(made.closed())
-    assert str(opened().closed()) == "relay r2: closed the connection"
+    assert str(opened().closed()) == "it closed the connection"
 
 
 def test_the_keys_of_one_link_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ class Upgrading(asyncio.Protocol):
     """The stream until the relay has answered the Upgrade."""
 
     def __init__(self, relay: MapRelay) -> None:
-        self._upgrade = Upgrade(relay.name, relay.host)
+        self._upgrade = Upgrade(f"{relay.host}:{relay.port}", relay.host)
         self._rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def ask(self) -> bytes:

@@ -39,14 +39,13 @@ class Itself(Refused):
 class MeshSession:
     """``private_key`` is this relay's, ``peer`` the other's key where it is known; times in nanoseconds.
 
-    ``changes`` are (key, whether it is present) as they came, to be taken by the caller. ``name`` is for errors.
+    ``changes`` are (key, whether it is present) as they came, to be taken by the caller.
     """
 
     def __init__(
-        self, name: str, private_key: PrivateKey, mesh_key: bytes, peer: RelayKey | None, entropy: Entropy, now: int
+        self, private_key: PrivateKey, mesh_key: bytes, peer: RelayKey | None, entropy: Entropy, now: int
     ) -> None:
-        self._name, self._private, self._mesh_key, self._peer = name, private_key, mesh_key, peer
-        self._entropy = entropy
+        self._private, self._mesh_key, self._peer, self._entropy = private_key, mesh_key, peer, entropy
         self._box: Box | None = None
         self._out: list[bytes] = []
         self._keys: set[bytes] = set()
@@ -74,7 +73,7 @@ class MeshSession:
         """What it means that the other relay has closed the stream."""
         refused = self._box is not None and not self.opened
         hint = " at the login; do both relays have the same mesh key?" if refused else ""
-        return Unavailable(f"{self._name}: closed the connection{hint}")
+        return Unavailable(f"it closed the connection{hint}")
 
     def outgoing(self) -> bytes:
         """What to send now: whole frames."""
@@ -92,19 +91,19 @@ class MeshSession:
         """Give up on a relay that has become silent."""
         deadline = self.deadline()
         if deadline is not None and now >= deadline:
-            what = f"silent for {SILENCE // SECOND} s" if self.opened else f"no login within {LOGIN // SECOND} s"
-            self.failure = Unavailable(f"{self._name}: {what}")
+            silent = f"it was silent for {SILENCE // SECOND} s"
+            self.failure = Unavailable(silent if self.opened else f"no login within {LOGIN // SECOND} s")
 
     def _greeted(self, kind: int, payload: bytes) -> None:
         if kind != frames.SERVER_KEY or not payload.startswith(frames.MAGIC):
-            raise RemoteProtocolError(f"{self._name}: does not greet as a DERP relay does")
+            raise RemoteProtocolError("it does not greet as a DERP relay does")
         raw = payload[len(frames.MAGIC) :][: frames.KEY_BYTES]
         if len(raw) < frames.KEY_BYTES:
-            raise RemoteProtocolError(f"{self._name}: its ServerKey is too short")
+            raise RemoteProtocolError("its ServerKey is too short")
         if raw == self._private.public_raw:
-            raise Itself(f"{self._name}: is this relay itself")
+            raise Itself("it is this relay itself")
         if self._peer is not None and raw != self._peer.raw:
-            raise AuthenticationFailed(f"{self._name}: has another key than its record says; see gwctl relays list")
+            raise AuthenticationFailed("it has another key than its record says; see gwctl relays list")
         self._box = Box(self._private, raw)
         info = {"version": frames.VERSION, "meshKey": self._mesh_key.hex(), "CanAckPings": True}
         sealed = self._box.seal(msgspec.json.encode(info), self._entropy)
@@ -140,5 +139,5 @@ class MeshSession:
 
     def _key_of(self, payload: bytes) -> bytes:
         if len(payload) < frames.KEY_BYTES:
-            raise RemoteProtocolError(f"{self._name}: a frame that is too short for a key")
+            raise RemoteProtocolError("it sent a frame that is too short for a key")
         return payload[: frames.KEY_BYTES]
