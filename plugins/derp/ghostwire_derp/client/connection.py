@@ -37,7 +37,7 @@ class Owner(Protocol):
         """The relay sent something; what an event holds is only valid during the call."""
 
     def ended(self, connection: Connection, reason: GhostwireError) -> None:
-        """The connection was open and is no more; never called after `Connection.close`."""
+        """The connection was open and is no more; not after `Connection.close`."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -51,7 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = loop.create_future()
         self._lost: asyncio.Future[None] = loop.create_future()
-        self._over = False
+        self._over = self._finishing = False
 
     @property
     def over(self) -> bool:
@@ -72,7 +72,7 @@ class Connection(asyncio.BufferedProtocol):
     def send(self, peer: bytes, datagrams: Sequence[Buffer]) -> bool:
         """Write a burst to a peer with this raw node key; False where any of it was dropped."""
         counters, transport, now = self._counters, self._transport, self._clock.now()
-        if transport is None or self._over or transport.get_write_buffer_size() > BACKLOG:
+        if transport is None or self._over or self._finishing or transport.get_write_buffer_size() > BACKLOG:
             counters.dropped_backlog += len(datagrams)
             return False
         fitting = self._fitting(datagrams, now)
@@ -93,6 +93,22 @@ class Connection(asyncio.BufferedProtocol):
         """Find out soon whether the relay is still there."""
         self._engine.ask(self._clock.now())
         self._driver.settle()
+
+    def finish(self) -> None:
+        """Write nothing more, but take what is under way to the node where the stream can be half-closed; then end.
+
+        The owner is told.
+        """
+        if self._over or self._transport is None:
+            return
+        reason = Unavailable(f"relay {self.relay.name}: another connection took over")
+        if self._transport.can_write_eof():
+            self._finishing = True
+            self._transport.write_eof()
+            asyncio.get_running_loop().call_later(CLOSE_GRACE, self._fail, reason)
+        else:
+            self.close()
+            self._owner.ended(self, reason)
 
     def close(self) -> None:
         """Send what was written, then end; tells nobody. Harmless when called twice."""
@@ -160,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _drain(self) -> None:
         out = self._engine.outgoing()
-        if out and self._transport is not None and not self._over:
+        if out and self._transport is not None and not self._finishing:
             self._transport.write(out)
         if self._engine.failure is not None:
             self._fail(self._engine.failure)

@@ -257,11 +257,7 @@ class Region:
         """Let a connection that was replaced receive a little longer."""
         connection.prefer(False)
         self._fading.add(connection)
-        asyncio.get_running_loop().call_later(FADE, self._faded, connection)
-
-    def _faded(self, connection: Connection) -> None:
-        self._fading.discard(connection)
-        connection.close()
+        asyncio.get_running_loop().call_later(FADE, connection.finish)
 
     def _leave(self, connection: Connection) -> None:
         self._forget(connection)
