@@ -36,6 +36,7 @@ from ghostwire.wire.messages import (
 CACHE = "admitted"
 """The file of what the server told last."""
 LOGIN_REQUIRED, REMOVED = "login-required", "removed"
+GONE = "the server has removed this relay, which serves no longer; to have it back, enrol it with a new token"
 PASSING = frozenset(("busy", "replaced"))
 """Refusals that pass by themselves."""
 
@@ -165,7 +166,7 @@ class Member:
             self.hurry()
         elif error.code == REMOVED:
             self._forget()
-            self._events.stop(RefusedError(f"the server has removed this relay: {error}; it serves no longer", REMOVED))
+            self._events.stop(RefusedError(GONE, REMOVED))
         elif self._identity.membership is None and error.code not in PASSING:
             self._events.stop(error)
         elif error.code == LOGIN_REQUIRED:
