@@ -95,7 +95,7 @@ class Dataplane:
         self._stack.push_async_callback(self._tunnel.close)
         self._director.direct(self._tunnel)
         self.netcheck = Netcheck(parts, context.node_key, self.relays, self._around.connected, self._around.found)
-        demux = Demux(self._tunnel.receive, self.netcheck.stun)
+        demux = Demux(self._tunnel.receive, self.netcheck.measuring.stun)
         self._register(metrics, demux)
         self.update(own)
         await self._start_transports(offered, demux)

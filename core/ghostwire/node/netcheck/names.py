@@ -12,7 +12,7 @@ from ghostwire.model import MapRelay
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """Resolves a host's name; OSError where it is not known."""
 
-TIMEOUT = 2.0
+TIMEOUT = 1.0
 """Seconds for all names of a round."""
 FRESH = 300 * SECOND
 """How long an answer is good; one that cannot be renewed is used longer."""

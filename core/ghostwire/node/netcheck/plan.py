@@ -50,16 +50,21 @@ def full(regions: Regions, addresses: Addresses) -> list[Probe]:
     return probes
 
 
-def incremental(regions: Regions, addresses: Addresses, latencies: Mapping[int, int], home: int | None) -> list[Probe]:
-    """Ask those that were fastest by their last round trips in nanoseconds, and the home."""
-    fastest = sorted((each for each in latencies if each in regions), key=lambda region: latencies[region])
-    tries = dict(zip(fastest[:FASTEST], TRIES, strict=False))
+def fastest(regions: Regions, latencies: Mapping[int, int], home: int | None) -> dict[int, int]:
+    """Region -> tries: those with the best last round trips (in nanoseconds), and the home."""
+    ordered = sorted((each for each in latencies if each in regions), key=lambda region: latencies[region])
+    tries = dict(zip(ordered[:FASTEST], TRIES, strict=False))
     if home is not None and home in regions:
         tries[home] = HOME_TRIES
+    return tries
+
+
+def incremental(regions: Regions, addresses: Addresses, latencies: Mapping[int, int], home: int | None) -> list[Probe]:
+    """Ask the fastest."""
     found: list[Probe] = []
-    for region, count in tries.items():
+    for region, tries in fastest(regions, latencies, home).items():
         gap = latencies[region] * 6 // 5 if region in latencies else GAP
-        found += _region(region, regions, addresses, count, gap)
+        found += _region(region, regions, addresses, tries, gap)
     return found
 
 
