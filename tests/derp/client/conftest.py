@@ -15,7 +15,7 @@ import pytest
 from nacl.public import Box, PublicKey
 from nacl.public import PrivateKey as BoxKey
 
-from ghostwire import Metrics, Sockets, TransportContext, relay_endpoint
+from ghostwire import Metrics, RelayContext, Sockets, TransportContext, relay_endpoint
 from ghostwire.engine import MILLISECOND, Clock
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.model import MapRelay, NetworkMap
@@ -25,6 +25,7 @@ from ghostwire.testing.contracts.transport import Inbox
 from ghostwire_derp import frames
 from ghostwire_derp.client.path import DerpPath
 from ghostwire_derp.client.transport import DerpTransport
+from ghostwire_derp.relay.relay import Relay
 from ghostwire_derp.settings import Settings
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nDerp-Version: 2\r\n\r\n"
@@ -146,6 +147,35 @@ class SmallRelay:
             target.send(frames.RECV_PACKET, source.key + data)
 
 
+class Door(asyncio.Protocol):
+    """Answers the upgrade and attaches the stream to a real relay, as the front door does."""
+
+    def __init__(self, attach: Callable[[asyncio.Transport, bytes], Any]) -> None:
+        self._attach, self._held = attach, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._held += data
+        _, end, rest = self._held.partition(b"\r\n\r\n")
+        if end:
+            self._transport.write(SWITCHING)
+            self._attach(self._transport, rest)
+
+
+class RealRelay:
+    """Our own relay on a simulated host."""
+
+    def __init__(self, world: World, host: Host, record: MapRelay, private: BoxKey) -> None:
+        self.record, self.host, self.region = record, host, record.region
+        self.guests: dict[bytes, Guest] = {}
+        context = world.relay_context(clock=world.network.clock)
+        context.relaying.private_key = PrivateKey(bytes(private))
+        self.relay = Relay(context.relaying, Settings(), context.clock, SeededEntropy(record.name), Metrics())
+        host.listen(PORT, lambda: Door(lambda transport, rest: self.relay.attach(transport, "192.0.2.200", rest)))
+
+
 class Node:
     """A machine with the transport, and what arrived."""
 
@@ -188,7 +218,8 @@ def context_of(
 class World:
     """A simulated network with relays and nodes."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, relay_context: Callable[..., RelayContext]) -> None:
+        self.relay_context = relay_context
         self.network = Network(seed=1)
         self.network.default = Link(latency=5 * MILLISECOND)
         self.relays: dict[str, SmallRelay] = {}
@@ -198,8 +229,8 @@ class World:
         self._state = state
         self._changed = asyncio.Event()
 
-    def relay(self, name: str, region: int, **fields: Any) -> SmallRelay:
-        """One more relay, which runs."""
+    def relay(self, name: str, region: int, *, real: bool = False, **fields: Any) -> SmallRelay:
+        """One more relay, which runs; a ``real`` one can do less for a test."""
         number = len(self.relays) + 1
         private = BoxKey(SeededEntropy(name)(32))
         record = MapRelay(
@@ -216,7 +247,11 @@ class World:
             | fields
         )
         host = self.network.host(name, f"192.0.2.{number}")
-        self.relays[name] = SmallRelay(self, name, region, host, record, private)
+        self.relays[name] = (
+            cast("SmallRelay", RealRelay(self, host, record, private))
+            if real
+            else SmallRelay(self, name, region, host, record, private)
+        )
         return self.relays[name]
 
     @property
@@ -256,9 +291,9 @@ class World:
 
 
 @pytest.fixture
-def new_world(tmp_path: Path) -> Callable[[], World]:
+def new_world(tmp_path: Path, relay_context: Callable[..., RelayContext]) -> Callable[[], World]:
     """``new_world()``, in a simulation, is an empty `World`."""
-    return lambda: World(tmp_path)
+    return lambda: World(tmp_path, relay_context)
 
 
 @pytest.fixture
