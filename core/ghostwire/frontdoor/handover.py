@@ -7,6 +7,8 @@ import os
 import socket
 import ssl
 
+from ghostwire.frontdoor.tls_transport import TlsTransport
+
 
 def take_socket(transport: asyncio.Transport) -> socket.socket | ssl.SSLSocket | None:
     """The connection's own non-blocking socket; from here on it belongs to the caller, who also closes it.
@@ -18,6 +20,8 @@ def take_socket(transport: asyncio.Transport) -> socket.socket | ssl.SSLSocket |
     TLS lives in the event loop, it is closing, bytes wait to be written, or the process is out of descriptors. Then
     use the transport as it is.
     """
+    if isinstance(transport, TlsTransport):
+        return transport.detach()
     bare = transport.get_extra_info("socket")
     if bare is None or transport.get_extra_info("ssl_object") is not None:
         return None

@@ -1,7 +1,7 @@
 """A TCP port with TLS: handshakes are bounded in number and time before anything else is known of who knocks.
 
-asyncio's own TLS servers tell nobody of a connection before its handshake is done, so connections are accepted here,
-counted, and handed to asyncio for the handshake.
+asyncio's own TLS servers tell nobody of a connection before its handshake is done, and keep its TLS to themselves; so
+connections are accepted and counted here, and get a transport of ours.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ghostwire.frontdoor.admission import Admission
+from ghostwire.frontdoor.handshake import accept
+from ghostwire.frontdoor.tls_transport import TlsTransport
 
 TLS_TIMEOUT = 10.0
 MAX_HANDSHAKES = 2048
@@ -75,9 +77,8 @@ class TlsListener:
 
     async def _shake_hands(self, connection: socket.socket) -> None:
         with suppress(OSError):  # strangers decide how often: no line in the log
-            await self._loop.connect_accepted_socket(
-                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=TLS_TIMEOUT
-            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            TlsTransport(await accept(connection, self._tls, TLS_TIMEOUT), self._protocol())
 
     def _left(self, task: asyncio.Task[None], client: str) -> None:
         self._handshakes.discard(task)
