@@ -220,8 +220,12 @@ class Server:
         if configured.certificate:
             return Path(configured.certificate), Path(configured.certificate_key or configured.certificate)
         announced = urlsplit(configured.url).hostname or self._name.strip("[]")
-        names = {announced, socket.gethostname(), "localhost", "127.0.0.1"}
-        return certificate.ensure_certificate(self._folders.server, names, self._clock.wall() // SECOND)
+        names, now = {announced, socket.gethostname(), "localhost", "127.0.0.1"}, self._clock.wall() // SECOND
+        pair = certificate.ensure_certificate(self._folders.server, names, now)
+        if certificate.fingerprint(pair[0]) and not certificate.covers(pair[0], announced):
+            pair[0].unlink()  # the server has another name now; its key, which join tokens pin, stays
+            pair = certificate.ensure_certificate(self._folders.server, names, now)
+        return pair
 
     def _place(self) -> Place:
         """Where nodes find the relay that runs here: where they find the server."""

@@ -5,18 +5,22 @@ import logging
 import os
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostwire.driver import SystemClock
-from ghostwire.model import Endpoint, Node
+from ghostwire.keys import NodeKey
+from ghostwire.model import Endpoint, Node, Relay
+from ghostwire.server.relays.records import seen, usable
 from ghostwire.testing import simulate
-from ghostwire.wire.messages import Leave, Report, Welcome
+from ghostwire.wire.messages import Leave, RelaySiblings, Report, Welcome
 from ghostwire_storage_sql.storage import SqlStorage
 
 CLIENTS = 6
 ACTS = ("join", "join", "join", "lose", "leave", "log out", "rename", "delete", "report", "slow", "drain")
+ACTS += ("add relay", "alter relay", "remove relay", "relay in", "relay in", "relay lost", "rotate")
 PAUSES = (0.0, 0.06)
 """Seconds after an act; a round of the streams fits into the longer one."""
 STEP = st.tuples(st.sampled_from((*ACTS, *ACTS, "restart")), st.integers(0, CLIENTS - 1), st.sampled_from(PAUSES))
@@ -29,6 +33,7 @@ class Play:
     def __init__(self, rig) -> None:
         self.rig = rig
         self.clients = [rig.client(number, hostname="host") for number in range(1, CLIENTS + 1)]
+        self.relays = [rig.relay(number) for number in range(1, CLIENTS + 1)]
         self.count = 0
 
     async def run(self, steps) -> None:
@@ -36,21 +41,38 @@ class Play:
             self.count += 1
             await getattr(self, act.replace(" ", "_"))(self.clients[number])
             await asyncio.sleep(pause)
-        for client in self.clients:
+        for client in (*self.clients, *self.relays):
             if client.stream is not None and client.stream.slow:
                 client.stream.drain()
         await asyncio.sleep(0.3)
 
     def check(self) -> None:
-        """Every connected client's map is what the server would tell a newcomer, and its records say the same."""
+        """Every connected client's map is what the server would tell a newcomer, and its records say the same.
+
+        Every connected relay admits the mesh's nodes, and knows who else of its region runs.
+        """
+        self.check_relays()
         maps = self.rig.plane.maps
         mesh = {node.id: maps.seen(node) for node in self.rig.plane.mesh.list(Node)}
+        relays = {relay.id: seen(relay) for relay in self.rig.relays.values() if usable(relay)}
         assert len({address for node in mesh.values() for address in node.addresses}) == 2 * len(mesh)
         connected = [client for client in self.clients if client.stream is not None and not client.stream.closed]
         for client in connected:
             assert client.read().nodes == mesh
+            assert client.map.relays == relays
             assert client.map.cursor.revision <= self.rig.plane.mesh.state.revision
         assert self.rig.plane.sessions.presence.online == len(connected)
+
+    def check_relays(self) -> None:
+        keys = {node.node_key for node in self.rig.plane.mesh.list(Node)}
+        connected = [relay for relay in self.relays if relay.stream is not None and not relay.stream.closed]
+        assert self.rig.plane.relays.sessions.count == len(connected)
+        for relay in connected:
+            assert relay.read() == keys
+            record = self.rig.plane.mesh.state.relay_of_machine(relay.machine_key)
+            assert {other.id: other for other in relay.siblings.values()} == {
+                other.id: other for other in self.rig.plane.relays.siblings(record)
+            }
 
     def node(self, client):
         return self.rig.plane.mesh.state.node_of_machine(client.machine_key)
@@ -87,15 +109,46 @@ class Play:
     async def report(self, client) -> None:
         if client.stream is not None and not client.stream.closed:
             endpoints = (Endpoint("udp", f"192.0.2.1:{self.count}"),)
-            client.stream.say(Report(session=1, sequence=self.count, endpoints=endpoints))
+            home = 900 + self.count % 2
+            client.stream.say(Report(session=1, sequence=self.count, endpoints=endpoints, home=home))
+
+    async def rotate(self, client) -> None:
+        client.node_key = NodeKey((10_000 + self.count).to_bytes(32, "big"))
+        await self.join(client)
+
+    async def add_relay(self, client) -> None:
+        if f"relay-{client.number}" not in self.rig.relays:
+            await self.rig.add_relay(f"relay-{client.number}", secret=f"s{client.number}", region=900 + self.count % 2)
+
+    async def alter_relay(self, client) -> None:
+        relay = self.rig.relays.get(f"relay-{client.number}")
+        if relay is not None:
+            fields = {"region": 900 + self.count % 2, "port": 1000 + self.count % 3, "draining": self.count % 5 == 0}
+            changed = msgspec.structs.replace(relay, **fields)
+            await self.rig.plane.mesh.write(lambda transaction: transaction.put(changed))
+
+    async def remove_relay(self, client) -> None:
+        relay = self.rig.relays.get(f"relay-{client.number}")
+        if relay is not None:
+            await self.rig.plane.mesh.write(lambda transaction: transaction.delete(Relay, relay.id))
+
+    async def relay_in(self, client) -> None:
+        relay = self.relays[client.number - 1]
+        stream = relay.connect(f"s{client.number}")
+        await stream.until(lambda: stream.of(RelaySiblings) or stream.closed)
+
+    async def relay_lost(self, client) -> None:
+        self.relays[client.number - 1].leave()
 
     async def slow(self, client) -> None:
-        if client.stream is not None:
-            client.stream.slow = True
+        for one in (client, self.relays[client.number - 1]):
+            if one.stream is not None:
+                one.stream.slow = True
 
     async def drain(self, client) -> None:
-        if client.stream is not None and client.stream.slow:
-            client.stream.drain()
+        for one in (client, self.relays[client.number - 1]):
+            if one.stream is not None and one.stream.slow:
+                one.stream.drain()
 
     async def restart(self, client) -> None:
         await self.rig.restart()

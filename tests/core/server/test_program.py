@@ -1,34 +1,55 @@
 """`ghostwire server` as a process: what it prints and refuses, how it ends; nodes come over real TCP and TLS."""
 
+import json
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from ghostwire.cli.api_client import ServerApi
 from ghostwire.errors import AuthenticationFailed
 from ghostwire.folders import Folders
-from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey
+from ghostwire.keys import ControlKey, DiscoKey, MachineKey, NodeKey, PrivateKey, RelayKey
 from ghostwire.model import MapChange
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.uplink.channel import connect
 from ghostwire.wire.jointoken import JoinToken
-from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Host, Refused, Welcome
+from ghostwire.wire.messages import (
+    PROTOCOL,
+    AdmittedKeys,
+    Credentials,
+    Hello,
+    Host,
+    Refused,
+    RelayHello,
+    RelaySiblings,
+    RelayWelcome,
+    Welcome,
+)
 
 GHOSTWIRE = str(Path(sys.executable).with_name("ghostwire"))
 
 
 @contextmanager
-def server(state: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A server process that is ready; ``ready`` is its line."""
-    command = [GHOSTWIRE, "--state", str(state), "server", "--listen", "127.0.0.1:0", *options]
+def server(state: Path, *options: str, config: Path | None = None, plugin: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A server process that is ready; ``ready`` is its line. Its STUN server takes any free port."""
+    if config is None:
+        config = state / "config.toml"
+        config.write_text("")
+    config.write_text(config.read_text() + '[plugin.derp]\nstun = "127.0.0.1:0"\n')
+    given = ["--config", str(config), "--state", str(state), *(["--plugin", plugin] if plugin else [])]
+    command = [GHOSTWIRE, *given, "server", "--listen", "127.0.0.1:0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.ready = process.stdout.readline()
@@ -99,6 +120,79 @@ async def test_a_machine_joins_and_what_was_acknowledged_survives_kill_9(tmp_pat
         assert token(tmp_path).control_key == key.control_key
         (node,) = api(tmp_path).get("/api/v1/nodes")["nodes"]
         assert (node["id"], node["addresses"]) == (welcome.node.id, list(welcome.node.addresses))
+
+
+def relays(state: Path) -> dict[str, dict[str, object]]:
+    return {relay["name"]: relay for relay in api(state).get("/api/v1/relays")["relays"]}
+
+
+def presented(state: Path, port: int) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", port)).encode())
+
+
+def test_the_servers_own_relay_is_where_the_server_is_and_pinned_by_its_certificate(tmp_path):
+    with server(tmp_path) as process:
+        port = int(process.ready.split("https://127.0.0.1:")[1].split(";")[0])
+        relay = relays(tmp_path)["embedded"]
+        assert (relay["host"], relay["port"], relay["tls"]) == ("127.0.0.1", port, True)
+        assert relay["certificate"] == presented(tmp_path, port).fingerprint(hashes.SHA256()).hex()
+        assert relay["region"] == {"id": 900, "name": "home"}
+        pin = token(tmp_path).pin
+    config = tmp_path / "ghostwire.toml"
+    config.write_text('[server]\nregion = "north"\nlisten = "127.0.0.1:0"\nurl = "https://mesh.example.com:443"\n')
+    with server(tmp_path, "--url", "https://mesh.example.com", config=config):
+        moved = relays(tmp_path)["embedded"]
+        assert (moved["id"], moved["host"], moved["port"]) == (relay["id"], "mesh.example.com", 443)
+        assert moved["region"]["name"] == "north"
+        assert moved["certificate"] != relay["certificate"], "one that names the new host"
+        assert token(tmp_path).pin == pin
+    with server(tmp_path, "--url", "http://mesh.example.com", "--no-tls"):
+        plain = relays(tmp_path)["embedded"]
+        assert (plain["port"], plain["tls"], plain["certificate"]) == (80, False, "")
+        assert plain["key"] == relay["key"]
+
+
+def test_a_server_without_the_plugin_has_no_relay_of_its_own(tmp_path):
+    with server(tmp_path):
+        assert list(relays(tmp_path)) == ["embedded"]
+    with server(tmp_path, plugin="-derp"):
+        assert relays(tmp_path) == {}
+        assert api(tmp_path).get("/api/v1/server")["relays"] == 0
+
+
+def test_the_relays_of_a_derp_map_file_are_the_meshs(tmp_path):
+    path = tmp_path / "derp.json"
+    node = {"Name": "1a", "RegionID": 1, "HostName": "derp.example.com"}
+    path.write_text(json.dumps({"Regions": {"1": {"RegionID": 1, "RegionName": "NYC", "Nodes": [node]}}}))
+    config = tmp_path / "ghostwire.toml"
+    config.write_text(f'[server]\nderp_map = "{path}"\n')
+    with server(tmp_path, config=config):
+        deadline = time.monotonic() + 10
+        while "1a" not in relays(tmp_path):
+            assert time.monotonic() < deadline, "the file was not read"
+        assert relays(tmp_path)["1a"]["source"] == "derpmap"
+        nodes = api(tmp_path).get("/api/v1/derpmap")["Regions"]["1"]["Nodes"]
+        assert nodes == [{**node, "DERPPort": 443, "STUNPort": 3478}]
+
+
+async def test_a_relay_enrols_over_real_tcp_with_the_token_that_was_made_for_it(tmp_path):
+    with server(tmp_path, "--no-tls"):
+        order = {"name": "a", "region": "north", "host": "a.example.com"}
+        made = JoinToken.parse(api(tmp_path).post("/api/v1/relays", order)["token"])
+        assert made.scheme == "relay"
+        machine, key = PrivateKey.generate(), PrivateKey.generate()
+        for secret in (made.secret, None):
+            channel = await connect(made.url, machine, made.control_key, SystemSockets(), os.urandom)
+            credentials = Credentials(made.scheme, secret) if secret else None
+            proof = channel.prove(key)
+            channel.send(RelayHello(protocol=PROTOCOL, key=key.public(RelayKey), proof=proof, credentials=credentials))
+            welcome = await channel.receive()
+            assert isinstance(welcome, RelayWelcome)
+            assert (welcome.relay.name, len(welcome.mesh_key)) == ("a", 32)
+            told = {type(await channel.receive()) for _ in range(2)}
+            assert told == {AdmittedKeys, RelaySiblings}
+            await channel.close()
+        assert relays(tmp_path)["a"]["machine_key"] == str(machine.public(MachineKey))
 
 
 async def test_keys_are_refused_with_their_reason(tmp_path):

@@ -246,6 +246,10 @@ async def test_a_slow_relay_catches_up_when_it_has_drained(serve):
         await rig.settle()
         assert relay.read() == {client.node_key for client in clients[1:]}
         assert sorted(relay.siblings) == ["b", "c"]
+        told = len(relay.stream.of(RelaySiblings))
+        relay.stream.slow = True
+        relay.stream.drain()
+        assert len(relay.stream.of(RelaySiblings)) == told
 
 
 @simulated
