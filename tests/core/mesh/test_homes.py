@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from ghostwire.engine import MILLISECOND
+from ghostwire.errors import Unavailable
+from ghostwire.node.routes import routes
 from ghostwire.testing import Link, simulated
 from ghostwire.testing.members import MemoryNode
 from ghostwire.testing.mesh import MemoryMesh
@@ -158,3 +162,17 @@ async def test_a_relays_name_is_resolved() -> None:
         alice = await mesh.join("alice")
         report = await alice.node.netcheck()
         assert [each.name for each in report.regions if each.ipv4_ms is not None] == ["home", "near"]
+
+
+@simulated
+async def test_the_local_api_answers_with_a_full_look_and_says_where_there_is_no_node() -> None:
+    async with MemoryMesh(relaying=True) as mesh:
+        alice = await mesh.add("alice")
+        netcheck = routes(alice.node)["GET", "/v1/netcheck"]
+        with pytest.raises(Unavailable, match="gwctl up"):
+            await netcheck(b"")
+        await alice.node.up(await mesh.server.token())
+        await settled(mesh, alice, "home")
+        report = await netcheck(b"")
+        assert (report.full, report.udp, report.home) == (True, True, report.regions[0].region)
+        assert report.reason == "the fastest"

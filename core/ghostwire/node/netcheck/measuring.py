@@ -99,8 +99,7 @@ class Measuring:
         asked = sorted(silent)[:MOST_OVER_HTTPS]
         tasks = [asyncio.ensure_future(self._ask(results, region, regions[region])) for region in asked]
         try:
-            if tasks:
-                await asyncio.wait(tasks)
+            await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()

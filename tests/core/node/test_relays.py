@@ -1,0 +1,297 @@
+"""What a node does with relay transports: who logs in, what they are told, which paths go over them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ghostwire import Identity, Path, RelayTransport, Sockets, TransportContext, relay_endpoint
+from ghostwire.errors import PlatformError, Refused, Unavailable
+from ghostwire.keys import NodeKey, PrivateKey, RelayKey
+from ghostwire.model import Endpoint, MapChange, MapRelay, NetworkMap
+from ghostwire.node.candidates import MAX_CANDIDATES, Candidates
+from ghostwire.node.fanout import FanOut
+from ghostwire.node.paths import Reach
+from ghostwire.node.relays import Relays
+from ghostwire.node.status import path_status, region_of
+from ghostwire.testing import ManualClock, simulated
+from ghostwire.wire.messages import HomeRelay, Report
+
+FRA1 = MapRelay(id=1, name="fra1", region=5, region_name="fra", host="192.0.2.50", stun_port=0)
+FRA2 = MapRelay(id=2, name="fra2", region=5, region_name="fra", host="192.0.2.51", stun_port=0)
+NYC = MapRelay(id=3, name="nyc1", region=6, region_name="nyc", host="192.0.2.60", stun_port=0)
+INITIATION, RESPONSE, DATA = b"\x01\0\0\0first", b"\x02\0\0\0answer", b"\x04\0\0\0data"
+
+
+class NoWayOut(Sockets):
+    """Sockets of a machine that reaches nobody."""
+
+    def udp(self, host: str, port: int) -> Any:
+        raise PlatformError("no network")
+
+    async def connect(self, *arguments: Any, **options: Any) -> Any:
+        raise Unavailable("no network")
+
+
+class FakeRelay(RelayTransport):
+    """Remembers what it was told; its paths to one peer are equal whatever home they name."""
+
+    def __init__(self, kit: Any, name: str = "derp") -> None:
+        self._kit, self.name = kit, name
+        self.told: list[tuple[list[int], int | None, int | None]] = []
+        self.made: list[Any] = []
+        self.here: set[int] = set()
+
+    async def start(self, receive: Any) -> None:
+        self.receive = receive
+
+    def endpoints(self) -> Sequence[str]:
+        return ()
+
+    def path(self, endpoint: str) -> Any:
+        found = self._kit.Path(endpoint, self.name)
+        found.relayed = True
+        self.made.append(found)
+        return found
+
+    def use(self, relays: Sequence[MapRelay], home: int | None, assigned: int | None) -> None:
+        self.told.append(([relay.id for relay in relays], home, assigned))
+
+    def links_changed(self) -> None:
+        pass
+
+    def connected(self, region: int) -> bool:
+        return region in self.here
+
+    def heard(self, region: int) -> int | None:
+        return None
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def relay(kit: Any) -> FakeRelay:
+    return FakeRelay(kit)
+
+
+def mapped(kit: Any, *relays: MapRelay, home: int | None = 5) -> NetworkMap:
+    """A map with peer 2."""
+    network = NetworkMap()
+    network.nodes[2] = kit.map_node(2, home=home)
+    network.relays = {each.id: each for each in relays}
+    return network
+
+
+# Who logs in
+
+
+@simulated
+async def test_the_transport_named_derp_alone_gets_an_identity_and_that_is_no_oracle(kit: Any) -> None:
+    rig = kit.rig()
+    rig.transports = [kit.Transport("udp"), FakeRelay(kit, "derp"), FakeRelay(kit, "another")]
+    node = await rig.joined()
+    contexts = rig.contexts
+    assert all(isinstance(context, TransportContext) for context in contexts)
+    held = [getattr(context, name) for context in contexts for name in type(context).__struct_fields__]
+    assert not any(isinstance(each, PrivateKey) for each in held)
+    plain, identity, another = (context.identity for context in contexts)
+    assert (plain, another) == (None, None)
+    assert isinstance(identity, Identity)
+    foreign = [NodeKey(bytes([2] * 32)).raw, kit.CONTROL_KEY.raw, identity.node_key.raw]
+    for key in foreign:
+        with pytest.raises(Refused):
+            identity.derp_login(RelayKey(key))
+    relay_key = PrivateKey.generate().public(RelayKey)
+    assert identity.derp_login(relay_key)[:32] == identity.node_key.raw
+    await node.close()
+
+
+# What relay transports are told
+
+
+def test_transports_are_told_what_is_news_alone(kit: Any, relay: FakeRelay) -> None:
+    network = mapped(kit, FRA1)
+    relays = Relays(network, None)
+    relays.carried_by(relay)
+    relays.update()
+    relays.move(5)
+    relays.move(5)
+    relays.assign(5, 1)
+    relays.assign(6, 3)
+    network.relays[3] = NYC
+    assert relays.update()
+    assert not relays.update()
+    assert relay.told == [([1], None, None), ([1], 5, None), ([1], 5, 1), ([1], 5, None), ([1, 3], 5, None)]
+
+
+def test_an_assignment_counts_only_in_the_home_region_and_for_a_relay_that_is_there(kit: Any, relay: FakeRelay) -> None:
+    relays = Relays(mapped(kit, FRA1, NYC), 5)
+    relays.carried_by(relay)
+    for region, number in ((6, 3), (5, 3), (5, 99)):
+        relays.assign(region, number)
+        assert relays.relay is None
+    relays.assign(5, 1)
+    assert relays.relay == FRA1
+    relays.move(6)
+    assert relays.relay is None
+
+
+def test_a_home_needs_a_region_that_exists_and_a_transport(kit: Any, relay: FakeRelay) -> None:
+    network = mapped(kit, FRA1)
+    relays = Relays(network, 5)
+    assert relays.home is None
+    relays.carried_by(relay)
+    assert relays.home == 5
+    network.relays.clear()
+    assert relays.home is None
+
+
+@simulated
+async def test_map_and_assignment_reach_the_transport_of_a_running_node(kit: Any) -> None:
+    rig, relay = kit.rig(overrides={"sockets": NoWayOut()}), FakeRelay(kit)
+    rig.transports.append(relay)
+    rig.server.answer = lambda hello: (kit.welcome(hello), _with_relays(kit.full_map(hello), FRA1, FRA2))
+    node = await rig.joined()
+    await asyncio.sleep(10)  # nothing answers STUN or HTTPS here: a home is drawn
+    assert relay.told[-1] == ([1, 2], 5, None)
+    assert rig.server.channel.heard(Report)[-1].home == 5
+    rig.server.channel.say(HomeRelay(region=5, relay=2))
+    await asyncio.sleep(1)
+    assert relay.told[-1] == ([1, 2], 5, 2)
+    relay.here.add(5)
+    home = node.status().home
+    assert home is not None
+    assert (home.region, home.name, home.relay, home.connected) == (5, "fra", "fra2", True)
+    await node.close()
+
+
+def _with_relays(change: MapChange, *relays: MapRelay) -> MapChange:
+    return MapChange(
+        cursor=change.cursor, full=True, nodes=change.nodes, rules=change.rules, sets=change.sets, relays=relays
+    )
+
+
+# Which paths go over relays
+
+
+def test_every_peer_has_a_candidate_at_its_home_after_the_direct_ones(kit: Any, relay: FakeRelay) -> None:
+    candidates = Candidates([kit.Transport(), relay], mapped(kit, FRA1))
+    found = candidates.paths(2, [Endpoint("udp", "192.0.2.2:1")])
+    key = NodeKey(bytes([2] * 32))
+    assert [path.endpoint for path in found] == ["192.0.2.2:1", f"5/{key}"]
+    assert relay_endpoint(5, key) == f"5/{key}"
+    assert candidates.refused == 0
+
+
+def test_a_peer_whose_home_is_not_known_is_in_region_0_and_without_relays_none_is(kit: Any, relay: FakeRelay) -> None:
+    (path,) = Candidates([relay], mapped(kit, FRA1, home=None)).paths(2, ())
+    assert path.endpoint.startswith("0/nodekey:")
+    assert Candidates([relay], mapped(kit)).paths(2, ()) == ()
+    assert Candidates([kit.Transport()], mapped(kit, FRA1)).paths(2, ()) == ()
+
+
+def test_a_peer_cannot_say_where_relays_find_it(kit: Any, relay: FakeRelay) -> None:
+    candidates = Candidates([relay], mapped(kit, FRA1))
+    assert len(candidates.paths(2, [Endpoint("derp", f"6/{NodeKey(bytes(32))}")])) == 1
+
+
+def test_many_endpoints_do_not_displace_the_relay(kit: Any, relay: FakeRelay) -> None:
+    many = [Endpoint("udp", f"192.0.2.{number}:1") for number in range(1, 60)]
+    found = Candidates([kit.Transport(), relay], mapped(kit, FRA1)).paths(2, many)
+    assert len(found) == MAX_CANDIDATES
+    assert found[-1].relayed
+
+
+def test_what_a_relay_brings_in_another_nodes_name_leads_nowhere(kit: Any, relay: FakeRelay) -> None:
+    candidates = Candidates([kit.Transport(), relay], mapped(kit, FRA1))
+    own = relay.path(f"6/{NodeKey(bytes([2] * 32))}")
+    source = candidates.source(2, own)
+    assert source is not None
+    assert source.endpoint.startswith("5/")
+    assert candidates.source(2, relay.path(f"6/{NodeKey(bytes([3] * 32))}")) is None
+
+
+# The composite path
+
+
+def over_relay(kit: Any) -> Any:
+    path = kit.Path("5/peer", "derp")
+    path.relayed = True
+    return path
+
+
+@pytest.fixture
+def fan(clock: ManualClock) -> FanOut:
+    return FanOut(clock)
+
+
+def test_data_goes_over_the_best_guess_and_the_relay_at_once(kit: Any, fan: FanOut) -> None:
+    guess, other, relayed = kit.Path("guess"), kit.Path("other"), over_relay(kit)
+    fan.offer([guess, other, relayed])
+    assert fan.send([DATA])
+    assert [path.sent for path in (guess, other, relayed)] == [[DATA], [], [DATA]]
+    fan.offer([relayed, guess, other])
+    fan.send([DATA])
+    assert [len(path.sent) for path in (guess, other, relayed)] == [1, 0, 2]
+
+
+@pytest.mark.parametrize(("reach", "heard"), [(Reach.ALL, "dor"), (Reach.DIRECT, "do"), (Reach.RELAYED, "r")])
+def test_an_initiation_goes_as_far_as_it_is_to_reach(kit: Any, fan: FanOut, reach: Reach, heard: str) -> None:
+    paths = {"d": kit.Path("direct"), "o": kit.Path("other"), "r": over_relay(kit)}
+    fan.offer(list(paths.values()), reach)
+    fan.send([INITIATION])
+    assert "".join(name for name, path in paths.items() if path.sent) == heard
+
+
+@pytest.mark.parametrize("reach", list(Reach))
+def test_where_there_is_nothing_within_reach_an_initiation_goes_everywhere(kit: Any, fan: FanOut, reach: Reach) -> None:
+    only = kit.Path("direct") if reach is Reach.RELAYED else over_relay(kit)
+    fan.offer([only], reach)
+    assert fan.send([INITIATION])
+    assert only.sent == [INITIATION]
+
+
+def test_an_answer_goes_back_where_the_peer_was_heard(kit: Any, fan: FanOut) -> None:
+    guess, relayed = kit.Path("guess"), over_relay(kit)
+    fan.offer([guess, relayed])
+    fan.heard = relayed
+    fan.send([RESPONSE, DATA])
+    assert (guess.sent, relayed.sent) == ([DATA], [RESPONSE, DATA])
+
+
+def test_a_relayed_peer_that_has_another_home_gets_the_initiation_there(kit: Any, fan: FanOut) -> None:
+    class Anywhere(type(over_relay(kit))):  # type: ignore[misc]
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Anywhere)
+
+        def __hash__(self) -> int:
+            return 0
+
+    before, after = Anywhere("0/peer", "derp"), Anywhere("6/peer", "derp")
+    fan.offer([before])
+    fan.send([INITIATION])
+    fan.offer([after])
+    fan.offer([after])
+    assert (before.sent, after.sent) == ([INITIATION], [INITIATION])
+
+
+# What people see
+
+
+def test_a_relayed_paths_region_and_relay_have_names(kit: Any, relay: FakeRelay) -> None:
+    relays = Relays(mapped(kit, FRA1, FRA2, NYC), 5)
+    relays.carried_by(relay)
+    path: Path = relay.path(f"6/{NodeKey(bytes([2] * 32))}")
+    shown = path_status(path, relays)
+    assert shown is not None
+    assert (shown.relayed, shown.region, shown.relay) == (True, "nyc", "nyc1")
+    assert relays.relay_name(5) == ""  # one of two, not known which
+    relays.assign(5, 2)
+    assert relays.relay_name(5) == "fra2"
+
+
+@pytest.mark.parametrize(("text", "region"), [("5/nodekey:00", 5), ("0/nodekey:00", None), ("nonsense", None)])
+def test_the_region_is_read_from_an_endpoint(text: str, region: int | None) -> None:
+    assert region_of(text) == region
