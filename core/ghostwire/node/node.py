@@ -326,9 +326,9 @@ class Node:
         self._timers[what] = asyncio.get_running_loop().call_later(delay, do)
 
     def _whereabouts(self) -> Whereabouts:
-        plane = self._plane
+        plane, own = self._plane, self._knowledge.own
         if plane is None:
-            return Whereabouts()
+            return Whereabouts(home=own.home if own is not None else None)
         relay = plane.relays.relay
         return Whereabouts(plane.endpoints(), plane.relays.home, relay.id if relay is not None else None)
 
