@@ -108,9 +108,9 @@ class Server(Daemon):
 
     command = "server"
 
-    def __init__(self, lab: Lab, member: str, folder: Path, *, port: int = 8080, url: str = "") -> None:
+    def __init__(self, lab: Lab, member: str, folder: Path, *, port: int = 8080, url: str = "", more: str = "") -> None:
         self.url = url or f"https://{lab.addresses[member]}:{port}"
-        super().__init__(lab, member, folder, f'[server]\nlisten = "0.0.0.0:{port}"\nurl = "{self.url}"\n')
+        super().__init__(lab, member, folder, f'[server]\nlisten = "0.0.0.0:{port}"\nurl = "{self.url}"\n{more}')
 
     @property
     def api(self) -> ServerApi:
@@ -270,15 +270,18 @@ class Pinging:
 
 
 class Mesh:
-    """A server and nodes, enrolled and knowing each other; each is a public host unless the lab has it already."""
+    """A server and nodes, enrolled and knowing each other; each is a public host unless the lab has it already.
 
-    def __init__(self, lab: Lab, folder: Path, *names: str, port: int = 8080) -> None:
+    ``port`` and ``more`` are the server's: where it listens, and what else is in its table of the configuration.
+    """
+
+    def __init__(self, lab: Lab, folder: Path, *names: str, port: int = 8080, more: str = "") -> None:
         self.lab, self.folder = lab, folder
         for number, name in [(1, "control"), *enumerate(names, 11)]:
             if name not in lab.members:
                 lab.host(name, f"10.50.0.{number}", v6=f"fd50::{number}")
         lab.build()
-        self.server = Server(lab, "control", folder, port=port)
+        self.server = Server(lab, "control", folder, port=port, more=more)
         self.nodes = {name: Node(lab, name, folder) for name in names}
 
     def start(self, *enrolled: str) -> None:

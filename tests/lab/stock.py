@@ -26,7 +26,7 @@ from programs import wait_for
 
 from ghostwire.frontdoor.certificate import ensure_certificate
 
-REGION = 900
+REGION = 940
 MAP_PORT = 8099
 NO_TAILCAT = "needs tailcat: pip install pytailcat"
 NO_DERPER = "needs derper: go install tailscale.com/cmd/derper@v1.102.0, or its path in GHOSTWIRE_DERPER"

@@ -53,7 +53,11 @@ class Region:
         self.mesh.start_server()
         self.relays = {name: self.mesh.relay(name, "near", PORT) for name in ADDRESSES}
         self.mesh.enrol(*NODES)
-        wait_for("all are at a near relay", lambda: {self.at(name) for name in NODES} == set(self.relays))
+        try:
+            wait_for("all are at a near relay", lambda: {self.at(name) for name in NODES} == set(self.relays))
+        except AssertionError as error:
+            error.add_note("\n".join(f"{node.home()}\n{node.text()}" for node in self.mesh.nodes.values()))
+            raise
 
     def at(self, name: str) -> str | None:
         """The relay that a node is connected to as its home."""
