@@ -22,6 +22,8 @@ SHARE = 64 * 1024
 """Bytes that a sender writes in one turn where nothing paces it."""
 BURST = 10
 """Frames that a paced sender writes in one turn."""
+AT_ONCE = 40
+"""Such bursts between two looks at what has arrived."""
 WARM_UP, SILENCE, DRAIN = 0.4, 0.2, 3.0
 """Seconds before anything counts; without a byte until all has arrived; at most waited for that."""
 STEP, STEEPNESS, HIGHEST, HELD_BACK = 0.4, 1.5, 32, 0.9
@@ -91,22 +93,30 @@ class Receiver:
         self.sock, self._buffer, self._view = client.sock, buffer, memoryview(buffer)
         self._head = frames.header.pack(frames.RECV_PACKET, frames.KEY_BYTES + payload)
         self._frame = HEAD + payload
+        self._tls = isinstance(client.sock, ssl.SSLSocket)
         self._rest = b""  # of a frame that has not wholly arrived
         self.frames = 0
 
     def pull(self) -> bool:
-        """Read what is there, once; whether there was anything."""
+        """Read what is there, a chunk at most; whether there was anything. TLS gives a record at a time."""
+        size = got = self._pull()
+        while got and size < CHUNK and self._tls:
+            got = self._pull()
+            size += got
+        return size > 0
+
+    def _pull(self) -> int:
         kept = len(self._rest)
         try:
             size = self.sock.recv_into(self._view[kept:])
         except _WOULD_BLOCK:
-            return False
+            return 0
         if not size:
             raise RuntimeError("the relay closed a client's connection")
         self._view[:kept] = self._rest
         end = kept + size
         self._rest = bytes(self._view[self._count(end) : end])
-        return True
+        return size
 
     def _count(self, end: int) -> int:
         """Count the whole frames before ``end``; where the first unfinished one begins."""
@@ -189,10 +199,15 @@ class Load:
     def _serve(self, poller: select.epoll, rate: float, began: float, end: float) -> None:
         granted = 0.0
         while (now := time.monotonic()) < end:
-            while granted + BURST <= (now - began) * rate:
+            due = (now - began) * rate
+            for _ in range(AT_ONCE):  # more would keep receivers waiting, and look like the relay's loss
+                if granted + BURST > due:
+                    break
                 granted += BURST
                 sender = next(self._turns)
                 sender.push(sender.frame * BURST)  # what the socket does not take is not sent
+            else:
+                granted = max(granted, due - AT_ONCE * BURST)
             for sock, event in poller.poll(TICK, len(self._pulls) + len(self._pushes)):
                 if event & select.EPOLLOUT:
                     self._pushes[sock](SHARE)
