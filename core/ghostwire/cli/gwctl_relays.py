@@ -182,11 +182,16 @@ def relays_drain(program: Program, relay: str, json_: bool) -> None:
     if json_:
         print_json(drained)
         return
+    click.echo(f"{drained['name']} takes nobody new; {_left(drained)}")
+
+
+def _left(drained: Mapping[str, Any]) -> str:
     name, nodes = drained["name"], drained["nodes"]
-    left = (
-        f"{nodes} nodes are to move; `gwctl relays show {name}` says when it is drained" if nodes else "it is drained"
-    )
-    click.echo(f"{name} takes nobody new; {left}")
+    if not nodes:
+        return "it is drained"
+    if not drained["takers"]:
+        return f"its {nodes} nodes stay, since no other relay of region {drained['region']['name']} runs and takes any"
+    return f"{nodes} nodes are to move; `gwctl relays show {name}` says when it is drained"
 
 
 @relays.command("undrain")

@@ -14,15 +14,13 @@ from ghostwire.errors import GhostwireError
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.model import Relay
 from ghostwire.server.mesh import LiveMesh
-from ghostwire.server.relays.records import EMBEDDED
+from ghostwire.server.relays.records import EMBEDDED, OWN
 from ghostwire.server.relays.regions import region_id
 from ghostwire.server.relays.relays import Relays
 from ghostwire.wire.messages import LOAD_INTERVAL
 
 BUDGET = 256 * 1024
 """Bytes relayed in one pass of the loop, about half a millisecond: the control plane is never kept waiting."""
-NAME = "embedded"
-"""The name of its record, which no other relay may have."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -132,7 +130,7 @@ class Embedded(Relaying):
         if held is not None:
             return msgspec.structs.replace(held, **fields)
         id_, now = transaction.new_id(Relay), self._mesh.now()
-        return Relay(id=id_, name=NAME, source=EMBEDDED, created=now, **fields)
+        return Relay(id=id_, name=OWN, source=EMBEDDED, created=now, **fields)
 
     def _meet(self) -> None:
         relays = self._relays.siblings(self._record) if self._record is not None else ()

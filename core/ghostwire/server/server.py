@@ -125,7 +125,7 @@ class Server:
         self._closing.push_async_callback(self.embedded.close)
         await self._start_door(ControlUpgrade(private, self._entropy, self.plane.accept))
         await self._start_plugins()
-        await self.embedded.publish(self._place() if self._relays else None)
+        await self.embedded.publish(self._place())
         await self._follow_derp_map()
 
     def _refuse_policies(self) -> None:
@@ -227,9 +227,17 @@ class Server:
             pair = certificate.ensure_certificate(self._folders.server, names, now)
         return pair
 
-    def _place(self) -> Place:
-        """Where nodes find the relay that runs here: where they find the server."""
-        url = ServerUrl.parse(self.url)
+    def _place(self) -> Place | None:
+        """Where nodes find the relay that runs here: where they find the server. None where none runs."""
+        if not self._relays:
+            return None
+        try:
+            url = ServerUrl.parse(self.url)
+        except ValueError:
+            log.error(
+                "no node can use the relay here: set url in [server], as %s is no URL that they could read", self.url
+            )
+            return None
         pinned = self._fingerprint if url.tls else ""
         return Place(url.host, url.port, url.tls, pinned, self.config.server.region)
 

@@ -38,6 +38,7 @@ RELAY = {
     "bytes_per_second": 2048,
     "version": "0.1",
     "nodes": 40,
+    "takers": 2,
 }
 NEW = {**RELAY, "state": "waiting", "clients": None, "bytes_per_second": None, "token_expires": 10**10, "nodes": 0}
 CREATE = ["create", "north-1", "--region", "north", "--host", "a.example.com"]
@@ -112,6 +113,8 @@ def test_draining_says_how_many_nodes_are_left(serve: Serve, run: Run) -> None:
     fake = serve("server")
     fake.answers["POST", f"{PATH}/a/drain"] = (200, RELAY)
     assert "40 nodes" in run(relays, "drain", "a").stdout
+    fake.answers["POST", f"{PATH}/a/drain"] = (200, {**RELAY, "takers": 0})
+    assert "no other relay of region north" in run(relays, "drain", "a").stdout
     fake.answers["POST", f"{PATH}/a/drain"] = (200, {**RELAY, "nodes": 0})
     assert "drained" in run(relays, "drain", "a").stdout
 

@@ -224,6 +224,9 @@ async def test_a_map_does_not_take_the_names_or_regions_of_the_meshs_own_relays(
         place.content = text(node(Name="ours", RegionID=0), RegionID=900, RegionName="north")
         await asyncio.sleep(EVERY_URL)
         assert "node ours: another relay" in caplog.text
+        place.content = text(node(Name="embedded"))
+        await asyncio.sleep(EVERY_URL)
+        assert "node embedded: the server's own" in caplog.text
         place.content = text(node(RegionID=0), RegionID=900, RegionName="north")
         await asyncio.sleep(EVERY_URL)
         assert sorted(rig.relays) == ["1a", "ours"]

@@ -10,7 +10,9 @@ from ghostwire.capabilities.relaying import Load
 from ghostwire.errors import StateError
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.server.embedded import Embedded, Place
+from ghostwire.server.server import Server
 from ghostwire.testing import simulated
+from ghostwire.testing.mesh import MemoryMesh
 from ghostwire.wire.messages import HomeRelay, RelaySiblings, RelayWelcome, Report
 
 KEY = PrivateKey(b"\x09" * 32)
@@ -175,3 +177,20 @@ async def test_siblings_hear_when_it_moves(serve, embed):
         assert near.siblings["embedded"].port == 9090
         assert len(near.stream.of(RelaySiblings)) == told + 1
         await embedded.close()
+
+
+@simulated
+async def test_a_server_whose_url_no_node_can_read_says_so_and_has_no_relay(monkeypatch, caplog):
+    monkeypatch.setattr(Server, "url", "http://machine..name:8080")
+    async with MemoryMesh(relaying=True) as mesh:
+        assert (await mesh.server.request("GET", "/api/v1/relays"))["relays"] == []
+    assert "set url in [server]" in caplog.text
+
+
+@simulated
+async def test_a_whole_server_in_memory_has_its_relay_at_its_url():
+    async with MemoryMesh(relaying=True) as mesh:
+        for _ in range(2):
+            (relay,) = (await mesh.server.request("GET", "/api/v1/relays"))["relays"]
+            assert (relay["name"], relay["host"], relay["port"], relay["tls"]) == ("embedded", "192.0.2.1", 8080, False)
+            await mesh.server.restart()

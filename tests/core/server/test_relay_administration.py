@@ -180,10 +180,11 @@ async def test_a_relay_is_drained_and_says_when_it_is_done(serve, api):
         for node in await rig.clients(8):
             node.stream.say(Report(session=1, sequence=1, home=900))
         drained = (await client.post(f"{PATH}/a/drain")).json()
-        assert (drained["draining"], drained["nodes"] > 0) == (True, True)
+        assert (drained["draining"], drained["nodes"] > 0, drained["takers"]) == (True, True, 1)
         await asyncio.sleep(10)
         assert (await client.get(f"{PATH}/a")).json()["nodes"] == 0
-        assert (await client.get(f"{PATH}/b")).json()["nodes"] == 8
+        other = (await client.get(f"{PATH}/b")).json()
+        assert (other["nodes"], other["takers"]) == (8, 0)
         assert not (await client.post(f"{PATH}/a/undrain")).json()["draining"]
 
 

@@ -82,15 +82,19 @@ class RelayRoutes(Routes):
         return self._view(await self._administration.delete(request.path_params["id"]))
 
     def _view(self, relay: Relay) -> dict[str, Any]:
-        """A relay with what is known of it now; ``nodes`` are those whose home it is to be."""
-        load = self._load(relay)
+        """A relay with what is known of it now.
+
+        ``nodes`` are those whose home it is to be, ``takers`` the others of its region that could take them.
+        """
+        homes = self._relays.homes
         return {
             **{name: getattr(relay, name) for name in _PLAIN},
             "region": {"id": relay.region, "name": relay.region_name},
             "state": self._state(relay),
             "token_expires": relay.expires if relay.machine_key is None else None,
-            "nodes": self._relays.homes.count(relay.id),
-            **load,
+            "nodes": homes.count(relay.id),
+            "takers": homes.takers(relay.id),
+            **self._load(relay),
         }
 
     def _state(self, relay: Relay) -> str:

@@ -13,7 +13,6 @@ from ghostwire.capabilities.storage import Transaction
 from ghostwire.engine import Entropy
 from ghostwire.errors import Conflict, NotFound, Refused
 from ghostwire.model import Relay
-from ghostwire.server.embedded import NAME as EMBEDDED_NAME
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.names import is_label
 from ghostwire.server.relays import records
@@ -153,9 +152,9 @@ class RelayAdministration:
 
 
 def _check_name(name: str) -> None:
-    if not is_label(name) or name.isdecimal() or name == EMBEDDED_NAME:
+    if not is_label(name) or name.isdecimal() or name == records.OWN:
         raise Refused(
-            f"{name[:64]!r} can't name a relay: give 1 to 63 of a-z, 0-9 and -, not only digits, nor {EMBEDDED_NAME}",
+            f"{name[:64]!r} can't name a relay: give 1 to 63 of a-z, 0-9 and -, not only digits, nor {records.OWN}",
             "usage",
         )
 

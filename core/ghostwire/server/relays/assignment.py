@@ -94,6 +94,11 @@ class Assignment:
         held = self._relays.get(relay)
         return len(held.nodes) if held else 0
 
+    def takers(self, relay: int) -> int:
+        """How many others of its region could take this relay's nodes."""
+        held = self._relays.get(relay)
+        return sum(other is not held for other in self._open(held.seat.region)) if held else 0
+
     # What happens
 
     def regions(self, sizes: Mapping[int, int]) -> None:
@@ -186,8 +191,11 @@ class Assignment:
 
     # Within
 
+    def _open(self, region: int) -> list[_Relay]:
+        return [r for r in self._relays.values() if r.seat.region == region and not r.seat.draining]
+
     def _best(self, region: int) -> _Relay | None:
-        running = [r for r in self._relays.values() if r.seat.region == region and not r.seat.draining]
+        running = self._open(region)
         connected = [relay for relay in running if relay.seat.connected]
         return min(connected or running, key=lambda relay: relay.load, default=None)
 

@@ -14,7 +14,7 @@ from ghostwire.model import Relay
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.relays import derp_map
 from ghostwire.server.relays.fetching import Text, read
-from ghostwire.server.relays.records import DERP_MAP
+from ghostwire.server.relays.records import DERP_MAP, OWN
 
 EVERY_URL, EVERY_FILE = 600.0, 30.0
 """Seconds between two looks."""
@@ -100,3 +100,5 @@ def _check(relay: Relay, others: Sequence[Relay]) -> None:
             raise Conflict(f"{where}: in this mesh it is called {other.region_name}")
         if other.name == relay.name:
             raise Conflict(f"{where}, node {relay.name}: another relay of this mesh has that name")
+    if relay.name == OWN:
+        raise Conflict(f"{where}, node {relay.name}: the server's own relay is called that")

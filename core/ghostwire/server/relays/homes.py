@@ -87,6 +87,10 @@ class Homes:
         """How many nodes are to be at that relay."""
         return self._engine.count(relay)
 
+    def takers(self, relay: int) -> int:
+        """How many others of its region could take that relay's nodes."""
+        return self._engine.takers(relay)
+
     def _settle(self) -> None:
         if self._driver is not None:
             self._driver.settle()

@@ -10,6 +10,8 @@ EMBEDDED = "embedded"
 """The one that runs in the server itself."""
 DERP_MAP = "derpmap"
 """One of the DERP map that the server was told to use."""
+OWN = "embedded"
+"""The name of the server's own relay, which no other may have."""
 
 _SHOWN = MapRelay.__struct_fields__
 
