@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import uvloop
 from nacl.public import Box
 from nacl.public import PrivateKey as BoxKey
 from nacl.public import PublicKey as BoxPublicKey
@@ -20,11 +22,16 @@ from ghostwire_derp.frames import CLIENT_INFO, DISCO_MAGIC, SEND_PACKET, SERVER_
 from ghostwire_derp.relay.arena import READ_BYTES
 from ghostwire_derp.relay.inlet import Inlet
 from ghostwire_derp.relay.limits import Limits
-from ghostwire_derp.relay.outlet import Outlet
 from ghostwire_derp.relay.router import Router
 from ghostwire_derp.settings import Settings
 
 Frame = tuple[int, bytes]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The drivers are tested on both event loops."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.name == "test_drivers.py" else {"asyncio": asyncio.new_event_loop}
 
 
 class Admitting(Relaying):
@@ -191,7 +198,7 @@ class House:
     def turn(self) -> None:
         """A pass: read everybody who may be read, then settle; until nobody has anything left."""
         self.router.begin(self.clock.now())
-        while any([self._read(guest) for guest in self.guests]):
+        while sum(map(self._read, self.guests)):
             self.router.settle()
         self.router.settle()
 

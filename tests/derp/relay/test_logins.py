@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nacl.public import Box, PrivateKey, PublicKey
+from nacl.public import Box, PublicKey
 
 from ghostwire import Siblings
 from ghostwire.keys import NodeKey

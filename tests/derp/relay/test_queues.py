@@ -66,7 +66,9 @@ def test_discovery_has_a_queue_of_its_own(tools: Any) -> None:
     house = tools.House(Limits(queue=5000, disco_queue=1000))
     alice, bob = house.join(), house.join()
     bob.room = 0
-    alice.send(numbered(tools, bob.key, 0, 100), tools.packet(bob.key, tools.disco()), numbered(tools, bob.key, 100, 200))
+    alice.send(
+        numbered(tools, bob.key, 0, 100), tools.packet(bob.key, tools.disco()), numbered(tools, bob.key, 100, 200)
+    )
     alice.send(*[tools.packet(bob.key, tools.disco())] * 50)
     bob.take(None)
     heard = [data for _, data in bob.heard()]

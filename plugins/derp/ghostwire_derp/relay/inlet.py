@@ -8,7 +8,7 @@ from ghostwire_derp.relay.outlet import Outlet
 
 
 class Inlet:
-    """Part of a stream. ``owner`` parses; ``kept`` is what it has not, ``missing`` what that lacks to be a whole frame."""
+    """Part of a stream. ``owner`` parses; ``kept`` is what it has not, ``missing`` what its first frame lacks."""
 
     __slots__ = ("kept", "missing", "owner")
     owner: Outlet

@@ -49,12 +49,15 @@ class Relay:
 
     # Clients
 
-    def take_socket(self, plain: socket.socket, client_address: str, rest: bytes = b"") -> None:
-        """Own a client's connected socket, plain or TLS (`ssl.SSLSocket`); ``rest`` was read of it already."""
+    def take_socket(self, plain: socket.socket, client_address: str, rest: bytes = b"", greeting: bytes = b"") -> None:
+        """Own a client's connected socket, plain or TLS (`ssl.SSLSocket`).
+
+        ``rest`` was read of it already; ``greeting`` is written before anything else.
+        """
         if self._closed:
             return plain.close()
         stream = self._polled().stream(plain)
-        client = self.router.accept(stream, client_address)
+        client = self.router.accept(stream, client_address) if stream.greet(greeting) else None
         return stream.close() if client is None else self._begin_polled(stream, client, rest)
 
     def attach(self, transport: Any, client_address: str, rest: bytes = b"") -> asyncio.Protocol:

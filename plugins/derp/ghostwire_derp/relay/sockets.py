@@ -52,6 +52,13 @@ class SocketStream(Inlet):
         """Read once; 0 at the end, BlockingIOError where nothing has come."""
         return self.socket.recv_into(room)
 
+    def greet(self, greeting: bytes) -> bool:
+        """Write a few bytes at the very beginning; False where the socket is dead."""
+        try:
+            return not greeting or self.write([greeting]) == len(greeting)
+        except OSError:
+            return False
+
     @property
     def more(self) -> bool:
         """Whether there is more to read of which epoll knows nothing."""

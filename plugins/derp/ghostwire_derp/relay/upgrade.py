@@ -32,14 +32,12 @@ class DerpUpgrade(StreamUpgrade):
         if head.method != "GET" or not path.endswith(PATH):
             text = f"DERP is at GET {PATH}"
             return refuse(transport, HTTPStatus.NOT_FOUND, "not-found", text)
-        answer = b"" if head.headers.get(FAST_START) == "1" else self._switching()
-        if answer:
-            transport.write(answer)
+        greeting = b"" if head.headers.get(FAST_START) == "1" else self._switching()
         plain = take_socket(transport)
-        if plain is None:
-            self._relay.attach(transport, head.client, rest)
-        else:
-            self._relay.take_socket(plain, head.client, rest)
+        if plain is not None:
+            return self._relay.take_socket(plain, head.client, rest, greeting)
+        transport.write(greeting)
+        self._relay.attach(transport, head.client, rest)
         return None
 
     def _switching(self) -> bytes:
