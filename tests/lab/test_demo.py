@@ -60,6 +60,10 @@ def test_the_demo_ends_well_and_cleans_up(temporary: Path) -> None:
         r"ping alice -> bob: 100\.64\.\S+ [\d.]+ ms, fd\S+ [\d.]+ ms",
         r"tcp alice -> carol: \d+ MiB in [\d.]+ s, \d+ Mbit/s",
         r"carol +100\.64\.\S+.* udp ",
+        r"on dave, `gwctl netcheck` says: no UDP; HTTPS to the relay takes [\d.]+ ms",
+        r"ping dave -> alice: 100\.64\.\S+ [\d.]+ ms, fd\S+ [\d.]+ ms",
+        r"tcp dave -> alice: \d+ MiB in [\d.]+ s, \d+ Mbit/s through the relay in the server; \d+ Mbit/s without one",
+        r"alice +100\.64\.\S+.* derp \(relayed\) +relay home \(embedded\)",
     ):
         assert re.search(pattern, done.stdout), (pattern, done.stdout)
     assert processes(temporary) == []

@@ -1,4 +1,4 @@
-"""`ghostwire demo`: a server and three nodes as real processes in throwaway network namespaces."""
+"""`ghostwire demo`: a server and four nodes as real processes in throwaway network namespaces."""
 
 from __future__ import annotations
 

@@ -171,6 +171,15 @@ class Node(Actor):
         status = self.status()
         return status["state"] == "running" and len(status["peers"]) == peers
 
+    def is_relayed_to(self, name: str) -> bool:
+        """Whether what it sends to a peer goes through a relay."""
+        paths = {peer["name"]: peer["path"] for peer in self.status()["peers"]}
+        return bool((paths[name] or {}).get("relayed"))
+
+    def netcheck(self) -> dict[str, Any]:
+        """What ``gwctl netcheck --json`` prints."""
+        return self.api.get("/v1/netcheck")
+
     def addresses(self) -> list[str]:
         """Its mesh addresses, IPv4 first."""
         return list(self.status()["self"]["addresses"])

@@ -18,6 +18,8 @@ from ghostwire.errors import PermissionDenied, PlatformError
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 NETWORK = "192.0.2"  # RFC 5737: addresses for documentation, nobody's
 CABLE_MTU = 1500
+NOWHERE = 99
+"""A routing table from which nothing arrives."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -53,8 +55,8 @@ class Stage:
         self.places: list[Place] = []
         _ip("link set lo up", "link add switch type bridge stp_state 0 forward_delay 0", "link set switch up")
 
-    def place(self, name: str) -> Place:
-        """A new namespace with the next address."""
+    def place(self, name: str, *, udp: bool = True) -> Place:
+        """A new namespace with the next address; without ``udp`` such packets get lost on their way in and out."""
         _call("unshare", CLONE_NEWNET)
         fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         _call("setns", self._switch, CLONE_NEWNET)
@@ -64,6 +66,8 @@ class Stage:
         _ip(cable, f"link set {name} master switch", f"link set {name} up")
         with self.inside(place):
             _ip("link set lo up", "link set eth0 up", f"addr add {place.address}/24 dev eth0")
+            if not udp:
+                _lose_udp()
         return place
 
     @contextlib.contextmanager
@@ -125,6 +129,19 @@ def _ip(*commands: str) -> None:
     )
     if done.returncode:
         raise PlatformError(f"ip could not carry out {commands[0]!r}: {done.stderr.strip()}")
+
+
+def _lose_udp() -> None:
+    """By routing alone, which every kernel can: packets led to lo with an address of another place are dropped there.
+
+    The rule has to go before the one for local addresses, or else packets that come in would still be delivered.
+    """
+    _ip(
+        f"route add default dev lo table {NOWHERE}",
+        "rule add pref 1 lookup local",
+        "rule del pref 0",
+        f"rule add pref 0 ipproto udp to {NETWORK}.0/24 lookup {NOWHERE}",
+    )
 
 
 def _path() -> str:

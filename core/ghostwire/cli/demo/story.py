@@ -19,7 +19,8 @@ from ghostwire.cli.demo.traffic import ping, transfer
 from ghostwire.errors import GhostwireError, PlatformError
 
 NODES = ("alice", "bob", "carol")
-TRANSFER_SECONDS = 3.0
+CUT_OFF = "dave"
+TRANSFER_SECONDS = 2.5
 
 
 class Narrator:
@@ -44,7 +45,7 @@ def tell() -> bool:
     """Play the demo; whether all of it worked. All is cleaned up in any case."""
     narrator = Narrator()
     actors: list[Actor] = []
-    click.echo("GhostWire demo: a server and three nodes, each in a network namespace of its own")
+    click.echo("GhostWire demo: a server and four nodes, each in a network namespace of its own")
     try:
         cast.environment()
         with tempfile.TemporaryDirectory(prefix="ghostwire-demo-") as folder:
@@ -75,16 +76,19 @@ def _play(narrator: Narrator, actors: list[Actor], folder: Path) -> None:
     with contextlib.closing(stage):
         server = Server(stage, stage.place("server"), folder)
         nodes = [Node(stage, stage.place(name), folder) for name in NODES]
-        narrator.say(f"network: {len(stage.places)} namespaces on one switch, {server.place.address} is the server's")
+        cut_off = Node(stage, stage.place(CUT_OFF, udp=False), folder)
+        narrator.say(f"network: {len(stage.places)} namespaces on one switch, {server.place.address} is the server's;")
+        narrator.say(f"         where {CUT_OFF} is, no UDP packet comes in or goes out, only TCP")
         actors.append(server)
         _start_server(narrator, server)
-        actors.extend(nodes)
-        _enrol(narrator, server, nodes)
+        actors.extend([*nodes, cut_off])
+        _enrol(narrator, server, [*nodes, cut_off])
         _ping_everybody(narrator, stage, nodes)
-        _transfer(narrator, stage, nodes[0], nodes[2])
-        _show_status(narrator, nodes[0])
+        directly = _transfer(narrator, stage, nodes[0], nodes[2])
+        _show(narrator, nodes[0], "status")
+        _go_through_the_relay(narrator, stage, cut_off, nodes[0], directly)
         _restart_without_server(narrator, stage, server, nodes)
-        _leave(narrator, stage, nodes)
+        _leave(narrator, stage, [*nodes, cut_off])
 
 
 def _start_server(narrator: Narrator, server: Server) -> None:
@@ -125,21 +129,43 @@ def _ping(narrator: Narrator, stage: Stage, source: Node, target: Node) -> None:
         narrator.say(f"ping {names}: {', '.join(found)}")
 
 
-def _transfer(narrator: Narrator, stage: Stage, source: Node, target: Node) -> None:
+def _transfer(narrator: Narrator, stage: Stage, source: Node, target: Node, beside: str = "") -> float:
+    """Send for a while and say how much arrived; bits a second."""
     names = f"{source.place.name} -> {target.place.name}"
     with narrator.doing(f"sending over TCP {names}"):
         address = target.addresses()[0]
         arrived, seconds = transfer(stage, source.place, target.place, address, seconds=TRANSFER_SECONDS)
         if not arrived:
             raise PlatformError("nothing arrived")
-        rate = arrived * 8 / seconds / 1e6
-        narrator.say(f"tcp {names}: {arrived / 2**20:.0f} MiB in {seconds:.1f} s, {rate:.0f} Mbit/s")
+        rate = arrived * 8 / seconds
+        narrator.say(f"tcp {names}: {arrived / 2**20:.0f} MiB in {seconds:.1f} s, {_mbit(rate)}{beside}")
+        return rate
 
 
-def _show_status(narrator: Narrator, node: Node) -> None:
-    with narrator.doing("asking for the status"):
-        narrator.say(f"on {node.place.name}, `gwctl status` says:")
-        click.echo("".join(f"    {line}\n" for line in node.gwctl("status").rstrip().splitlines()), nl=False)
+def _mbit(rate: float) -> str:
+    return f"{rate / 1e6:.0f} Mbit/s"
+
+
+def _show(narrator: Narrator, node: Node, command: str) -> None:
+    with narrator.doing(f"asking {node.place.name} for the {command}"):
+        narrator.say(f"on {node.place.name}, `gwctl {command}` says:")
+        click.echo("".join(f"    {line}\n" for line in node.gwctl(command).rstrip().splitlines()), nl=False)
+
+
+def _go_through_the_relay(narrator: Narrator, stage: Stage, source: Node, target: Node, directly: float) -> None:
+    """What the node without UDP has: the relay in the server, over the server's own port."""
+    with narrator.doing(f"asking {source.place.name} what its network is like"):
+        found = source.netcheck()
+        if found["udp"] or not found["regions"]:
+            raise PlatformError("UDP gets through, which was cut off" if found["udp"] else "it knows no relay")
+        latency = found["regions"][0]["https_ms"]
+        narrator.say(f"on {source.place.name}, `gwctl netcheck` says: no UDP; HTTPS to the relay takes {latency} ms")
+    _ping(narrator, stage, source, target)
+    _ping(narrator, stage, target, source)
+    _transfer(narrator, stage, source, target, f" through the relay in the server; {_mbit(directly)} without one")
+    with narrator.doing("looking which way the packets took"):
+        wait_for(f"{source.place.name}'s path is relayed", lambda: source.is_relayed_to(target.place.name))
+    _show(narrator, source, "status")
 
 
 def _restart_without_server(narrator: Narrator, stage: Stage, server: Server, nodes: list[Node]) -> None:
@@ -150,7 +176,7 @@ def _restart_without_server(narrator: Narrator, stage: Stage, server: Server, no
     with narrator.doing(f"restarting {second.place.name} while the server is down"):
         second.stop(signal.SIGKILL)
         second.start()
-        wait_for(f"{second.place.name} is back", lambda: second.is_running_with(len(nodes) - 1))
+        wait_for(f"{second.place.name} is back", lambda: second.is_running_with(len(NODES)))
         narrator.say(f"node {second.place.name}: killed and restarted from what it keeps on disk")
     _ping(narrator, stage, second, first)
     _ping(narrator, stage, first, second)
@@ -158,8 +184,9 @@ def _restart_without_server(narrator: Narrator, stage: Stage, server: Server, no
 
 def _leave(narrator: Narrator, stage: Stage, nodes: list[Node]) -> None:
     with narrator.doing("ending the nodes"):
-        for node in nodes:
-            code = node.stop()
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            codes = list(pool.map(Node.stop, nodes))
+        for node, code in zip(nodes, codes, strict=True):
             left = node.place.interfaces(stage) - {"lo", "eth0"}
             if code or left:
                 raise PlatformError(f"{node.place.name} ended with status {code} and left {sorted(left) or 'nothing'}")
