@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import uvloop
 from nacl.public import Box, PublicKey
 from nacl.public import PrivateKey as BoxKey
 
@@ -27,6 +28,13 @@ from ghostwire_derp.client.path import DerpPath
 from ghostwire_derp.client.transport import DerpTransport
 from ghostwire_derp.relay.relay import Relay
 from ghostwire_derp.settings import Settings
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What uses real streams runs on both event loops."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.name == "test_loopback.py" else {"asyncio": asyncio.new_event_loop}
+
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nDerp-Version: 2\r\n\r\n"
 PORT = 3478
@@ -294,6 +302,12 @@ class World:
 def new_world(tmp_path: Path, relay_context: Callable[..., RelayContext]) -> Callable[[], World]:
     """``new_world()``, in a simulation, is an empty `World`."""
     return lambda: World(tmp_path, relay_context)
+
+
+@pytest.fixture
+def online_node() -> type[Node]:
+    """The class of a node."""
+    return Node
 
 
 @pytest.fixture

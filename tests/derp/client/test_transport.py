@@ -223,7 +223,7 @@ async def test_changed_links_are_noticed_at_once(new_world):
     await asyncio.sleep(30)
     assert alice.transport.connected(1), "an idle connection does not know yet"
     alice.transport.links_changed()
-    await world.until(lambda: not alice.transport.connected(1), 11)
+    await world.until(lambda: not alice.transport.connected(1), 3.1)
     world.network.heal()
     alice.transport.links_changed()
     await world.until(lambda: alice.transport.connected(1), 1)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BACKLOG = 256 * 1024
 """Bytes that a stream has not taken yet, from which on datagrams are dropped."""
+UNSENT = 128 * 1024
+"""Bytes that the kernel holds back before the stream counts as full: what waits there cannot be dropped, only age."""
 USER_TIMEOUT = 15_000
 """Milliseconds after which the kernel gives up a connection whose other end acknowledges nothing."""
 CLOSE_GRACE = 1.0
@@ -169,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
         return affordable
 
     def _tell(self, event: Event) -> None:
-        if isinstance(event, Opened):
+        if isinstance(event, Opened) and not self._opened.done():
             self._opened.set_result(None)
         if not self._over:
             self._owner.happened(self, event)
@@ -206,3 +208,4 @@ def _tune(transport: asyncio.Transport) -> None:
     with contextlib.suppress(OSError):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)

@@ -41,7 +41,9 @@ SILENCE = 120 * SECOND
 ASK_AFTER = 10 * SECOND
 """How long may be sent with nothing heard until the relay is pinged."""
 PATIENCE = 10 * SECOND
-"""How long a ping may stay without anything heard."""
+"""How long a ping may stay without anything heard: everything that was sent before it has to arrive first."""
+LITTLE_PATIENCE = 3 * SECOND
+"""The same where the connection is suspected to be dead."""
 
 _PREFIX = frames.HEADER_BYTES + frames.KEY_BYTES
 _PING = frames.frame(frames.PING, bytes(8))
@@ -69,7 +71,7 @@ class DerpClient:
         self._bucket: TokenBucket | None = None
         self._preferred = False
         self._spoke: int | None = None
-        self._asked: int | None = None
+        self._give_up: int | None = None
         self.opened = False
         """Whether the login is done."""
         self.heard = 0
@@ -109,7 +111,7 @@ class DerpClient:
             return events
         try:
             while (frame := self._reader.next()) is not None:
-                self.heard, self._spoke, self._asked = now, None, None
+                self.heard, self._spoke, self._give_up = now, None, None
                 self._take(frame, events, now)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"relay {self._relay.name} broke the protocol: {error}") from None
@@ -216,10 +218,10 @@ class DerpClient:
 
     # Time
 
-    def ask(self, now: int) -> None:
-        """Find out whether the relay is still there: something must be heard within `PATIENCE`."""
-        if self.opened and self._asked is None:
-            self._asked = now
+    def ask(self, now: int, patience: int = LITTLE_PATIENCE) -> None:
+        """Find out whether the relay is still there: something must be heard within so many nanoseconds."""
+        if self.opened and (self._give_up is None or now + patience < self._give_up):
+            self._give_up = now + patience
             self._out.append(_PING)
 
     def deadline(self) -> int | None:
@@ -227,16 +229,16 @@ class DerpClient:
         if self.failure is not None:
             return None
         times = [self.heard + SILENCE]
-        if self._asked is not None:
-            times.append(self._asked + PATIENCE)
+        if self._give_up is not None:
+            times.append(self._give_up)
         elif self._spoke is not None:
             times.append(self._spoke + ASK_AFTER)
         return min(times)
 
     def advance(self, now: int) -> None:
         """Ping a relay that has gone silent, give up one that stays so."""
-        if now >= self.heard + SILENCE or (self._asked is not None and now >= self._asked + PATIENCE):
+        if now >= self.heard + SILENCE or (self._give_up is not None and now >= self._give_up):
             silent = (now - self.heard) // SECOND
             self.failure = Unavailable(f"relay {self._relay.name}: nothing heard for {silent} s")
-        elif self._spoke is not None and now >= self._spoke + ASK_AFTER:
-            self.ask(now)
+        elif self._give_up is None and self._spoke is not None and now >= self._spoke + ASK_AFTER:
+            self.ask(now, PATIENCE)

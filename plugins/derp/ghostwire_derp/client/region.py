@@ -242,7 +242,7 @@ class Region:
         self._counters.failures += 1
         if isinstance(error, Refused | ProtocolError):
             self._counters.refused += 1
-        self._say(logging.WARNING, "failed", "region %d: no connection: %s", self.number, error)
+        self._say(logging.WARNING, f"failed: {error}", "region %d: no connection: %s", self.number, error)
         if self._connection is None:
             self._rest()
 

@@ -31,7 +31,8 @@ class Upgrade:
 
     def request(self) -> bytes:
         """What to send first; Unavailable where the host is no name."""
-        headers = [("Host", self._host), ("Connection", "Upgrade"), ("Upgrade", PROTOCOL)]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        headers = [("Host", host), ("Connection", "Upgrade"), ("Upgrade", PROTOCOL)]
         try:
             head = self._http.send(h11.Request(method="GET", target=PATH, headers=headers)) or b""
         except h11.LocalProtocolError:
