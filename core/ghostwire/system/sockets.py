@@ -6,11 +6,14 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
 
 from ghostwire.capabilities.contexts import Sockets
 from ghostwire.errors import PermissionDenied, PlatformError, Unavailable
+from ghostwire.system.proxy import Asking, Holding, Proxy, proxy_for
+from ghostwire.system.tls import system_roots
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -43,16 +46,69 @@ class SystemSockets(Sockets):
         tls: ssl.SSLContext | None = None,
         server_name: str = "",
     ) -> tuple[asyncio.Transport, P]:
-        """A stream to that host."""
-        loop = asyncio.get_running_loop()
+        """A stream to that host, through the proxy that the environment names for it, if any."""
+        proxy = proxy_for(host, tls=tls is not None, name=server_name)
+        name = (server_name or host) if tls else None
+        if proxy is None:
+            with _one_line(f"{host}:{port}"):
+                return await _open(protocol, host, port, tls, name)
+        asking = Asking(proxy, host, port)
+        with _one_line(str(proxy)):
+            transport, _ = await _to_proxy(proxy, asking)
         try:
-            return await loop.create_connection(
-                protocol, host, port, ssl=tls, server_hostname=(server_name or host) if tls else None
-            )
-        except ssl.SSLError:
+            with _one_line(f"{host}:{port}: through {proxy}"):
+                return await _beyond(transport, asking, protocol(), tls, name)
+        except BaseException:
+            transport.abort()
             raise
-        except OSError as error:
-            raise Unavailable(f"{host}:{port}: {_reason(error)}") from error
+
+
+async def _open(
+    protocol: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, name: str | None
+) -> tuple[asyncio.Transport, P]:
+    loop = asyncio.get_running_loop()
+    return await loop.create_connection(protocol, host, port, ssl=tls, server_hostname=name)
+
+
+async def _to_proxy(proxy: Proxy, asking: Asking) -> tuple[asyncio.Transport, Asking]:
+    tls = system_roots() if proxy.tls else None
+    try:
+        return await _open(lambda: asking, proxy.host, proxy.port, tls, proxy.host if tls else None)
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", "") or error.reason
+        raise Unavailable(f"{proxy}: no TLS with it ({reason})") from None
+
+
+async def _beyond(
+    transport: asyncio.Transport, asking: Asking, made: P, tls: ssl.SSLContext | None, name: str | None
+) -> tuple[asyncio.Transport, P]:
+    """The stream itself, once the proxy has consented: with TLS of its own if there is to be any."""
+    await asking.consent()
+    holding: Holding = asking
+    if tls is not None:
+        if asking.rest:
+            raise asking.refusal("sent bytes of its own")
+        holding = Holding()
+        secured = await asyncio.get_running_loop().start_tls(transport, holding, tls, server_hostname=name)
+        transport = cast("asyncio.Transport", secured)
+    if holding.lost:
+        raise ConnectionResetError("closed at once")
+    transport.set_protocol(made)
+    made.connection_made(transport)
+    if holding.rest:
+        cast("asyncio.Protocol", made).data_received(holding.rest)
+    return transport, made
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """What the system refuses, as an error for people; TLS's own verdicts pass."""
+    try:
+        yield
+    except ssl.SSLError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"{what}: {_reason(error)}") from error
 
 
 def _refusal(host: str, port: int, error: OSError) -> Exception:

@@ -23,7 +23,7 @@ def relay_tls(relay: MapRelay) -> ssl.SSLContext | None:
     """
     if not relay.tls:
         return None
-    return _pinned() if relay.certificate else _rooted()
+    return _pinned() if relay.certificate else system_roots()
 
 
 def check_relay(transport: asyncio.Transport, relay: MapRelay) -> None:
@@ -45,7 +45,8 @@ def check_relay(transport: asyncio.Transport, relay: MapRelay) -> None:
 
 
 @cache
-def _rooted() -> ssl.SSLContext:
+def system_roots() -> ssl.SSLContext:
+    """For a host whose certificate the system's roots vouch for."""
     return _modern(ssl.create_default_context())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,14 @@ import pytest
 import pytest_asyncio
 
 from ghostwire.errors import AuthenticationFailed
-from ghostwire.frontdoor.certificate import ensure_certificate, server_context
+from ghostwire.frontdoor.certificate import server_context
 from ghostwire.model import MapRelay
 from ghostwire.system.sockets import SystemSockets
-from ghostwire.system.tls import _rooted, check_relay, relay_tls
+from ghostwire.system.tls import check_relay, relay_tls, system_roots
 
 
 def relay(**fields: Any) -> MapRelay:
     return MapRelay(id=1, name="r1", region=1, region_name="one", host="relay.example", **fields)
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> tuple[Path, Path]:
-    return ensure_certificate(tmp_path, ["relay.example"], int(time.time()))
 
 
 @pytest_asyncio.fixture
@@ -71,12 +65,12 @@ async def test_without_a_pin_the_roots_decide(port: int) -> None:
 async def test_a_root_that_is_trusted_and_a_name_that_fits_are_enough(
     port: int, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = _rooted.__wrapped__()
-    monkeypatch.setattr("ghostwire.system.tls._rooted", lambda: context)
+    context = system_roots.__wrapped__()
+    monkeypatch.setattr("ghostwire.system.tls.system_roots", lambda: context)
     context.load_verify_locations(pair[0])
     await reach(port, relay())
-    with pytest.raises(ssl.SSLCertVerificationError, match="address mismatch"):
-        await SystemSockets().connect(asyncio.Protocol, "127.0.0.1", port, tls=context)
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        await SystemSockets().connect(asyncio.Protocol, "127.0.0.1", port, tls=context, server_name="other.example")
 
 
 async def test_a_pin_is_not_satisfied_without_tls() -> None:
