@@ -8,9 +8,13 @@ Gbit/s among 1,000 connected clients, ``latency_half`` of half the relay's own m
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.relay.pipe import ceiling
 from benchmarks.relay.relays import Relay, derper, derper_version, find_derper, ours
@@ -18,6 +22,7 @@ from benchmarks.relay.scenarios import PAYLOAD, SMALL, Metrics, Scenarios
 from benchmarks.report import Report, say
 
 CORES, FILES, WORKERS = 2, 8192, 2
+BUSY = ": of all figures only memory can be trusted"
 MORE_IS_BETTER = {
     **dict.fromkeys(("one_flow", "all_to_all", "clients_1000", "one_flow_tls"), "Gbit/s"),
     f"all_to_all_workers_{WORKERS}": "Gbit/s",
@@ -45,7 +50,8 @@ def main() -> None:
     if not program:
         say("no derper here: go install tailscale.com/cmd/derper@v1.102.0, or name one by GHOSTWIRE_DERPER")
     say(f"the generator alone: {ceiling(options.seconds):.1f} Gbit/s through a pipe")
-    found = _measure(relays, options.rounds, options.seconds)
+    with _watching_others():
+        found = _measure(relays, options.rounds, options.seconds)
     report = Report(f"relay, {PAYLOAD} bytes (frames_per_second: {SMALL}), medians of {options.rounds}")
     for metric, unit in (MORE_IS_BETTER | LESS_IS_BETTER).items():
         mine, theirs = (_median(found.get(side, []), metric) for side in ("ours", "peer"))
@@ -68,8 +74,23 @@ def _share_cores() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
-    if os.getloadavg()[0] > 0.5:
-        say(f"this machine is busy (load {os.getloadavg()[0]:.1f}): only memory can be trusted, and ratios to a degree")
+
+
+@contextlib.contextmanager
+def _watching_others() -> Iterator[None]:
+    """Say how much of the cores other programs used meanwhile."""
+    began, before = time.monotonic(), _used_by_others()
+    yield
+    used = (_used_by_others() - before) / (time.monotonic() - began)
+    say(f"other programs used {max(0, used):.2f} of {CORES} cores meanwhile" + (BUSY if used > 0.1 else ""))
+
+
+def _used_by_others() -> float:
+    """Seconds that our cores worked for anything but this program and those it started and has waited for."""
+    cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    worked = sum(int(field) for line in lines if line[0] in cores for field in (*line[1:4], *line[6:9]))
+    return worked / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def _measure(relays: dict[str, Relay], rounds: int, seconds: float) -> dict[str, list[Metrics]]:

@@ -26,8 +26,9 @@ AT_ONCE = 40
 """Such bursts between two looks at what has arrived."""
 WARM_UP, SILENCE, DRAIN = 0.4, 0.2, 3.0
 """Seconds before anything counts; without a byte until all has arrived; at most waited for that."""
-STEP, STEEPNESS, HIGHEST, HELD_BACK = 0.4, 1.5, 32, 0.9
-"""A search for the best rate: seconds a step, from step to step, at most beyond the first; when a relay holds back."""
+STEP, STEEPNESS, HIGHEST, HELD_BACK, AS_GOOD = 0.4, 1.5, 32, 0.9, 0.95
+"""A search for the best rate: seconds a step, from step to step, at most beyond the first; when a relay holds back; and
+which share of the best is as good."""
 TICK = 0.001
 """Seconds between two looks at what is due."""
 HEAD = frames.HEADER_BYTES + frames.KEY_BYTES
@@ -159,17 +160,17 @@ class Load:
         self._turns = cycle(senders)
 
     def best_rate(self, lowest: float) -> float | None:
-        """The rate at which most arrives, looked for from here upwards."""
-        best, arrived = None, 0.0
+        """The rate at which most arrives, looked for from here upwards; of those as good, the one that loses least."""
+        found: dict[float | None, _Flow] = {}
         rate: float | None = lowest
-        while True:
-            found = self._at(rate, STEP)
-            if found.received > arrived:
-                best, arrived = rate, found.received
-            if rate is None:
-                self._drain()
-                return best
-            rate = None if found.sent < HELD_BACK * rate or rate > HIGHEST * lowest else rate * STEEPNESS
+        while rate is not None:
+            found[rate] = self._at(rate, STEP)
+            rate = None if found[rate].sent < HELD_BACK * rate or rate > HIGHEST * lowest else rate * STEEPNESS
+        found[None] = self._at(None, STEP)
+        self._drain()
+        enough = AS_GOOD * max(flow.received for flow in found.values())
+        best = [rate for rate, flow in found.items() if flow.received >= enough]
+        return max(best, key=lambda rate: found[rate].received / found[rate].sent)
 
     def run(self, rate: float | None, seconds: float, begin: Callable[[], object] = bool) -> Measured:
         """Send for so long, after a warm-up that ends with ``begin``; then wait for what is under way."""
