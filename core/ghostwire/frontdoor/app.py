@@ -29,6 +29,7 @@ class AdminRoute(BaseRoute):
 
     def __init__(self, route: BaseRoute) -> None:
         self._route = route
+        self.routes = [route]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As the route does."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import h11
 import msgspec
 import uvicorn
+from starlette.routing import WebSocketRoute
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -49,6 +50,7 @@ class Backend:
 
     def __init__(self, app: ASGIApplication, upgrades: Sequence[StreamUpgrade], clock: Clock) -> None:
         self.upgrades = {upgrade.token.lower(): upgrade for upgrade in upgrades}
+        self.websockets = _has_websockets(app)
         self.admission = Admission(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.local = Admission(MAX_CONNECTIONS, MAX_PER_USER)
         self.state = ServerState()
@@ -121,8 +123,8 @@ class HttpProtocol(H11Protocol):
     def _should_upgrade(self) -> bool:
         headers, version = _joined(self.headers), self.scope["http_version"]
         self._upgrade = _wanted(self._backend.upgrades, headers, version)
-        if self._upgrade is not None:
-            return True
+        if self._upgrade is not None or not self._backend.websockets:
+            return self._upgrade is not None
         possible = self.scope["method"] == "GET" and "sec-websocket-key" in headers
         return possible and _wanted({WEBSOCKET: True}, headers, version) is not None
 
@@ -211,6 +213,12 @@ def _config(app: ASGIApplication) -> uvicorn.Config:
     )
     config.load()
     return config
+
+
+def _has_websockets(app: object) -> bool:
+    """Whether any of its routes is for WebSockets; where none is, requests for one are requests like all others."""
+    routes = getattr(app, "routes", None) or ()
+    return isinstance(app, WebSocketRoute) or any(map(_has_websockets, routes))
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -13,8 +13,12 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.frames import CloseCode, Frame
 
 from ghostwire.frontdoor.answers import refuse
+
+MAX_FRAGMENTS = 1024
+"""Of one message."""
 
 _log = logging.getLogger("ghostwire.frontdoor.websocket")
 _log.setLevel(logging.ERROR)  # below that, strangers decide how much is logged
@@ -52,6 +56,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().data_received(data)
         if not self.handshake_initiated and self.conn.handshake_exc is not None:
             refuse(self.transport, HTTPStatus.BAD_REQUEST, "bad-request", "not a WebSocket's request")
+
+    def handle_cont(self, event: Frame) -> None:
+        """A fragment: they may be empty, so their bytes alone do not bound them."""
+        if len(self.frames) < MAX_FRAGMENTS:
+            return super().handle_cont(event)
+        self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+        return self.handle_parser_exception()
 
     def keepalive_timeout(self) -> None:
         """The client has not answered a ping."""

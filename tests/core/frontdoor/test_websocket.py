@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
+from starlette.routing import Mount, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from ghostwire.frontdoor import FrontDoor
+from ghostwire.frontdoor.app import AdminRoute
 from ghostwire.frontdoor.protocol import MAX_MESSAGE
 
 HEAD = (
@@ -112,6 +114,13 @@ async def test_a_message_that_is_too_long_ends_it(door):
         assert await refused(websocket) == 1009
 
 
+async def test_a_message_without_end_ends_it(door):
+    async with opened(door, "/echo") as websocket:
+        websocket.transport.write(Frame(Opcode.BINARY, b"", fin=False).serialize(mask=True))
+        websocket.transport.write(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * 2000)
+        assert await refused(websocket) == 1009
+
+
 async def test_text_that_is_no_text_ends_it_without_a_line_in_the_log(door, caplog):
     caplog.set_level(logging.DEBUG, "ghostwire")
     async with opened(door, "/echo") as websocket:
@@ -185,3 +194,28 @@ async def test_a_door_that_closes_ends_its_websockets(door, endpoints):
         await asyncio.wait_for(door.close(), 4)
         assert await refused(websocket) == 1012
     assert endpoints.codes == [1012]
+
+
+async def test_tls_carries_them_too(endpoints, tls):
+    door = FrontDoor(Starlette(routes=[WebSocketRoute("/echo", endpoints.echo)]), tls=tls)
+    await door.start("127.0.0.1", 0)
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    async with connect(f"wss://127.0.0.1:{door.port}/echo", proxy=None, ssl=trusting, max_size=None) as websocket:
+        for size in (1, MAX_MESSAGE):
+            await websocket.send(bytes(size))
+            assert await websocket.recv() == bytes(size)
+    await until(lambda: door._backend.admission.count == 0)
+    await door.close()
+
+
+@pytest.mark.parametrize("admin", [True, False])
+async def test_where_no_route_is_one_a_request_for_one_is_like_any_other(app, client, admin):
+    routes = [AdminRoute(WebSocketRoute("/x", app))] if admin else []
+    door = FrontDoor(Starlette(routes=[Mount("/", routes=[*app.routes, *routes])]))
+    await door.start("127.0.0.1", 0)
+    asking = await client.tcp(door.port)
+    status, _ = await asking.ask(HEAD.replace("/echo", "/about"))
+    assert status == (403 if admin else 200)
+    asking.close()
+    await door.close()
