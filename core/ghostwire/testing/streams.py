@@ -290,7 +290,11 @@ class MemorySockets(Sockets):
         theirs = MemoryStream(remote, self._host, (host, port), source)
         ours.peer, theirs.peer = theirs, ours
         remote.listeners[port].accept(theirs)
-        await asyncio.sleep(network.stream_delay(remote, self._host) / SECOND)
+        try:
+            await asyncio.sleep(network.stream_delay(remote, self._host) / SECOND)
+        except asyncio.CancelledError:
+            ours.abort()
+            raise
         made = protocol()
         return (await _secure(ours, made, tls, server_name or host) if tls else _plain(ours, made)), made
 
