@@ -242,9 +242,11 @@ class Region:
         self._counters.failures += 1
         if isinstance(error, Refused | ProtocolError):
             self._counters.refused += 1
-        self._say(logging.WARNING, f"failed: {error}", "region %d: no connection: %s", self.number, error)
         if self._connection is None:
             self._rest()
+            self._say(logging.WARNING, f"failed: {error}", "region %d: no connection: %s", self.number, error)
+        else:
+            self._say(logging.INFO, f"stays: {error}", "region %d: no better relay yet: %s", self.number, error)
 
     def _rest(self) -> None:
         """Nothing is being tried just now."""
