@@ -7,6 +7,7 @@ from typing import Final
 RECORD: Final = 16 * 1024
 """Bytes of plaintext that TLS carries in one record."""
 HIGH_WATER: Final = 64 * 1024
+_NOTHING: Final = memoryview(b"")
 
 
 class Outbox:
@@ -29,7 +30,7 @@ class Outbox:
     def clear(self) -> None:
         """Forget everything."""
         self._queue: list[bytes] = []
-        self._head, self.size = memoryview(b""), 0
+        self._head, self.size = _NOTHING, 0
 
     def put(self, data: bytes | bytearray | memoryview) -> None:
         """Add at the end; what is not bytes is copied, since it may change."""
@@ -45,5 +46,5 @@ class Outbox:
 
     def taken(self, count: int) -> None:
         """These many of `record` are written."""
-        self._head = self._head[count:]
+        self._head = self._head[count:] or _NOTHING  # an empty view would keep what it is a view of
         self.size -= count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,14 @@ def test_what_may_change_is_copied() -> None:
     outbox.put(data)
     data[:] = b"xyz"
     assert outbox.record() == b"abc"
+
+
+def test_what_was_written_is_let_go() -> None:
+    outbox, data = Outbox(), bytes(100)
+    free = sys.getrefcount(data)
+    outbox.put(data)
+    outbox.taken(len(outbox.record()))
+    assert sys.getrefcount(data) == free
 
 
 def test_limits_follow_each_other() -> None:
