@@ -54,7 +54,7 @@ class Node:
         self._member = Member(parts, self._identity, self._knowledge, self, self._whereabouts)
         self._plane: Dataplane | None = None
         self._unwatch: Callable[[], None] | None = None
-        self._waiting = Waiters()
+        self._waiting = Waiters[None]()
         self._wake, self._lock = asyncio.Event(), asyncio.Lock()
         self._retry = Backoff(parts.entropy)
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -226,7 +226,7 @@ class Node:
             await self._plane.configure(own)
         if self._ready():
             self._trouble = ""
-            self._waiting.succeed()
+            self._waiting.succeed(None)
 
     async def _try_device(self) -> None:
         """Hear before a token is spent whether this machine lets a node run."""

@@ -109,6 +109,8 @@ def _one_line(what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise Unavailable(f"{what}: {_reason(error)}") from error
+    except ValueError as error:
+        raise Unavailable(f"{what}: not the name of a host ({error})") from error
 
 
 def _refusal(host: str, port: int, error: OSError) -> Exception:

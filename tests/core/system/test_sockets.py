@@ -6,6 +6,7 @@ import pytest
 
 from ghostwire.errors import PlatformError, Unavailable
 from ghostwire.system.sockets import SystemSockets
+from ghostwire.system.tls import system_roots
 
 
 def test_a_udp_socket_is_bound_and_does_not_block() -> None:
@@ -35,3 +36,12 @@ async def test_a_stream_reaches_who_listens_and_says_where_nobody_does() -> None
 async def test_a_name_that_does_not_exist_is_unavailable() -> None:
     with pytest.raises(Unavailable, match=r"no-such-host\.invalid:80: the name is not known"):
         await SystemSockets().connect(asyncio.Protocol, "no-such-host.invalid", 80)
+
+
+@pytest.mark.parametrize("name", [".relay.example", "relay..example", f"{'x' * 64}.example"])
+async def test_what_can_be_no_name_is_unavailable_too(name: str) -> None:
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(Unavailable, match="not the name of a host"):
+        await SystemSockets().connect(asyncio.Protocol, "127.0.0.1", port, tls=system_roots(), server_name=name)
+    server.close()

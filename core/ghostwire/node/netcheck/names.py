@@ -10,7 +10,7 @@ from ghostwire.engine import SECOND, Clock
 from ghostwire.model import MapRelay
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
-"""Resolves a host's name; OSError where it is not known."""
+"""Resolves a host's name; OSError where it is not known, UnicodeError where it can be no name."""
 
 TIMEOUT = 1.0
 """Seconds for all names of a round."""
@@ -64,7 +64,7 @@ class Names:
     async def _ask(self, host: str) -> None:
         try:
             found = await self._lookup(host)
-        except OSError:
+        except (OSError, UnicodeError):
             return
         self._known.pop(host, None)
         self._known[host] = self._clock.now(), [text for text in found if _version(text)][:16]

@@ -10,7 +10,7 @@ import msgspec
 
 from ghostwire import Transport
 from ghostwire.engine import SECOND
-from ghostwire.errors import GhostwireError
+from ghostwire.errors import GhostwireError, Unavailable
 from ghostwire.keys import NodeKey
 from ghostwire.node.netcheck.home import HomeChoice
 from ghostwire.node.netcheck.measuring import Measuring
@@ -18,6 +18,7 @@ from ghostwire.node.netcheck.report import NetcheckReport
 from ghostwire.node.netcheck.results import Results
 from ghostwire.node.parts import Parts
 from ghostwire.node.relays import Relays
+from ghostwire.node.waiters import Waiters
 
 INTERVAL = 300 * SECOND
 WATCH = 15 * SECOND
@@ -49,7 +50,7 @@ class Netcheck:
         self._choice = HomeChoice(node, relays.home)
         self._task: asyncio.Task[None] | None = None
         self._woken, self._full = asyncio.Event(), True
-        self._waiting: list[asyncio.Future[NetcheckReport]] = []
+        self._waiting = Waiters[NetcheckReport]()
         self._looked = self._looked_fully = -INTERVAL
         self._latencies: Mapping[int, int] = {}
         self._lost_since: int | None = None
@@ -68,8 +69,7 @@ class Netcheck:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-        for waiting in self._waiting:
-            waiting.cancel()
+        self._waiting.fail(_down())
 
     @property
     def mapped(self) -> Sequence[str]:
@@ -80,10 +80,8 @@ class Netcheck:
 
     async def look(self) -> NetcheckReport:
         """A full look now."""
-        waiting: asyncio.Future[NetcheckReport] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
         self.hurry()
-        return await waiting
+        return await self._waiting.wait()
 
     def hurry(self) -> None:
         """Look again, at everything: links or relays changed."""
@@ -99,14 +97,15 @@ class Netcheck:
     async def _work(self) -> None:
         while True:
             await self._until_due()
-            waiting, self._waiting = self._waiting, []
+            asked, self._waiting = self._waiting, Waiters()
             try:
-                report = await self._look()
+                asked.succeed(await self._look())
+            except asyncio.CancelledError:
+                asked.fail(_down())
+                raise
             except Exception as error:
                 self._parts.log.exception("internal error in netcheck")
-                _answer(waiting, GhostwireError(f"internal error: {type(error).__name__}; see the node's log"))
-            else:
-                _answer(waiting, report)
+                asked.fail(GhostwireError(f"internal error: {type(error).__name__}; see the node's log"))
 
     async def _until_due(self) -> None:
         while not self._woken.is_set() and not self._due():
@@ -170,14 +169,8 @@ class Netcheck:
         )
 
 
-def _answer(waiting: Sequence[asyncio.Future[NetcheckReport]], answer: NetcheckReport | GhostwireError) -> None:
-    for each in waiting:
-        if each.done():
-            continue
-        if isinstance(answer, GhostwireError):
-            each.set_exception(answer)
-        else:
-            each.set_result(answer)
+def _down() -> Unavailable:
+    return Unavailable("the node was taken down")
 
 
 def _told(report: NetcheckReport) -> Sequence[object]:
