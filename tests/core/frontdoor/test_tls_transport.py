@@ -189,7 +189,7 @@ async def test_a_writer_may_be_slowed_down_sooner(tls: ssl.SSLContext) -> None:
     protocol, client = pair = await connected(tls, Recorder(), sndbuf=65536)
     protocol.transport.write(bytes(MEGABYTE))
     protocol.transport.set_write_buffer_limits(high=2 * MEGABYTE)
-    await asyncio.to_thread(read, client, 300_000)
+    await asyncio.to_thread(read, client, 900_000)
     await protocol.until(lambda: "resume" in protocol.calls)
     protocol.transport.set_write_buffer_limits(high=0)
     assert protocol.calls[-1] == "pause"
