@@ -77,7 +77,8 @@ class Knowledge:
         """Know nothing, on disk either."""
         self._cache.drop()
         self.welcome = self.network.cursor = None
-        for held in (self.network.nodes, self.network.rules, self.network.sets, self.endpoints):
+        network = self.network
+        for held in (network.nodes, network.rules, network.sets, network.relays, self.endpoints):
             held.clear()
 
     def _contents(self) -> Cached | None:

@@ -82,5 +82,5 @@ def _parse(body: bytes, kind: type[S]) -> S:
     """A request's JSON object, an empty body standing for one without members; UsageError says what is wrong."""
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise UsageError(f"malformed request: {error}") from None

@@ -93,6 +93,7 @@ class Member:
         self.relay: MapRelay | None = None
         self._mesh_key, self._siblings = b"", tuple[MapRelay, ...]()
         self._carried, self._measured = 0, 0
+        self._said = ""
         self._reporting: asyncio.TimerHandle | None = None
         self._control = Control(self._connect, self, RelayWelcome, parts.clock, parts.entropy)
 
@@ -138,7 +139,7 @@ class Member:
         """This relay is the mesh's."""
         server = self._server()
         self._identity.remember(Membership(url=server.url, control_key=server.control_key))
-        self._token, self._unknown = None, False
+        self._token, self._unknown, self._said = None, False, ""
         self.relay, self._mesh_key = welcome.relay, welcome.mesh_key
         self._mesh()
         self._report_later()
@@ -170,16 +171,22 @@ class Member:
         elif self._identity.membership is None and error.code not in PASSING:
             self._events.stop(error)
         elif error.code == LOGIN_REQUIRED:
-            self._log.error("the server does not know this relay: enrol it again with --token-file; going on meanwhile")
+            self._say("the server does not know this relay: enrol it again with --token-file; going on meanwhile")
         else:
-            self._log.warning("the server refuses this relay: %s; trying again", error)
+            self._say(f"the server refuses this relay: {error}; trying again")
 
     def failed(self, error: GhostwireError) -> None:
         """The server is not reached."""
         if self._identity.membership is None and not isinstance(error, Unavailable):
             self._events.stop(error)
         else:
-            self._log.warning("%s; trying again", error)
+            self._say(f"{error}; trying again")
+
+    def _say(self, trouble: str) -> None:
+        """Log it, unless it is what was said last: a server may be away for days."""
+        if trouble != self._said:
+            self._said = trouble
+            self._log.warning("%s", trouble)
 
     def _usable(self, token: JoinToken | None) -> JoinToken | None:
         held = self._identity.membership

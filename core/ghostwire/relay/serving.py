@@ -90,12 +90,11 @@ class Serving:
 
     async def _start_service(self, service: Service) -> None:
         """One that cannot start, its port being in use, costs only itself."""
+        self._closing.push_async_callback(service.close)
         try:
             await service.start()
         except GhostwireError as error:
             log.error("%s is not served: %s", service.name, error)
-        else:
-            self._closing.push_async_callback(service.close)
 
     def _context(self, plugin: str, settings: Any) -> RelayContext:
         return RelayContext(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from typing import Any
 from ghostwire import errors
 from ghostwire.capabilities.relaying import Load
 from ghostwire.engine import SECOND, Clock, Entropy
-from ghostwire.errors import GhostwireError, PluginError
+from ghostwire.errors import GhostwireError, PlatformError, PluginError
 from ghostwire.relay.pipe import Announced, Carrying, Failed, Pipe, Up, socket_pair
 from ghostwire.uplink.backoff import Backoff
 from ghostwire.wire.messages import Message
@@ -79,7 +80,7 @@ class Slot:
             if self._process is not None:
                 await self._process.wait()
                 log.error("worker %d (pid %d) died: %s; starting another", self._number, self.pid, self._how())
-            await self._ended()
+            self._ended()
             if self._clock.now() - self._began > STABLE:
                 self._backoff.reset()
             await asyncio.sleep(self._backoff.next())
@@ -104,9 +105,19 @@ class Slot:
             log.error("worker %d (pid %d) does not end; killed", self._number, process.pid)
             process.kill()
             await process.wait()
-        await self._ended()
+        self._ended()
 
     async def _spawn(self) -> None:
+        try:
+            ours = await self._new_process()
+        except OSError as error:
+            raise PlatformError(f"no process can be started: {error.strerror}; is the machine out of memory?") from None
+        self._pipe = await Pipe.open(ours, self._received)
+        for message in self._greeting():
+            self._pipe.send(message)
+
+    async def _new_process(self) -> socket.socket:
+        """Our end of the pair that it was born with."""
         ours, theirs = socket_pair()
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -117,9 +128,7 @@ class Slot:
             raise
         finally:
             theirs.close()
-        self._pipe = await Pipe.open(ours, self._received)
-        for message in self._greeting():
-            self._pipe.send(message)
+        return ours
 
     async def _served(self) -> int:
         assert self._process is not None
@@ -135,7 +144,7 @@ class Slot:
             raise GhostwireError(f"worker {self._number} ended before it served: {self._how()}")
         return self._up.result()
 
-    async def _ended(self) -> None:
+    def _ended(self) -> None:
         """The process is gone: what it carried counts, what it held does not."""
         if self._pipe is not None:
             self._pipe.close()

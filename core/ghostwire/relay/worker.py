@@ -123,9 +123,7 @@ def main() -> int:
     setup = read_setup(end)
     if setup is None:
         return 0
-    logging.basicConfig(
-        level=setup.level, format=f"%(asctime)s %(levelname)s %(name)s [worker {setup.number}]: %(message)s"
-    )
+    _log(setup)
     try:
         with runner() as running:
             running.run(run(end, setup))
@@ -136,6 +134,7 @@ def main() -> int:
 
 
 def _log(setup: Setup) -> None:
+    """As the parent logs, with the worker's number."""
     where = f"%(asctime)s %(levelname)s %(name)s [worker {setup.number}]"
     logging.basicConfig(level=setup.level, format=f"{where}: %(message)s")
     for library in ("uvicorn", "asyncio"):

@@ -41,7 +41,7 @@ class Cache(Generic[C]):
             stored: C = self._decoder.decode(self._path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, ValueError) as error:
+        except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
             self._log.warning("%s: damaged (%s); dropped, the server sends %s anew", self._path, error, self._what)
             self.drop()
             return None

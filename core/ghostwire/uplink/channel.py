@@ -1,4 +1,4 @@
-"""The node's end of the control session: HTTP Upgrade, TLS where the URL asks for it, Noise, then messages."""
+"""A control session with the server: HTTP Upgrade, TLS where the URL asks for it, Noise, then messages."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class _Upgrading(asyncio.Protocol):
                 f"the server at {self._url} is not the one that made this join token; ask for a new one"
             ) from None
         if frames:
-            raise self._stranger("spoke before the node did")
+            raise self._stranger("spoke out of turn")
         if self._session.established:
             channel = Channel(self._session, self._transport, self._url)
             self._transport.set_protocol(channel)
@@ -203,9 +203,9 @@ class Channel(SessionStream):
             self._transport.resume_reading()
         return message
 
-    def prove(self, node_key: PrivateKey) -> bytes:
-        """Hello's proof that this node holds ``node_key``, good for this session only."""
-        return self._session.prove(node_key)
+    def prove(self, key: PrivateKey) -> bytes:
+        """The first message's proof that this side holds ``key``, good for this session only."""
+        return self._session.prove(key)
 
     async def close(self) -> None:
         """Send what was accepted, close, and wait for the end (at most `CLOSE_GRACE` s); harmless when called twice."""

@@ -11,14 +11,14 @@ import pytest
 
 from ghostwire import Load, Siblings
 from ghostwire.config import RelayConfig
-from ghostwire.errors import AuthenticationFailed, Conflict, Refused, StateError, UsageError
+from ghostwire.errors import AuthenticationFailed, Conflict, PlatformError, Refused, StateError, UsageError
 from ghostwire.keys import ControlKey, RelayKey
 from ghostwire.testing import simulated
 from ghostwire.wire import messages
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import AdmittedKeys, RelayLoad, RelaySiblings
 
-from .conftest import CONTROL, MESH_KEY, TOKEN, URL, Rig, key, relay
+from .conftest import CONTROL, MESH_KEY, TOKEN, URL, Rig, Stun, key, relay
 
 
 @simulated
@@ -228,3 +228,34 @@ async def test_a_second_relay_of_the_same_folder_is_refused(rig: Rig) -> None:
         with pytest.raises(StateError, match="already running"):
             await rig.program().start()
         assert program.connected
+
+
+@simulated
+async def test_a_server_that_is_away_is_said_once_each_time(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    def said() -> int:
+        return sum("no answer; trying again" in record.getMessage() for record in caplog.records)
+
+    async with rig.running(TOKEN):
+        for absences in (1, 2):
+            rig.server.up = False
+            rig.server.channel.tell(None)
+            await asyncio.sleep(3600)
+            assert said() == absences
+            rig.server.up = True
+            await asyncio.sleep(120)
+
+
+@simulated
+async def test_a_service_that_fails_costs_only_itself_and_leaves_nothing_behind(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Stun):
+        async def start(self) -> None:
+            self.running = True
+            raise PlatformError("its port is in use")
+
+    rig.plugins.kinds["ghostwire_services"] = [Broken, Stun]
+    async with rig.running(TOKEN):
+        assert "stun is not served: its port is in use" in caplog.text
+        assert rig.server.hellos[0].stun_port == 3478
+    assert [service.running for service in rig.plugins.made["ghostwire_services"]] == [False, False]
