@@ -52,6 +52,6 @@ async def body_of(request: Request, kind: type[T]) -> T:
             raise api_errors.TooLarge(f"the body is larger than {MAX_BODY} bytes")
     try:
         value: T = from_json(bytes(data) or b"{}", kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Refused(f"the body is wrong: {error}", "malformed") from None
     return value

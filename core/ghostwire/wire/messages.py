@@ -249,5 +249,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], frame: bytes, limit: int) -> 
         raise RemoteProtocolError(f"a frame of {len(frame)} bytes; at most {limit} are accepted")
     try:
         return decoder.decode(frame)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"a malformed control message: {error}") from None

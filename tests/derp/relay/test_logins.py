@@ -87,7 +87,10 @@ def test_a_key_that_every_secret_fits_is_refused(house: Any) -> None:
     assert house.counters.refused_forged == 1
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"null", b'{"version": "two"}', b"\xff\xfe{}", b'{"version": 2'])
+NESTED = b'{"x":' + b"[" * 1900 + b"]" * 1900 + b"}"
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"null", b'{"version": "two"}', b"\xff\xfe{}", b'{"version": 2', NESTED])
 def test_a_box_that_holds_no_client_info_is_refused(house: Any, text: bytes) -> None:
     alice = house.connect()
     server = PublicKey(house.relaying.private_key.public_raw)

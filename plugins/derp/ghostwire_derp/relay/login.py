@@ -57,7 +57,7 @@ class Login:
             raise AuthenticationFailed("the client does not hold its key") from None
         try:
             self.info = _decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise RemoteProtocolError("a ClientInfo that is no JSON of its kind") from None
 
     def answer(self, entropy: Entropy, rate: int, burst: int) -> bytes:
