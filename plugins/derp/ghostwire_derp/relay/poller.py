@@ -16,6 +16,13 @@ from ghostwire_derp.relay.sockets import SocketStream, TlsStream, tune
 
 EVENTS: Final = 256
 """Streams looked at in one pass."""
+UNBOUNDED: Final = 1 << 40
+"""More bytes than a pass can read."""
+KEPT: Final = 1 << 16
+"""Beside epoll's own events: parse what was kept before more is read."""
+
+Turn = tuple[SocketStream, int]
+"""A stream, and what there is to do for it."""
 
 
 class Poller:
@@ -26,7 +33,7 @@ class Poller:
         self._budget, self._settle = budget, settle
         self._streams: dict[int, SocketStream] = {}
         self._again: dict[SocketStream, None] = {}
-        self._left: list[tuple[int, int]] = []
+        self._left: list[Turn] = []
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
         self.epoll = select.epoll()
@@ -65,40 +72,60 @@ class Poller:
             self._handle.cancel()
             self._handle = None
         self._router.begin(self._clock.now())
-        again, self._again = list(self._again), {}
-        budget = self._budget or READ_BYTES * EVENTS * 2
-        for stream in again:
-            budget -= self._resumed(stream)
-        events = self._left or self.epoll.poll(0, EVENTS)
-        self._left = []
-        for position, (number, event) in enumerate(events):
+        budget, turns = self._budget or UNBOUNDED, self._turns()
+        for position, (stream, event) in enumerate(turns):
             if budget <= 0:
-                self._left = events[position:]
+                self._leave(turns[position:])
                 break
-            if number in self._streams:
-                budget -= self._serve(self._streams[number], event, budget)
+            if not stream.owner.closed:
+                budget -= self._serve(stream, event, budget)
         self._settle()
 
+    def _turns(self) -> list[Turn]:
+        """Whose turn it is: those that the last pass left, before anybody has another; else all who have something."""
+        if self._left:
+            left, self._left = self._left, []
+            return left
+        streams, again, self._again = self._streams, self._again, {}
+        named = [(streams[number], event) for number, event in self.epoll.poll(0, EVENTS)]
+        if not again:
+            return named
+        turns = dict.fromkeys(again, select.EPOLLIN | KEPT)
+        for stream, event in named:
+            turns[stream] = turns.get(stream, 0) | event
+        return list(turns.items())
+
+    def _leave(self, turns: list[Turn]) -> None:
+        """These have to wait for the next pass, of which epoll may not know."""
+        self._left = turns
+        if self._handle is None:
+            self._handle = self._loop.call_soon(self._pass)
+
     def _serve(self, stream: SocketStream, event: int, budget: int) -> int:
-        """What epoll says of one stream; the bytes read."""
+        """One stream's turn; the bytes read. A fault of ours costs that stream alone."""
         size = 0
         try:
             if event & select.EPOLLOUT:
                 stream.writable()
+            if event & KEPT:
+                self._parse_kept(stream)
             if event & select.EPOLLIN:
                 size = self._read(stream, min(READ_BYTES, budget))
             elif event & (select.EPOLLHUP | select.EPOLLERR):
                 stream.owner.lost()
         except OSError:
             stream.owner.lost()
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a relayed stream failed", "exception": error})
+            stream.owner.lost()
         return size
 
-    def _resumed(self, stream: SocketStream) -> int:
-        """Parse what was kept of a stream that is read again, then read it; the bytes read."""
-        if stream.owner.closed or stream.paused:
-            return 0
-        stream.parse(self._arena, 0)
-        return 0 if stream.owner.closed or stream.paused else self._serve(stream, select.EPOLLIN, READ_BYTES)
+    def _parse_kept(self, stream: SocketStream) -> None:
+        """Parse what was kept of a stream that is read again."""
+        if self._arena.room < len(stream.kept):
+            self._router.outgoing.flush()
+        if not stream.owner.closed and not stream.paused:
+            stream.parse(self._arena, 0)
 
     def _read(self, stream: SocketStream, most: int) -> int:
         arena, kept = self._arena, len(stream.kept)
