@@ -125,7 +125,8 @@ class Embedded(Relaying):
         others = [relay for relay in transaction.find(Relay) if relay.source != EMBEDDED]
         fields = msgspec.structs.asdict(place)
         name = fields.pop("region")
-        fields |= {"region": region_id(others, name), "region_name": name}
+        own = held.region if held is not None else None
+        fields |= {"region": region_id(others, name, own=own), "region_name": name}
         fields |= {"stun_port": self._stun_port, "key": self.private_key.public(RelayKey)}
         if held is not None:
             return msgspec.structs.replace(held, **fields)

@@ -129,6 +129,17 @@ async def test_it_gets_the_new_key_of_a_region_that_a_relay_left(serve, embed, a
 
 
 @simulated
+async def test_its_region_keeps_its_number_over_a_restart(serve, embed):
+    async with serve() as rig:
+        north = await rig.add_relay("a")
+        await (await embed(rig)).close()
+        await rig.plane.mesh.write(lambda transaction: transaction.delete(type(north), north.id))
+        await rig.restart()
+        await (await embed(rig)).close()
+        assert rig.relays["embedded"].region == 901
+
+
+@simulated
 async def test_it_takes_nodes_by_its_load_as_others_do(serve, embed):
     async with serve() as rig:
         embedded = await embed(rig)

@@ -165,12 +165,39 @@ async def test_who_leaves_a_region_does_not_know_its_new_key(serve, api):
 
 
 @simulated
-async def test_a_relay_that_never_enrolled_goes_without_any_to_do(serve, api):
+async def test_a_region_that_a_relay_passed_through_on_its_way_out_has_a_new_key_too(serve, api):
+    async with serve() as rig, api(rig) as client:
+        await rig.relays_of("a")
+        (other,) = await rig.relays_of("c", region=901, region_name="south")
+        old = other.stream.of(RelayWelcome)[0].mesh_key
+        move, delete = client.patch(f"{PATH}/a", json={"region": "south"}), client.delete(f"{PATH}/a")
+        assert [answer.status_code for answer in await asyncio.gather(move, delete)] == [200, 200]
+        assert other.stream.of(Refused)[0].code == "busy"
+        assert (await other.join()).mesh_key != old
+
+
+@simulated
+async def test_a_relay_alone_in_its_region_keeps_the_regions_number_whatever_it_is_called(serve, api):
+    async with serve() as rig, api(rig) as client:
+        await create(client, "a")
+        await create(client, "b", region="south")
+        await client.delete(f"{PATH}/a")
+        for name in ("south", "deep south"):
+            changed = (await client.patch(f"{PATH}/b", json={"region": name})).json()
+            assert changed["region"] == {"id": 901, "name": name}
+
+
+@simulated
+async def test_a_relay_that_never_enrolled_moves_and_goes_and_leaves_the_others_their_key(serve, api):
     async with serve() as rig, api(rig) as client:
         (relay,) = await rig.relays_of("a")
+        key = relay.stream.of(RelayWelcome)[0].mesh_key
         await create(client, "b")
+        await create(client, "c")
+        assert (await client.patch(f"{PATH}/c", json={"region": "south"})).status_code == 200
         assert (await client.delete(f"{PATH}/b")).status_code == 200
         assert not relay.stream.closed
+        assert (await relay.join()).mesh_key == key, "who comes back meshes with who stayed"
 
 
 @simulated

@@ -103,18 +103,16 @@ class RelayAdministration:
         given = {name: value for name, value in msgspec.structs.asdict(alteration).items() if value is not None}
         fields = _checked(given)
 
-        def work(transaction: Transaction) -> Relay:
+        def work(transaction: Transaction) -> tuple[Relay, int | None]:
             relay = _known(transaction.get(Relay, id_))
             if relay.source != records.ENROLLED and fields.keys() - {"capacity"}:
                 raise Conflict(f"{relay.name} is {_keeper(relay)}; only its capacity can be set here")
             others = [other for other in transaction.find(Relay) if other.id != id_]
-            changed = msgspec.structs.replace(relay, **_with_region(fields, others))
-            if changed.region != relay.region:
-                self._relays.mesh_keys.renew(transaction, relay.region)
+            changed = msgspec.structs.replace(relay, **_with_region(fields, others, relay.region))
             transaction.put(changed)
-            return changed
+            return changed, self._left(transaction, relay) if changed.region != relay.region else None
 
-        return await self._leaving(id_, work)
+        return await self._leaving(work)
 
     async def drain(self, text: str, draining: bool) -> Relay:
         """Let a relay take nobody new, and move its nodes to others of its region; or end that."""
@@ -131,23 +129,27 @@ class RelayAdministration:
         """Take a relay out of the mesh; the others of its region get a new key, which it does not know."""
         id_ = self.relay(text).id
 
-        def work(transaction: Transaction) -> Relay:
+        def work(transaction: Transaction) -> tuple[Relay, int | None]:
             relay = _known(transaction.get(Relay, id_))
             if relay.source != records.ENROLLED:
                 raise Conflict(f"{relay.name} is {_keeper(relay)}, and goes only with that")
             transaction.delete(Relay, id_)
-            self._relays.mesh_keys.renew(transaction, relay.region)
-            return relay
+            return relay, self._left(transaction, relay)
 
-        return await self._leaving(id_, work)
+        return await self._leaving(work)
 
-    async def _leaving(self, id_: int, work: Callable[[Transaction], Relay]) -> Relay:
-        """Write; where the relay left a region whose key it knew, let the others there have the new one."""
-        before = self._mesh.state.get(Relay, id_)
-        relay = await self._mesh.write(work)
-        after = self._mesh.state.get(Relay, id_)
-        if before is not None and before.key is not None and (after is None or after.region != before.region):
-            self._relays.rekeyed(before.region)
+    def _left(self, transaction: Transaction, relay: Relay) -> int | None:
+        """The region that the relay leaves, with a new key if it knew the old one; None if it never knew any."""
+        if relay.key is None:
+            return None
+        self._relays.mesh_keys.renew(transaction, relay.region)
+        return relay.region
+
+    async def _leaving(self, work: Callable[[Transaction], tuple[Relay, int | None]]) -> Relay:
+        """Write, and let the relays of a region that has a new key know it."""
+        relay, left = await self._mesh.write(work)
+        if left is not None:
+            self._relays.rekeyed(left)
         return relay
 
 
@@ -175,15 +177,15 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _with_region(fields: dict[str, Any], others: Sequence[Relay]) -> dict[str, Any]:
-    """The fields with the region's id and name, as the others know them."""
+def _with_region(fields: dict[str, Any], others: Sequence[Relay], own: int | None = None) -> dict[str, Any]:
+    """The fields with the region's id and name, as the others know them; ``own`` is the id that the relay has now."""
     wanted, name = fields.get("region_id"), fields.get("region")
     rest = {key: value for key, value in fields.items() if key not in ("region", "region_id")}
     if name is None:
         if wanted is not None:
             raise Refused("give the region's name beside its id", "usage")
         return rest
-    return {**rest, "region": region_id(others, name, wanted), "region_name": name}
+    return {**rest, "region": region_id(others, name, wanted=wanted, own=own), "region_name": name}
 
 
 def _check_host(host: str) -> None:

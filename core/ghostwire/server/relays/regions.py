@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from ghostwire.errors import Conflict, Refused
 from ghostwire.model import Relay
@@ -20,15 +21,16 @@ def checked_name(name: str) -> str:
     return name
 
 
-def region_id(relays: Iterable[Relay], name: str, wanted: int | None = None) -> int:
-    """The id of the region of that name among these relays' regions, or of a new one: ``wanted``, or the next free.
+def region_id(others: Iterable[Relay], name: str, *, wanted: int | None = None, own: int | None = None) -> int:
+    """The id of the region of that name among the other relays' regions, or of a new one.
 
-    Conflict where the name or the wanted id stands for another region already.
+    A new one is ``wanted``; or the relay's ``own``, where it was alone there (so it is the same region with another
+    name); or the next free. Conflict where the name or the wanted id stands for another region already.
     """
-    names = {relay.region: relay.region_name for relay in relays}
-    known = next((id_ for id_, held in sorted(names.items()) if held == name), None)
+    names = {relay.region: relay.region_name for relay in others}
+    known = min((id_ for id_, held in names.items() if held == name), default=None)
     if wanted is None:
-        return known if known is not None else next(id_ for id_ in range(FIRST, LAST + 1) if id_ not in names)
+        return known or next(id_ for id_ in chain((own or FIRST,), range(FIRST, LAST + 1)) if id_ not in names)
     if known not in (None, wanted):
         raise Conflict(f"the region {name} has the id {known}")
     if names.get(wanted, name) != name:
