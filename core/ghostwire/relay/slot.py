@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Iterable
@@ -68,11 +67,9 @@ class Slot:
         self._up = asyncio.get_running_loop().create_future()
         self._began = self._clock.now()
         try:
-            await self._spawn()
-            return await self._served()
-        except BaseException:
-            await self.close()
-            raise
+            return await self._start()
+        except OSError as error:
+            raise PlatformError(f"no process can be started: {error.strerror}; is the machine out of memory?") from None
 
     async def keep(self) -> None:
         """Replace the worker whenever it dies, until cancelled."""
@@ -107,17 +104,15 @@ class Slot:
             await process.wait()
         self._ended()
 
-    async def _spawn(self) -> None:
+    async def _start(self) -> int:
         try:
-            ours = await self._new_process()
-        except OSError as error:
-            raise PlatformError(f"no process can be started: {error.strerror}; is the machine out of memory?") from None
-        self._pipe = await Pipe.open(ours, self._received)
-        for message in self._greeting():
-            self._pipe.send(message)
+            await self._spawn()
+            return await self._served()
+        except BaseException:
+            await self.close()
+            raise
 
-    async def _new_process(self) -> socket.socket:
-        """Our end of the pair that it was born with."""
+    async def _spawn(self) -> None:
         ours, theirs = socket_pair()
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -128,7 +123,9 @@ class Slot:
             raise
         finally:
             theirs.close()
-        return ours
+        self._pipe = await Pipe.open(ours, self._received)
+        for message in self._greeting():
+            self._pipe.send(message)
 
     async def _served(self) -> int:
         assert self._process is not None
