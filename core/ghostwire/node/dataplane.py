@@ -22,7 +22,7 @@ from ghostwire import (
 from ghostwire.capabilities.identity import Identity
 from ghostwire.errors import GhostwireError, PlatformError
 from ghostwire.keys import NodeKey, PrivateKey
-from ghostwire.model import Endpoint, MapNode, NetworkMap
+from ghostwire.model import Endpoint, MapChange, MapNode, NetworkMap
 from ghostwire.node.candidates import Candidates
 from ghostwire.node.demux import Demux
 from ghostwire.node.director import Director, Endpoints
@@ -106,22 +106,27 @@ class Dataplane:
         await self._tunnel.start()
         await self._start_services(context)
 
-    def update(self, own: MapNode) -> None:
-        """Follow the map: filter first, then peers."""
+    def update(self, own: MapNode, change: MapChange | None = None) -> None:
+        """Follow the map, which changed so (None: all of it may be new): filter first, then peers, then relays."""
         network = self._around.network
+        change = change or network.as_change()
+        if change is None:
+            return
         self._filter.update(network, own)
-        self._candidates.avoid(mesh_prefixes(own, network.nodes.values()))
-        if self._peers.update(network, own.id):
-            peers = self._peers.all()
-            self._director.keep({peer.id for peer in peers})
-            self._tunnel.apply(peers)
+        came, gone = self._peers.update(change, own.id)
+        self._candidates.avoid(mesh_prefixes(own, self._peers.all()))
+        if came or gone:
+            self._director.forget(gone)
+            self._tunnel.apply(tuple(self._peers.all()))
         if self.relays.update():
             self.netcheck.hurry()
-        self._director.relays_changed()
+            self._director.rehomed(network.nodes)
+        else:
+            self._director.rehomed(node.id for node in change.nodes)
 
     async def configure(self, own: MapNode) -> None:
         """Bring the operating system's addresses and routes in line, where they are not."""
-        config = network_config(own, self._around.network, self._parts.interface, self._parts.mtu)
+        config = network_config(own, self._peers.all(), self._parts.interface, self._parts.mtu)
         if config != self._config:
             await self._parts.platform.configure(config)
             self._config = config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ghostwire import Path, Tunnel
 from ghostwire.driver import Driver
@@ -72,22 +72,23 @@ class Director:
             self._paths.found(peer, self._clock.now())
             self._prober.settle()
 
-    def relays_changed(self) -> None:
-        """Relays came or went, or peers have another home."""
-        for peer in self._searches:
+    def rehomed(self, peers: Iterable[int]) -> None:
+        """These peers may have another home, or relays that lead there came or went."""
+        for peer in peers:
             self._offer(peer)
-        for peer in self._paths.relayed():
-            for path in self._candidates.relayed(peer)[:1]:
-                self._paths.moved(peer, path)
+            last = self._paths.last(peer)
+            if last is not None and last.relayed:
+                for path in self._candidates.relayed(peer)[:1]:
+                    self._paths.moved(peer, path)
         self._prober.settle()
 
-    def keep(self, peers: Collection[int]) -> None:
-        """Forget all peers but these."""
-        self._paths.keep(peers)
-        self._interests.keep(peers)
-        for held in (self._searches, self._endpoints):
-            for peer in held.keys() - set(peers):
-                del held[peer]
+    def forget(self, peers: Iterable[int]) -> None:
+        """These are peers no longer."""
+        for peer in peers:
+            self._paths.forget(peer)
+            self._interests.forget(peer)
+            self._searches.pop(peer, None)
+            self._endpoints.pop(peer, None)
 
     def links_changed(self) -> None:
         """Every path has to prove itself again."""

@@ -9,7 +9,7 @@ from ghostwire.engine import Clock
 from ghostwire.model import MapNode, NetworkMap
 from ghostwire.node.flows import Flows
 from ghostwire.node.packet import parse
-from ghostwire.node.ruleset import Ruleset, compile_rules
+from ghostwire.node.ruleset import Labels, Ruleset, compile_rules
 
 
 class MapFilter:
@@ -20,7 +20,8 @@ class MapFilter:
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._flows = clock, Flows()
-        self._rules: Ruleset | None = Ruleset(frozenset(), {})
+        self._labels = Labels()
+        self._rules: Ruleset | None = Ruleset(frozenset(), (), self._labels, NetworkMap())
         self.dropped = 0
 
     @property
@@ -34,7 +35,7 @@ class MapFilter:
 
     def update(self, network: NetworkMap, own: MapNode) -> None:
         """Compile the map's rules for this node."""
-        self._rules = compile_rules(network, own)
+        self._rules = compile_rules(network, own, self._labels)
 
     def admit(self, peer: int, packets: Sequence[Buffer]) -> Sequence[Buffer]:
         """Those of a peer's opened packets that may reach the device."""

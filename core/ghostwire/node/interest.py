@@ -7,8 +7,6 @@ reconnected       every interest that lasts is declared again: the server forgot
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from ghostwire.engine import SECOND
 from ghostwire.wire.messages import Interest
 
@@ -31,9 +29,9 @@ class Interests:
             self._messages.append(Interest(node=peer))
         self._last[peer] = now
 
-    def keep(self, peers: Collection[int]) -> None:
-        """Forget all peers but these; the server knows that they are gone."""
-        self._last = {peer: last for peer, last in self._last.items() if peer in peers}
+    def forget(self, peer: int) -> None:
+        """It is a peer no longer, which the server knows."""
+        self._last.pop(peer, None)
 
     def reconnected(self) -> None:
         """Declare all again."""

@@ -63,6 +63,9 @@ class Knowledge:
             if node.id == own:
                 _check(node)
         self.network.apply(change)
+        gone = self.endpoints.keys() - self.network.nodes.keys() if change.full else change.removed_nodes
+        for peer in gone:
+            self.endpoints.pop(peer, None)
         self.touched()
 
     def touched(self) -> None:

@@ -55,8 +55,8 @@ class MemberEvents(Protocol):
     def session_began(self) -> None:
         """A session began."""
 
-    def map_changed(self) -> None:
-        """Map or own node changed, or the membership did."""
+    def map_changed(self, change: MapChange) -> None:
+        """The network map changed so."""
 
     def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
         """The server says where a peer can be reached now."""
@@ -214,7 +214,7 @@ class Member:
         """What the server tells while the session lasts."""
         if isinstance(message, MapChange):
             self._knowledge.changed(message)
-            self._events.map_changed()
+            self._events.map_changed(message)
         elif isinstance(message, PeerEndpoints):
             self._peer_endpoints(message)
         elif isinstance(message, HomeRelay):

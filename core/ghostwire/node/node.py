@@ -22,7 +22,7 @@ import msgspec
 
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError, Unavailable
-from ghostwire.model import MapNode
+from ghostwire.model import MapChange, MapNode
 from ghostwire.node.dataplane import Dataplane, Surroundings
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
@@ -163,9 +163,9 @@ class Node:
             self._plane.reconnected()
         self._wake.set()
 
-    def map_changed(self) -> None:
-        """The network map changed."""
-        self._update_plane()
+    def map_changed(self, change: MapChange) -> None:
+        """The network map changed so."""
+        self._update_plane(change)
         self._wake.set()
 
     def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
@@ -266,10 +266,10 @@ class Node:
         except GhostwireError as error:
             self._log.error("taking the node down: %s", error)
 
-    def _update_plane(self) -> None:
+    def _update_plane(self, change: MapChange | None = None) -> None:
         own = self._knowledge.own
         if self._plane is not None and own is not None:
-            self._plane.update(own)
+            self._plane.update(own, change)
 
     def _wanted(self) -> bool:
         membership = self._identity.membership

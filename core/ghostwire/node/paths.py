@@ -23,7 +23,7 @@ nothing answered yet, *backed* a peer that a relay reaches too.
     direct      authenticated(relay)          searching   Search: the peer may have lost the direct path; a straggler
                                                           within `GRACE` of its handshake changes nothing
     trusted     links_changed                 asked       none: the next initiation fans out
-    any         keep without the peer         forgotten   none
+    any         forget                        forgotten   none
 
 A path that is relayed, or only guessed while a relay stands by, is probed: `Renew` asks the tunnel for a handshake
 after `PROBE`, then ever later, `PROBES` times in all until a direct path, new candidates or other links give new
@@ -32,7 +32,7 @@ hope. An idle node has no deadline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -124,6 +124,7 @@ class Paths:
         self._backed = backed
         self._peers: dict[int, _Peer] = {}
         self._due: dict[int, int] = {}
+        self._next = 0
         self._decisions: list[Decision] = []
 
     def wanted(self, peer: int, now: int) -> None:
@@ -180,10 +181,10 @@ class Paths:
             state.asked = True
             self.found(peer, now)
 
-    def keep(self, peers: Collection[int]) -> None:
-        """Forget all peers but these."""
-        self._peers = {id_: state for id_, state in self._peers.items() if id_ in peers}
-        self._due = {id_: due for id_, due in self._due.items() if id_ in peers}
+    def forget(self, peer: int) -> None:
+        """It is a peer no longer."""
+        self._peers.pop(peer, None)
+        self._due.pop(peer, None)
 
     def trusted(self, peer: int) -> Path | None:
         """The peer's confirmed path, or None while it has none."""
@@ -195,13 +196,9 @@ class Paths:
         state = self._peers.get(peer)
         return state.path if state is not None else None
 
-    def relayed(self) -> list[int]:
-        """The peers whose path, trusted or not, is over a relay."""
-        return [peer for peer, state in self._peers.items() if state.path is not None and state.path.relayed]
-
     def deadline(self) -> int | None:
-        """When the next probe is due."""
-        return min(self._due.values(), default=None)
+        """When the next probe may be due: never too late, and too early where it has become needless."""
+        return self._next if self._due else None
 
     def advance(self, now: int) -> None:
         """Probe what is due."""
@@ -209,6 +206,7 @@ class Paths:
             del self._due[peer]
             self._peers[peer].probes += 1
             self._decisions.append(Renew(peer))
+        self._next = min(self._due.values(), default=0)
 
     def drain(self) -> list[Decision]:
         """The decisions since the last call, in order."""
@@ -248,6 +246,7 @@ class Paths:
     def _probe_later(self, peer: int, state: _Peer, now: int) -> None:
         if state.probes < PROBES:
             due = now + PROBE * SLOWER**state.probes
+            self._next = min(due, self._next) if self._due else due
             self._due[peer] = min(due, self._due.get(peer, due))
 
     def _decide(self, peer: int, state: _Peer) -> None:

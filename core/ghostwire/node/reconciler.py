@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from ghostwire import NetworkConfig, TunnelPeer
 from ghostwire.capabilities.tunnel import Prefix
-from ghostwire.model import MapNode, NetworkMap
+from ghostwire.model import MapChange, MapNode
 
 SHARED = IPv4Network("100.64.0.0/10")
 """RFC 6598's prefix, where meshes have their IPv4 addresses."""
@@ -16,36 +16,41 @@ SITE = 48
 
 
 class Peers:
-    """The tunnel peers that a map asks for; an unchanged node keeps its record."""
+    """The tunnel peers that a map asks for; an unchanged one keeps its record."""
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[MapNode, TunnelPeer]] = {}
+        self._made: dict[int, TunnelPeer] = {}
         self.unusable = 0
 
-    def update(self, network: NetworkMap, own: int) -> bool:
-        """Follow the map; whether any peer changed. A node with malformed addresses is left out and counted."""
-        made = {
-            node.id: self._made[node.id] if self._is_made(node) else (node, tunnel_peer(node))
-            for node in network.nodes.values()
-            if node.id != own and self._usable(node)
-        }
-        changed = made.keys() != self._made.keys() or any(made[id_] is not self._made[id_] for id_ in made)
-        self._made = made
-        return changed
+    def update(self, change: MapChange, own: int) -> tuple[bool, Collection[int]]:
+        """Follow the map: whether any peer came or changed, and those that are no more.
 
-    def all(self) -> tuple[TunnelPeer, ...]:
+        A node with malformed addresses is left out and counted.
+        """
+        came = False
+        gone = self._gone(change)
+        for node in change.nodes:
+            if node.id == own:
+                continue
+            peer = tunnel_peer(node)
+            if peer is None:
+                self.unusable += 1
+                gone |= {node.id} & self._made.keys()
+            elif peer != self._made.get(node.id):
+                self._made[node.id] = peer
+                came = True
+        for id_ in gone:
+            del self._made[id_]
+        return came, gone
+
+    def all(self) -> Collection[TunnelPeer]:
         """Every peer."""
-        return tuple(peer for _, peer in self._made.values())
+        return self._made.values()
 
-    def _is_made(self, node: MapNode) -> bool:
-        held = self._made.get(node.id)
-        return held is not None and (held[0] is node or held[0] == node)
-
-    def _usable(self, node: MapNode) -> bool:
-        if self._is_made(node) or prefixes(node) is not None:
-            return True
-        self.unusable += 1
-        return False
+    def _gone(self, change: MapChange) -> set[int]:
+        if change.full:
+            return self._made.keys() - {node.id for node in change.nodes}
+        return self._made.keys() & set(change.removed_nodes)
 
 
 def prefixes(node: MapNode) -> tuple[Prefix, ...] | None:
@@ -56,12 +61,13 @@ def prefixes(node: MapNode) -> tuple[Prefix, ...] | None:
         return None
 
 
-def tunnel_peer(node: MapNode) -> TunnelPeer:
-    """The tunnel's peer for a node of the map."""
-    return TunnelPeer(node.id, node.node_key, prefixes(node) or ())
+def tunnel_peer(node: MapNode) -> TunnelPeer | None:
+    """The tunnel's peer for a node of the map; None where its addresses are malformed."""
+    allowed = prefixes(node)
+    return TunnelPeer(node.id, node.node_key, allowed) if allowed is not None else None
 
 
-def mesh_prefixes(own: MapNode, others: Iterable[MapNode] = ()) -> tuple[Prefix, ...]:
+def mesh_prefixes(own: MapNode, peers: Iterable[TunnelPeer] = ()) -> tuple[Prefix, ...]:
     """The prefixes that lead into the mesh.
 
     The own address's mesh prefix stands for all peers of its family, so that a peer who comes costs no route; where
@@ -74,13 +80,11 @@ def mesh_prefixes(own: MapNode, others: Iterable[MapNode] = ()) -> tuple[Prefix,
         elif prefix.subnet_of(SHARED):
             found[SHARED] = None
         else:
-            held = (each for node in others for each in prefixes(node) or () if each.version == 4)
-            found.update(dict.fromkeys(held))
+            found.update(dict.fromkeys(each for peer in peers for each in peer.allowed_ips if each.version == 4))
     return tuple(found)
 
 
-def network_config(own: MapNode, network: NetworkMap, interface: str, mtu: int) -> NetworkConfig:
+def network_config(own: MapNode, peers: Iterable[TunnelPeer], interface: str, mtu: int) -> NetworkConfig:
     """What the operating system should have."""
     addresses = tuple(str(prefix) for prefix in prefixes(own) or ())
-    others = (node for node in network.nodes.values() if node.id != own.id)
-    return NetworkConfig(interface, mtu, addresses, tuple(str(each) for each in mesh_prefixes(own, others)))
+    return NetworkConfig(interface, mtu, addresses, tuple(str(each) for each in mesh_prefixes(own, peers)))

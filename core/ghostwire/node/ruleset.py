@@ -2,52 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from ghostwire.model import MapNode, NetworkMap, Rule
+from ghostwire.model import LabelSet, MapNode, NetworkMap, Rule
 from ghostwire.node.packet import Packet
 
 
-@dataclass(frozen=True, slots=True)
-class Ruleset:
-    """What a node lets in: for its own addresses (raw bytes), by peer, the rules that apply. All else is denied."""
-
-    addresses: frozenset[bytes]
-    by_peer: Mapping[int, tuple[Rule, ...]]
-
-    def allows(self, peer: int, packet: Packet) -> bool:
-        """Whether a rule lets this packet of that peer in."""
-        return any(_matches(rule, packet) for rule in self.by_peer.get(peer, ()))
-
-
-class _Labels:
+class Labels:
     """Who carries which label: by the map's sets, and by a node's own labels where the map holds no set."""
 
-    def __init__(self, network: NetworkMap) -> None:
-        self.everyone = frozenset(held.id for held in network.sets.values() if held.everyone)
-        self._nodes = {held.id: frozenset(held.nodes) for held in network.sets.values()}
+    def __init__(self) -> None:
+        self._sets: dict[int, tuple[LabelSet, frozenset[int]]] = {}
+
+    def update(self, sets: Mapping[int, LabelSet]) -> None:
+        """Follow the map; only sets that are others than before are read."""
+        held = self._sets
+        self._sets = {
+            id_: held[id_] if id_ in held and held[id_][0] is each else (each, frozenset(each.nodes))
+            for id_, each in sets.items()
+        }
 
     def carries(self, node: MapNode, labels: Iterable[int]) -> bool:
         """Whether the node carries one of the labels."""
         return any(self._carries(node, label) for label in labels)
 
+    def are_everyones(self, labels: Iterable[int]) -> bool:
+        """Whether every node carries one of the labels."""
+        return any(label in self._sets and self._sets[label][0].everyone for label in labels)
+
     def _carries(self, node: MapNode, label: int) -> bool:
-        nodes = self._nodes.get(label)
-        return label in node.labels if nodes is None else label in self.everyone or node.id in nodes
+        if label not in self._sets:
+            return label in node.labels
+        held, nodes = self._sets[label]
+        return held.everyone or node.id in nodes
 
 
-def compile_rules(network: NetworkMap, own: MapNode) -> Ruleset | None:
+class Ruleset:
+    """What a node lets in at its own addresses (raw bytes): what a rule allows. All else is denied.
+
+    Which rules apply to a peer is found out at its first packet, so that a change of the map costs no look at every
+    peer; it is made anew with each change.
+    """
+
+    def __init__(self, addresses: frozenset[bytes], rules: Sequence[Rule], labels: Labels, network: NetworkMap) -> None:
+        self.addresses = addresses
+        self._rules, self._labels, self._network = rules, labels, network
+        self._by_peer: dict[int, tuple[Rule, ...]] = {}
+
+    def allows(self, peer: int, packet: Packet) -> bool:
+        """Whether a rule lets this packet of that peer in."""
+        rules = self._by_peer.get(peer)
+        if rules is None:
+            rules = self._by_peer[peer] = self._of(peer)
+        return any(_matches(rule, packet) for rule in rules)
+
+    def _of(self, peer: int) -> tuple[Rule, ...]:
+        node = self._network.nodes.get(peer)
+        if node is None:
+            return ()
+        return tuple(rule for rule in self._rules if self._labels.carries(node, rule.sources))
+
+
+def compile_rules(network: NetworkMap, own: MapNode, labels: Labels) -> Ruleset | None:
     """The rules that let peers in; None (admit everything) where one rule lets everyone do everything."""
-    labels = _Labels(network)
+    labels.update(network.sets)
     mine = [rule for rule in network.rules.values() if labels.carries(own, rule.destinations)]
-    if any(not rule.protocols and not rule.ports and labels.everyone.intersection(rule.sources) for rule in mine):
+    if any(not rule.protocols and not rule.ports and labels.are_everyones(rule.sources) for rule in mine):
         return None
-    by_peer = {
-        peer.id: tuple(rule for rule in mine if labels.carries(peer, rule.sources)) for peer in network.nodes.values()
-    }
-    return Ruleset(frozenset(ip_address(text).packed for text in own.addresses), by_peer)
+    return Ruleset(frozenset(ip_address(text).packed for text in own.addresses), mine, labels, network)
 
 
 def _matches(rule: Rule, packet: Packet) -> bool:

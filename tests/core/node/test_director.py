@@ -123,7 +123,7 @@ async def test_what_the_server_knows_newest_does_not_displace_the_path_that_work
 async def test_a_removed_peer_leaves_nothing_behind(kit: Any) -> None:
     scene = Scene(kit, {2: udp("192.0.2.2:1"), 3: udp("192.0.2.3:1")})
     scene.initiate(2)
-    scene.director.keep({3})
+    scene.director.forget([2])
     assert scene.endpoints == {3: udp("192.0.2.3:1")}
     await asyncio.sleep(60)
     assert scene.declared == [Interest(node=2)]

@@ -1,12 +1,15 @@
 """A whole node in virtual time: following the map that the server sends."""
 
 import asyncio
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 
 from ghostwire import NetworkConfig
-from ghostwire.model import Cursor, MapChange
+from ghostwire.model import Cursor, LabelSet, MapChange, Rule
 from ghostwire.testing import simulated
 
 
@@ -94,3 +97,53 @@ async def test_a_token_given_at_a_restart_heals_a_server_that_forgot_the_node(ki
     await node.up(rig.token)
     assert [hello.credentials is not None for hello in rig.server.hellos] == [True, False, True]
     await node.close()
+
+
+@pytest.mark.parametrize("policy", [False, True])
+def test_what_a_change_costs_does_not_grow_with_the_mesh(kit: Any, policy: bool) -> None:
+    """Counted in Python calls: at a join, a new home, a departure."""
+
+    @simulated
+    async def calls(peers: int) -> list[int]:
+        rig = kit.rig()
+        rig.server.answer = lambda hello: [kit.welcome(hello), _mesh_of(kit, hello, peers, policy=policy)]
+        node = await rig.joined()
+        tell, cursor = node._member.received, Cursor(6, b"n")
+        found = []
+        for change in (
+            MapChange(cursor=cursor, nodes=(kit.map_node(251),)),
+            MapChange(cursor=cursor, nodes=(kit.map_node(3, home=5),)),
+            MapChange(cursor=cursor, removed_nodes=(251,)),
+        ):
+            tell(change)  # for what is made at the first time only
+            tell(MapChange(cursor=cursor, removed_nodes=(251,)))
+            found.append(_calls(lambda change=change: tell(change)))
+        await node.down(logout=True)
+        await node.close()
+        return found
+
+    assert calls(10) == calls(200)
+
+
+def _mesh_of(kit: Any, hello: Any, peers: int, *, policy: bool) -> MapChange:
+    found: MapChange = kit.full_map(hello, *range(2, 2 + peers))
+    if not policy:
+        return found
+    rules = tuple(Rule(id=id_, sources=(id_,), destinations=(0,), ports=((80, 80),)) for id_ in range(1, 9))
+    sets = tuple(LabelSet(id=id_, nodes=tuple(range(2, 2 + peers))) for id_ in range(1, 9))
+    return msgspec.structs.replace(found, rules=rules, sets=(*found.sets, *sets))
+
+
+def _calls(do: Callable[[], object]) -> int:
+    counted = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        do()
+    finally:
+        sys.setprofile(None)
+    return counted

@@ -42,7 +42,7 @@ def test_a_peer_that_left_the_mesh_is_forgotten_in_silence() -> None:
     interests = Interests()
     interests.want(2, NOW)
     interests.drain()
-    interests.keep({3})
+    interests.forget(2)
     interests.advance(NOW + LINGER)
     assert interests.drain() == []
     assert len(interests) == 0

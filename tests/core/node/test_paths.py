@@ -88,7 +88,7 @@ def test_after_a_link_change_the_next_initiation_fans_out(trusted: tuple[Paths, 
 
 def test_a_forgotten_peer_begins_anew(trusted: tuple[Paths, Any]) -> None:
     paths, _ = trusted
-    paths.keep({3})
+    paths.forget(2)
     assert paths.trusted(2) is None
     paths.wanted(2, NOW + SECOND)
     assert paths.drain() == [Search(2, None)]
@@ -247,11 +247,10 @@ def test_a_peer_with_another_home_is_reached_there(relayed: Paths) -> None:
     relayed.moved(2, ELSEWHERE)
     assert relayed.drain() == [Use(2, ELSEWHERE)]
     assert relayed.trusted(2) is ELSEWHERE
-    assert relayed.relayed() == [2]
 
 
 def test_a_forgotten_peer_is_not_probed(relayed: Paths) -> None:
-    relayed.keep(())
+    relayed.forget(2)
     assert relayed.deadline() is None
 
 
