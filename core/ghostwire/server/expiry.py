@@ -18,9 +18,9 @@ class Expiry:
         self._timers = Timers(self._look)
 
     def start(self, nodes: Iterable[Node]) -> None:
-        """Watch these from now on."""
+        """Watch these from now on; some may have come to their end while the server did not run."""
         for node in nodes:
-            self._watch(node)
+            self._look(node.id)
 
     def apply(self, commit: Commit) -> None:
         """Take over one commit."""
@@ -47,5 +47,5 @@ class Expiry:
     def _watch(self, node: Node) -> None:
         if node.expires is None:
             self._timers.cancel(node.id)
-        elif not expired(node, self._now()):
+        else:
             self._timers.arm(node.id, node.expires - self._now())

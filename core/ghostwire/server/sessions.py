@@ -107,10 +107,11 @@ class Sessions:
         current = self._mesh.state.get(Node, node.id)
         if stream.closed:
             return
-        if current is None or current.node_key != hello.node_key:
-            reason = REMOVED if current is None else REPLACED
+        reason = _outdated(current, hello, self._mesh.now())
+        if reason is not None:
             self._gate.refuse(stream, reason.code, reason.message)
             return
+        assert current is not None
         older = self._sessions.get(current.id)
         self._gate.begins(f"node {current.id}")
         session = Session(current.id, stream, self._maps.resume(hello.cursor))
@@ -179,6 +180,15 @@ class Sessions:
             self.presence.refresh(session.id)
             self.missed(session.id)
         self._streams.changed()
+
+
+def _outdated(current: Node | None, hello: Hello, now: int) -> Refused | None:
+    """Why a node that was let in by its record as it was is not let in by its record as it is."""
+    if current is None:
+        return REMOVED
+    if current.node_key != hello.node_key:
+        return REPLACED
+    return EXPIRED if expired(current, now) else None
 
 
 def _nobody(_node: int) -> None:

@@ -9,7 +9,7 @@ from ghostwire.keys import MachineKey, NodeKey
 from ghostwire.model import MapChange, Node
 from ghostwire.server import streams
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
-from ghostwire.wire.messages import Leave
+from ghostwire.wire.messages import Host, Leave, Refused
 
 
 def names(network):
@@ -104,6 +104,40 @@ async def test_expiry_while_the_server_is_down_reaches_who_comes_back(serve):
         await viewer.join(None)
         assert not changes(viewer)[0].full
         assert names(viewer.map) == ["host1"]
+
+
+@simulated
+async def test_a_key_that_ends_while_the_server_starts_is_seen_by_nobody(serve):
+    class Slow(MemoryStorage):
+        first = True
+
+        async def write(self, work):
+            seconds, self.first = 60 if self.first else 0, False
+            await asyncio.sleep(seconds)
+            return await super().write(work)
+
+    disk = MemoryDatabase()
+    async with serve(storage=lambda: Slow(disk)) as rig:
+        viewer, _ = await rig.clients(2)
+        await expire_in(rig, "host2", 30)
+        viewer.leave()
+        await rig.restart()
+        await viewer.join(None)
+        assert names(viewer.map) == ["host1"]
+
+
+@simulated
+async def test_a_key_that_ends_while_its_node_is_let_in_ends_the_session(serve):
+    async with serve() as rig:
+        (client,) = await rig.clients(1)
+        client.leave()
+        client.host = Host(hostname="host1", version="2")
+        stream = client.connect(None)
+        await asyncio.sleep(0)  # its claim waits for the commit that the end of its key shares
+        await rig.plane.administration.expire_node("host1")
+        await stream.until(lambda: stream.closed)
+        assert stream.of(Refused)[0].code == "key-expired"
+        assert rig.plane.sessions.presence.online == 0
 
 
 @simulated
