@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_network
 
 
@@ -13,13 +14,20 @@ class Admission:
         self.count = 0
         self._held: dict[str, int] = {}
 
-    def enter(self, address: str) -> bool:
-        """Take a place, to be given back with `leave`; False where there is none."""
+    def enter(self, address: str, make_room: Callable[[], object] | None = None) -> bool:
+        """Take a place, to be given back with `leave`; False where there is none.
+
+        Where all are taken and this address has not too many, ``make_room`` may `leave` one in somebody's stead: so
+        strangers who have come in numbers, and say nothing, keep nobody out.
+        """
         origin = origin_of(address)
-        held = self._held.get(origin, 0)
-        if self.count >= self.total or held >= self.per_address:
+        if self._held.get(origin, 0) >= self.per_address:
             return False
-        self._held[origin] = held + 1
+        if self.count >= self.total and make_room is not None:
+            make_room()
+        if self.count >= self.total:
+            return False
+        self._held[origin] = self._held.get(origin, 0) + 1
         self.count += 1
         return True
 

@@ -37,7 +37,7 @@ class TlsListener:
         self._socket, self._protocol, self._tls = listening, protocol, tls
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], str] = {}
         self.admission = Admission(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS)
 
     def start(self) -> None:
@@ -67,22 +67,33 @@ class TlsListener:
             self._admit(connection, address[0])
 
     def _admit(self, connection: socket.socket, client: str) -> None:
-        if not self.admission.enter(client):
+        if not self.admission.enter(client, self._make_room):
             connection.close()
             return
         connection.setblocking(False)
         task = self._loop.create_task(self._shake_hands(connection))
-        self._handshakes.add(task)
-        task.add_done_callback(lambda done: self._left(done, client))
+        self._handshakes[task] = client
+        task.add_done_callback(self._left)
+
+    def _make_room(self) -> None:
+        """Give up the handshake that takes longest."""
+        for task in self._handshakes:
+            self._leave(task)
+            task.cancel()
+            break
 
     async def _shake_hands(self, connection: socket.socket) -> None:
         with suppress(OSError):  # strangers decide how often: no line in the log
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             TlsTransport(await accept(connection, self._tls, TLS_TIMEOUT), self._protocol())
 
-    def _left(self, task: asyncio.Task[None], client: str) -> None:
-        self._handshakes.discard(task)
-        self.admission.leave(client)
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        client = self._handshakes.pop(task, None)
+        if client is not None:
+            self.admission.leave(client)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._leave(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a TLS handshake failed: internal error", exc_info=error)
 

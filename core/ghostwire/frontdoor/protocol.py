@@ -53,6 +53,8 @@ class Backend:
         self.websockets = _has_websockets(app)
         self.admission = Admission(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.local = Admission(MAX_CONNECTIONS, MAX_PER_USER)
+        self.waiting: dict[HttpProtocol, None] = {}
+        """Connections from the network whose clients we wait for, in the order we began to."""
         self.state = ServerState()
         self.config = _config(app)
         self._clock, self._date = clock, -1
@@ -73,7 +75,7 @@ class HttpProtocol(H11Protocol):
         self.logger = _log
         self._backend = backend
         self._upgrade: StreamUpgrade | None = None
-        self._admission, self._admitted = backend.admission, ""
+        self._admission, self._waiting, self._admitted = backend.admission, backend.waiting, ""
         self._counted = self._given = False
         self._timer: asyncio.TimerHandle | None = None
         self._patience = 0.0
@@ -82,7 +84,7 @@ class HttpProtocol(H11Protocol):
         """Count the connection, and give its first head `HEAD_TIMEOUT`."""
         super().connection_made(transport)
         self._admitted = self._admitted or (self.client[0] if self.client else "")
-        self._counted = self._admission.enter(self._admitted)
+        self._counted = self._admission.enter(self._admitted, self._make_room)
         if not self._counted:
             self.connections.discard(self)
             return transport.abort()
@@ -94,15 +96,22 @@ class HttpProtocol(H11Protocol):
             return
         self._backend.tick()
         super().data_received(data)
-        their_state = self.conn.their_state
-        if not self._given:
-            waiting = {h11.IDLE: HEAD_TIMEOUT, h11.SEND_BODY: BODY_TIMEOUT}
-            self._watch(waiting.get(their_state, 0.0))
+        self._watch_for_more()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, if there is to be one."""
+        super().on_response_complete()
+        self._watch_for_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end; not called for a connection that was upgraded."""
         self._leave()
         super().connection_lost(exc)
+
+    def dismiss(self) -> None:
+        """Hang up at once, and give the place back."""
+        self._leave()
+        self.transport.abort()
 
     def stop(self) -> None:
         """Close now, or after the answer that is under way."""
@@ -147,6 +156,11 @@ class HttpProtocol(H11Protocol):
         self.ws_protocol_class = cast("Any", partial(WebSocketProtocol, left=self._leave))
         super().handle_websocket_upgrade(event)
 
+    def _watch_for_more(self) -> None:
+        if self._counted and not self._given and not self.transport.is_closing():
+            waiting = {h11.IDLE: HEAD_TIMEOUT, h11.SEND_BODY: BODY_TIMEOUT}
+            self._watch(waiting.get(self.conn.their_state, 0.0))
+
     def _watch(self, patience: float) -> None:
         """Hang up in ``patience`` seconds unless the connection gets on; 0 for never."""
         if patience == self._patience:
@@ -154,10 +168,12 @@ class HttpProtocol(H11Protocol):
         self._stop_watching()
         self._patience = patience
         if patience:
+            self._waiting[self] = None
             self._timer = self.loop.call_later(patience, self._too_slow)
 
     def _stop_watching(self) -> None:
         self._patience = 0.0
+        self._waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -167,6 +183,12 @@ class HttpProtocol(H11Protocol):
             refuse(self.transport, HTTPStatus.REQUEST_TIMEOUT, "timeout", "the request did not arrive in time")
         else:
             self.transport.abort()
+
+    def _make_room(self) -> None:
+        """Hang up on the client that keeps us waiting longest."""
+        for connection in self._waiting:
+            connection.dismiss()
+            break
 
     def _leave(self) -> None:
         self._stop_watching()
@@ -180,7 +202,7 @@ class LocalProtocol(HttpProtocol):
 
     def __init__(self, backend: Backend, uid_of: Any, allowed: frozenset[int]) -> None:
         super().__init__(backend, admin=True)
-        self._uid_of, self._allowed = uid_of, allowed
+        self._uid_of, self._allowed, self._waiting = uid_of, allowed, {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask the kernel who it is."""

@@ -21,6 +21,19 @@ def test_a_place_given_back_is_free_again() -> None:
     assert admission._held == {}
 
 
+def test_whoever_is_given_room_takes_it_unless_his_address_has_too_many() -> None:
+    admission, left = Admission(2, 1), ["a", "b"]
+    assert [admission.enter(address) for address in "ab"] == [True, True]
+
+    def make_room() -> None:
+        if left:
+            admission.leave(left.pop(0))
+
+    assert not admission.enter("b", make_room)
+    assert [admission.enter(address, make_room) for address in "cde"] == [True, True, False]
+    assert admission._held == {"c": 1, "d": 1}
+
+
 def test_an_ipv6_network_counts_as_one_address() -> None:
     admission = Admission(9, 1)
     assert admission.enter("2001:db8::1")

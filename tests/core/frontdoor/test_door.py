@@ -215,6 +215,23 @@ async def test_one_address_has_only_so_many_connections(door: FrontDoor, client:
         peer.close()
 
 
+async def test_clients_that_keep_us_waiting_make_room_for_others(door: FrontDoor, client: MakeClient) -> None:
+    door._backend.admission.total = 3
+    silent, slow, asking = [await client.tcp(door.port) for _ in range(3)]
+    slow.writer.write(b"POST /about HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
+    asking.writer.write(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert b"begin" in await asking.reader.readuntil(b"begin ")
+    newer = [await client.tcp(door.port)]
+    for waiting in (silent, slow, newer[0]):
+        assert (await newer[-1].ask(ABOUT))[0] == 200
+        assert await waiting.rest() == b""
+        newer.append(await client.tcp(door.port))
+    assert b"end" in await asking.reader.readuntil(b"end")
+    assert door._backend.admission.count == 3
+    for each in (asking, *newer):
+        each.close()
+
+
 async def test_a_bug_in_the_app_is_answered_500(door: FrontDoor, client: MakeClient) -> None:
     logging.getLogger("ghostwire.frontdoor.http").disabled = True
     peer = await client.tcp(door.port)
@@ -276,6 +293,22 @@ async def test_one_address_has_only_so_many_tls_handshakes(
     assert (await peer.ask(ABOUT))[0] == 200
     assert listener.admission.count == 1
     for each in (silent, peer):
+        each.close()
+
+
+async def test_handshakes_that_take_long_make_room_for_others(
+    sealed: FrontDoor, client: MakeClient, trusting: ssl.SSLContext
+) -> None:
+    (listener,) = sealed._listeners
+    listener.admission.total = 2
+    first, second = [await client.tcp(sealed.port) for _ in range(2)]
+    while listener.admission.count < 2:
+        await asyncio.sleep(0)
+    peer = await client.tcp(sealed.port, ssl=trusting)
+    assert (await peer.ask(ABOUT))[0] == 200
+    assert await first.rest() == b""
+    assert listener.admission.count == 1
+    for each in (second, peer):
         each.close()
 
 
