@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-ARENA_BYTES: Final = 1024 * 1024
-READ_BYTES: Final = 256 * 1024
+ARENA_BYTES: Final = 512 * 1024
+READ_BYTES: Final = 128 * 1024
 """What one client may have read at a time, so that the others get their turn."""
 SLACK: Final = 128
 """Bytes behind the end, so that a header may be unpacked wherever a frame begins."""

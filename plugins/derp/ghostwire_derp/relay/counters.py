@@ -10,6 +10,7 @@ from ghostwire import Metrics
 WORK: Final = {
     "accepts": "Streams taken.",
     "logins": "Logins admitted.",
+    "frames": "Frames of clients, of all kinds.",
     "received_bytes": "Bytes read from clients and relays.",
     "sent_bytes": "Bytes written to clients and relays.",
     "packets": "Packets passed on to clients of this process.",
@@ -33,10 +34,12 @@ REFUSALS: Final = {
     "mesh_key": "Logins with a wrong mesh key.",
     "not_admitted": "Logins of keys that are not of this mesh.",
     "late": "Logins that did not come in time.",
+    "displaced": "Streams without a login that made room for newer ones.",
 }
 """Why streams were closed before they were clients'."""
 CLOSES: Final = {
-    "violation": "Clients closed for an oversized or a forbidden frame.",
+    "violation": "Clients closed for an oversized or a forbidden frame, or a flood of frames that are no packets.",
+    "duplicate": "Clients closed as their key has too many connections: those that sent least lately.",
     "slow": "Clients closed as nothing could be written to them for too long.",
     "removed": "Clients closed as their key is admitted no longer.",
     "ordered": "Clients closed at another relay's word.",
@@ -50,6 +53,7 @@ class Counters:
 
     __slots__ = (
         "accepts",
+        "closed_duplicate",
         "closed_ordered",
         "closed_removed",
         "closed_slow",
@@ -61,10 +65,12 @@ class Counters:
         "dropped_unknown_destination",
         "dropped_unknown_forwarded",
         "forwarded",
+        "frames",
         "logins",
         "packets",
         "preferred",
         "received_bytes",
+        "refused_displaced",
         "refused_forged",
         "refused_full",
         "refused_late",
@@ -74,6 +80,7 @@ class Counters:
         "sent_bytes",
     )
     accepts: int
+    closed_duplicate: int
     closed_ordered: int
     closed_removed: int
     closed_slow: int
@@ -85,10 +92,12 @@ class Counters:
     dropped_unknown_destination: int
     dropped_unknown_forwarded: int
     forwarded: int
+    frames: int
     logins: int
     packets: int
     preferred: int
     received_bytes: int
+    refused_displaced: int
     refused_forged: int
     refused_full: int
     refused_late: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 from itertools import takewhile
@@ -49,8 +48,8 @@ class Entrance:
         self._entered, self._close = entered, close
         self._places = Admission(limits.total, limits.per_address)
         self._unfinished_places = Admission(limits.unfinished, limits.unfinished_per_address)
-        self._unfinished: dict[Client, int] = {}
-        self._waiting: deque[tuple[Client, bytes]] = deque()
+        self._silent: dict[Client, int] = {}
+        self._waiting: dict[Client, bytes] = {}
         self._work = Bucket(limits.logins, limits.login_burst, 0)
 
     def accept(self, stream: Stream, address: str) -> Client | None:
@@ -60,7 +59,7 @@ class Entrance:
             return None
         client = Client(self._outgoing, address, self._close)
         client.stream, client.parse = stream, self._parse
-        self._unfinished[client] = self._outgoing.now + self._outgoing.limits.login
+        self._silent[client] = self._outgoing.now + self._outgoing.limits.login
         self._outgoing.counters.accepts += 1
         client.put(frame(SERVER_KEY, MAGIC + self._relaying.private_key.public_raw))
         return client
@@ -68,10 +67,16 @@ class Entrance:
     def _enter(self, address: str) -> bool:
         if not self._places.enter(address):
             return False
-        if self._unfinished_places.enter(address):
+        if self._unfinished_places.enter(address, self._make_room):
             return True
         self._places.leave(address)
         return False
+
+    def _make_room(self) -> None:
+        """Whoever has kept us waiting for his login longest goes, so that strangers keep nobody out."""
+        for client in self._silent:
+            self._refuse(client, "displaced")
+            break
 
     def leave(self, client: Client) -> None:
         """The client is closed."""
@@ -79,7 +84,7 @@ class Entrance:
         self._places.leave(client.address)
 
     def _finish(self, client: Client) -> None:
-        if self._unfinished.pop(client, None) is not None:
+        if self._silent.pop(client, None) is not None or self._waiting.pop(client, None) is not None:
             self._unfinished_places.leave(client.address)
 
     def _parse(self, client: Client, start: int, end: int) -> int:
@@ -92,7 +97,8 @@ class Entrance:
         if kind != CLIENT_INFO or not LEAST_LOGIN <= length <= MAX_CLIENT_INFO:
             self._refuse(client, "malformed")
         elif after <= end:
-            self._waiting.append((client, bytes(arena.view[start + HEADER_BYTES : after])))
+            del self._silent[client]
+            self._waiting[client] = bytes(arena.view[start + HEADER_BYTES : after])
             client.parse = _keep
             client.stream.pause()
             return after
@@ -101,9 +107,8 @@ class Entrance:
     def work(self, now: int) -> None:
         """Work on logins that wait, as many as may be at once."""
         while self._waiting and self._work.take(1, now):
-            client, payload = self._waiting.popleft()
-            if not client.closed:
-                self._log_in(client, payload)
+            client = next(iter(self._waiting))
+            self._log_in(client, self._waiting[client])
 
     def deadline(self) -> int | None:
         """When to work on the next login; None where none waits."""
@@ -111,7 +116,7 @@ class Entrance:
 
     def expire(self, now: int) -> None:
         """Close those that did not log in in time."""
-        late = list(takewhile(lambda client: self._unfinished[client] <= now, self._unfinished))
+        late = list(takewhile(lambda client: self._silent[client] <= now, self._silent))
         for client in late:
             self._refuse(client, "late")
 

@@ -38,18 +38,20 @@ class Exchange:
         self._peers, self._outgoing = peers, outgoing
         self._arena, self._counters = outgoing.arena, outgoing.counters
         self._handle, self._missed = handle, missed
+        self._most_asides = outgoing.limits.asides
 
     def packets(self, client: Client, start: int, end: int) -> int:
         """Parse a client's frames; the end of the last whole one.
 
-        ``begin`` is where the run of frames for ``target`` begins; None where there is none.
+        ``begin`` is where the run of frames for ``target`` begins; None where there is none. ``misses`` are packets
+        for who is not here.
         """
         view, data, active, dirty = self._arena.view, self._arena.data, self._peers.active, self._outgoing.dirty
         source, heard_by = client.key, client.heard_by
         if active[source] is not client:
             self._peers.activate(client)
         unpack, put = packet_header.unpack_from, packet_header.pack_into
-        target, last, begin, count, at = None, b"", start, 0, start
+        target, last, begin, count, misses, asides, at = None, b"", start, 0, 0, 0, start
         while at + HEADER_BYTES <= end:
             kind, length, destination = unpack(data, at)
             after: int = at + HEADER_BYTES + length
@@ -70,19 +72,29 @@ class Exchange:
                     put(data, at, RECV_PACKET, length, source)
                     count += 1
                 else:
+                    misses += 1
                     self._elsewhere(client, destination, view[at + HEADER_BYTES : after])
             else:
                 if target is not None:
                     target.put(view[begin:at])
                     target, last = None, b""
-                self._handle(client, kind, view[at + HEADER_BYTES : after])
+                asides += 1
+                self._aside(client, kind, view[at + HEADER_BYTES : after], asides)
                 if client.closed:
                     return after
             at = after
         if target is not None:
             target.put(view[begin:at])
         self._counters.packets += count
+        self._counters.frames += count + misses + asides
         return at
+
+    def _aside(self, client: Client, kind: int, payload: memoryview, number: int) -> None:
+        """A frame that is no packet: small ones would be much work for few bytes, and nobody needs many."""
+        if number > self._most_asides:
+            client.close(client, "violation")
+        else:
+            self._handle(client, kind, payload)
 
     def _elsewhere(self, client: Client, destination: bytes, packet: memoryview) -> None:
         """Nobody here has that key: another relay may."""

@@ -17,13 +17,16 @@ LEAST_BURST = KEY_BYTES + MAX_DATA
 class Limits:
     """Streams: at most ``total``, ``per_address`` (one /64 of IPv6), and of these not logged in ``unfinished*``.
 
-    Times are in nanoseconds, queues in bytes. ``queued`` is what all queues together may hold before each is cut to
-    ``scarce_queue``. ``heard_by`` is how many are told of a client's going. ``logins`` is how many a second are worked
-    on, and ``login_burst`` how many at once, so that a storm of them leaves time for passing frames on.
+    ``per_key`` is how many may be of one key. ``asides`` is how many frames that are no packets one read of a client
+    may hold. Times are in nanoseconds, queues in bytes. ``queued`` is what all queues together may hold before each is
+    cut to ``scarce_queue``. ``heard_by`` is how many are told of a client's going. ``logins`` is how many a second are
+    worked on, and ``login_burst`` how many at once, so that a storm of them leaves time for passing frames on.
     """
 
     total: int = 65_536
     per_address: int = 8_192
+    per_key: int = 32
+    asides: int = 1_024
     unfinished: int = 1_024
     unfinished_per_address: int = 256
     login: int = 10 * SECOND

@@ -106,6 +106,7 @@ class Outgoing:
 
     def flush(self) -> None:
         """Write what is pending; afterwards nothing refers to the arena any more."""
+        sent = 0
         for outlet in self.dirty:  # which grows where an outlet that fails makes others speak
             pending, outlet.pending = outlet.pending, []
             if outlet.closed:
@@ -114,21 +115,29 @@ class Outgoing:
                 self._enqueue(outlet, outlet.queue, b"".join(pending), 0)
                 continue
             try:
-                self._write(outlet, pending)
+                taken = outlet.stream.write(pending) if len(pending) <= IOV_MAX else self._write(outlet, pending)
             except OSError:
                 outlet.lost()
+                continue
+            sent += taken
+            if taken < sum(map(len, pending)):
+                self._block(outlet, b"".join(pending), taken)
+        self.counters.sent_bytes += sent
         self.dirty.clear()
         self.arena.used = 0
         self.passes += 1
 
-    def _write(self, outlet: Outlet, pending: list[Buffer]) -> None:
+    @staticmethod
+    def _write(outlet: Outlet, pending: list[Buffer]) -> int:
+        """Write more than one call takes."""
+        sent = 0
         for start in range(0, len(pending), IOV_MAX):
-            batch = pending[start : start + IOV_MAX] if start else pending[:IOV_MAX]
-            size, taken = sum(map(len, batch)), outlet.stream.write(batch)
-            self.counters.sent_bytes += taken
-            if taken < size:
-                return self._block(outlet, b"".join(pending), sum(map(len, pending[:start])) + taken)
-        return None
+            batch = pending[start : start + IOV_MAX]
+            taken = outlet.stream.write(batch)
+            sent += taken
+            if taken < sum(map(len, batch)):
+                break
+        return sent
 
     def _block(self, outlet: Outlet, frames: bytes, sent: int) -> None:
         outlet.queue, outlet.progress = Queue(), self.now

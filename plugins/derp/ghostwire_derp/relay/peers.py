@@ -23,7 +23,7 @@ class Peers:
         """Called when a key connects to this process, and when its last connection goes."""
         self.on_fellow: list[Changed] = []
         """Called when a key that is not here is reached through a fellow, and when it is no longer."""
-        self._several: dict[bytes, list[Client]] = {}
+        self._several: dict[bytes, dict[Client, None]] = {}
         self._heard_by: dict[bytes, set[bytes]] = {}
 
     def enter(self, client: Client) -> None:
@@ -34,13 +34,13 @@ class Peers:
         if other is None:
             self._tell(self.on_local, client.key, True)
         else:
-            self._several.setdefault(client.key, [other]).append(client)
+            self._several.setdefault(client.key, {other: None})[client] = None
 
     def activate(self, client: Client) -> None:
         """The client sent something: of several it is the one in use."""
         several = self._several[client.key]
-        several.remove(client)
-        several.append(client)
+        del several[client]
+        several[client] = None
         self.active[client.key] = client
 
     def leave(self, client: Client) -> None:
@@ -50,8 +50,8 @@ class Peers:
             del self.active[client.key]
             self._tell(self.on_local, client.key, False)
             return self._gone(client.key)
-        several.remove(client)
-        self.active[client.key] = several[-1]
+        del several[client]
+        self.active[client.key] = next(reversed(several))
         if len(several) == 1:
             del self._several[client.key]
         return None

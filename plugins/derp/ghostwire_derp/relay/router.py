@@ -152,6 +152,8 @@ class Router:
         if client.role is Role.NODE:
             client.parse = self._exchange.packets
             self.peers.enter(client)
+            for extra in self.peers.connections(client.key)[: -self.limits.per_key]:
+                self.close(extra, "duplicate")
         else:
             client.parse = self._exchange.forwards
 

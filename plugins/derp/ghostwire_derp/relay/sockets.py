@@ -113,10 +113,10 @@ class TlsStream(SocketStream):
 
     def read_into(self, room: memoryview) -> int:
         """Read record by record until nothing has come, or the room is full."""
-        size = 0
-        while size < len(room):
+        size, most, read = 0, len(room), self.socket.read
+        while size < most:
             try:
-                count = self.socket.recv_into(room[size:])
+                count: int = read(most - size, room[size:])  # type: ignore[assignment]
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 break
             if not count:
@@ -137,6 +137,15 @@ class TlsStream(SocketStream):
             return 0
         self._held = b""
         data = memoryview(b"".join(buffers) if len(buffers) > 1 else buffers[0])
+        if len(data) <= RECORD:
+            return self._write(data)
+        self._cork(1)
+        try:
+            return self._write(data)
+        finally:
+            self._cork(0)
+
+    def _write(self, data: memoryview) -> int:
         for start in range(0, len(data), RECORD):
             record = data[start : start + RECORD]
             if not self._send(record):
@@ -144,6 +153,11 @@ class TlsStream(SocketStream):
                 self.watch(True)
                 return start + len(record)
         return len(data)
+
+    def _cork(self, on: int) -> None:
+        """Several records leave together, in full segments."""
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
     def watch(self, writable: bool) -> None:
         """Learn when more can be written, or no longer unless a record is held."""
