@@ -44,6 +44,7 @@ from ghostwire.capabilities.transport import (
     Receive,
     RelayTransport,
     Transport,
+    parse_relay_endpoint,
     relay_endpoint,
 )
 from ghostwire.capabilities.tunnel import Filter, PeerStats, Tunnel, TunnelEvents, TunnelPeer
@@ -131,5 +132,6 @@ __all__ = [
     "TunnelEvents",
     "TunnelPeer",
     "hookimpl",
+    "parse_relay_endpoint",
     "relay_endpoint",
 ]

@@ -6,6 +6,7 @@ datagrams; sends never wait, and what cannot be sent at once is dropped and coun
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -98,6 +99,19 @@ class RelayTransport(Transport):
         """When that region's connection last brought a frame, in nanoseconds of the clock; None for never."""
 
 
+_RELAY_ENDPOINT = re.compile(r"(\d{1,9})/(nodekey:[0-9a-f]{64})", re.ASCII)
+
+
 def relay_endpoint(home: int, peer: NodeKey) -> str:
     """Where relay transports find a peer: ``REGION/nodekey:HEX``; region 0 where its home is not known."""
     return f"{home}/{peer}"
+
+
+def parse_relay_endpoint(text: str) -> tuple[int, NodeKey]:
+    """Home and peer, as `relay_endpoint` wrote them; ValueError says what was expected."""
+    from ghostwire.keys import NodeKey  # loads a library of ciphers, which a command's --help does not need
+
+    match = _RELAY_ENDPOINT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a peer's endpoint at a relay (REGION/nodekey:HEX expected): {text[:90]!r}")
+    return int(match[1]), NodeKey.parse(match[2])

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ghostwire import Path, PeerStats, __version__
+from ghostwire import Path, PeerStats, __version__, parse_relay_endpoint
 from ghostwire.engine import SECOND
 from ghostwire.keys import NodeKey
 from ghostwire.model import MapNode
@@ -112,12 +112,12 @@ def peer_status(node: MapNode, stats: PeerStats | None, path: PathStatus | None,
     )
 
 
-def path_status(path: Path | None, relays: Relays | None = None) -> PathStatus | None:
+def path_status(path: Path | None, relays: Relays) -> PathStatus | None:
     """A path for people to read."""
     if path is None:
         return None
     region = relay = ""
-    if path.relayed and relays is not None:
+    if path.relayed:
         number = region_of(path.endpoint)
         region, relay = relays.region_name(number), relays.relay_name(number)
     return PathStatus(
@@ -135,6 +135,8 @@ def home_status(relays: Relays) -> HomeStatus | None:
 
 
 def region_of(endpoint: str) -> int | None:
-    """The region in a relay's endpoint (see `ghostwire.relay_endpoint`); None where none is known."""
-    region = endpoint.partition("/")[0]
-    return int(region) or None if region.isdecimal() else None
+    """The region in a relay's endpoint; None where none is known, or the endpoint is another transport's."""
+    try:
+        return parse_relay_endpoint(endpoint)[0] or None
+    except ValueError:
+        return None

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from ghostwire import Identity, Path, RelayTransport, Sockets, TransportContext, relay_endpoint
+from ghostwire import (
+    Identity,
+    Path,
+    RelayTransport,
+    Sockets,
+    TransportContext,
+    parse_relay_endpoint,
+    relay_endpoint,
+)
 from ghostwire.errors import PlatformError, Refused, Unavailable
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.model import Endpoint, MapChange, MapRelay, NetworkMap
@@ -292,6 +300,14 @@ def test_a_relayed_paths_region_and_relay_have_names(kit: Any, relay: FakeRelay)
     assert relays.relay_name(5) == "fra2"
 
 
-@pytest.mark.parametrize(("text", "region"), [("5/nodekey:00", 5), ("0/nodekey:00", None), ("nonsense", None)])
-def test_the_region_is_read_from_an_endpoint(text: str, region: int | None) -> None:
-    assert region_of(text) == region
+@pytest.mark.parametrize(("home", "region"), [(5, 5), (0, None)])
+def test_the_region_is_read_from_an_endpoint(home: int, region: int | None) -> None:
+    key = NodeKey(bytes([2] * 32))
+    assert parse_relay_endpoint(relay_endpoint(home, key)) == (home, key)
+    assert region_of(relay_endpoint(home, key)) == region
+
+
+def test_what_is_no_relays_endpoint_has_no_region() -> None:
+    with pytest.raises(ValueError, match="REGION/nodekey:HEX expected"):
+        parse_relay_endpoint("5/nodekey:00")
+    assert region_of("192.0.2.1:41641") is None

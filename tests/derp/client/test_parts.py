@@ -55,7 +55,7 @@ def test_a_path_is_its_peer_and_keeps_its_text():
     ],
 )
 def test_a_text_that_is_no_endpoint_is_refused(text):
-    with pytest.raises(ValueError, match="not an endpoint of derp"):
+    with pytest.raises(ValueError, match="REGION/nodekey:HEX expected"):
         DerpPath.parse(nowhere, text)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
-from ghostwire import Buffer, Path, relay_endpoint
+from ghostwire import Buffer, Path, parse_relay_endpoint, relay_endpoint
 from ghostwire.keys import NodeKey
-
-_ENDPOINT = re.compile(r"(\d{1,9})/(nodekey:[0-9a-f]{64})", re.ASCII)
 
 Send = Callable[["DerpPath", Sequence[Buffer]], bool]
 
@@ -31,10 +28,8 @@ class DerpPath(Path):
     @classmethod
     def parse(cls, send: Send, endpoint: str) -> DerpPath:
         """From an endpoint's text; ValueError says what was expected."""
-        match = _ENDPOINT.fullmatch(endpoint)
-        if match is None:
-            raise ValueError(f"not an endpoint of derp (REGION/nodekey:HEX expected): {endpoint[:90]!r}")
-        return cls(send, int(match[1]), NodeKey.parse(match[2]).raw, endpoint)
+        region, peer = parse_relay_endpoint(endpoint)
+        return cls(send, region, peer.raw, endpoint)
 
     def send(self, datagrams: Sequence[Buffer]) -> bool:
         """Hand a burst to a relay now, or to what waits for one; False where any of it was dropped."""
