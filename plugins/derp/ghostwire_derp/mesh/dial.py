@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import cast
 
 from ghostwire import Sockets
 from ghostwire.errors import GhostwireError, Unavailable
+from ghostwire.hints import one_line
 from ghostwire.model import MapRelay
 from ghostwire.system.tls import check_relay, relay_tls
 from ghostwire_derp.client.relays import addresses
@@ -31,8 +31,8 @@ async def dial(relay: MapRelay, sockets: Sockets) -> tuple[asyncio.Transport, by
             error = failure
         except TimeoutError:
             error = Unavailable(f"{address}: no answer within {CONNECT_TIMEOUT:.0f} s")
-        except (ssl.SSLError, OSError) as failure:
-            error = Unavailable(f"{address}: {failure}")
+        except OSError as failure:  # TLS's verdict among them
+            error = Unavailable(f"{address}: {one_line(failure)}")
     raise error
 
 

@@ -56,6 +56,9 @@ class Keeper:
             peering = await self._opening()
         except GhostwireError as error:
             return error
+        except Exception as error:
+            self._log.exception("internal error in the link to %s", self._name)
+            return GhostwireError(f"internal error: {type(error).__name__}")
         try:
             await asyncio.wait((peering.opened, peering.over), return_when=asyncio.FIRST_COMPLETED)
             return await self._lasting(peering) if peering.opened.done() else await peering.over
