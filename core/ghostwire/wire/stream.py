@@ -104,6 +104,10 @@ class SessionStream(asyncio.Protocol):
         elif now - self._sent >= KEEPALIVE:
             self._queue(_PING, HIGH_WATER)
 
+    def _idle_at(self) -> float:
+        """When `_keep_alive` has something to do, if nothing is said until then."""
+        return min(self._heard + IDLE_TIMEOUT, self._sent + KEEPALIVE)
+
     # What the transport calls
 
     def data_received(self, data: bytes) -> None:
