@@ -213,13 +213,15 @@ class MapRelay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
     """What changed in one viewer's map up to ``cursor``; ``full`` says: forget all that came before.
 
-    The viewer's own node is among ``nodes``, so that it learns its own name and labels as others do.
+    The viewer's own node is among ``nodes``, so that it learns its own name and labels as others do. ``homes`` are the
+    new home regions of nodes that are as they were otherwise (None: it has none any more).
     """
 
     cursor: Cursor
     full: bool = False
     nodes: tuple[MapNode, ...] = ()
     removed_nodes: tuple[int, ...] = ()
+    homes: dict[int, int | None] = {}
     rules: tuple[Rule, ...] = ()
     removed_rules: tuple[int, ...] = ()
     sets: tuple[LabelSet, ...] = ()
@@ -243,6 +245,8 @@ class NetworkMap:
         if change.full:
             self.nodes, self.rules, self.sets, self.relays = {}, {}, {}, {}
         _merge(self.nodes, change.nodes, change.removed_nodes)
+        for id_ in change.homes.keys() & self.nodes.keys():
+            self.nodes[id_] = msgspec.structs.replace(self.nodes[id_], home=change.homes[id_])
         _merge(self.rules, change.rules, change.removed_rules)
         _merge(self.sets, change.sets, change.removed_sets)
         _merge(self.relays, change.relays, change.removed_relays)

@@ -6,7 +6,7 @@ changed since is read off backwards from two lists in order of last change, so a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import msgspec
@@ -34,6 +34,7 @@ class _MapFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     full: bool = False
     nodes: Sequence[msgspec.Raw] = ()
     removed_nodes: Sequence[int] = ()
+    homes: Mapping[int, int | None] = {}
     rules: Sequence[msgspec.Raw] = ()
     sets: Sequence[msgspec.Raw] = ()
     relays: Sequence[msgspec.Raw] = ()
@@ -52,7 +53,7 @@ class Maps:
         self._sets = [msgspec.Raw(pack(set_)) for set_ in policy.sets]
         self._nodes: dict[int, Node] = {}
         self._shown, self._relays = Pieces(), Pieces()
-        self._homes: dict[int, int | None] = {}
+        self._homes: dict[int, int | None] = {}  # absent: not heard of since the start, when viewers know what was
         self._marks: dict[int, bytes] = {}
         self._moved: Recency[int] = Recency()
         self._counter = 0
@@ -84,7 +85,7 @@ class Maps:
     def move(self, node: int, home: int | None) -> bool:
         """Note a node's home relay; whether that is news to its viewers."""
         held = self._nodes.get(node)
-        if held is None or self._homes.get(node) == home:
+        if held is None or self._homes.get(node, ...) == home:
             return False
         self._homes[node] = home
         self._put(held)
@@ -130,14 +131,15 @@ class Maps:
         """What changed since then; everything where ``since`` is None, or so old that its removals are forgotten."""
         if since is None or since.revision + 1 < self._oldest:
             return Frame(self._whole(), self.position)
-        nodes = {*self._shown.changed.since(since.revision), *self._moved.since(since.counter)}
+        nodes = set(self._shown.changed.since(since.revision))
+        moved = set(self._moved.since(since.counter)) - nodes
         relays = set(self._relays.changed.since(since.revision))
-        return Frame(self._delta(nodes, relays) if nodes or relays else None, self.position)
+        return Frame(self._delta(nodes, moved, relays) if nodes or moved or relays else None, self.position)
 
     def greeting(self, since: Position | None) -> Frame[Position]:
         """The first frame of a stream, which says where the map stands even where nothing changed."""
         frame = self.frame(since)
-        return frame if frame.content is not None else Frame(self._delta((), ()), frame.target)
+        return frame if frame.content is not None else Frame(self._delta(set(), set(), set()), frame.target)
 
     @property
     def cursor(self) -> Cursor:
@@ -157,10 +159,14 @@ class Maps:
         frame = _MapFrame(cursor=self.cursor, full=True, nodes=shown, rules=self._rules, sets=self._sets, relays=relays)
         return pack(frame)
 
-    def _delta(self, nodes: Iterable[int], relays: Iterable[int]) -> bytes:
-        shown, gone = self._shown.pick(nodes)
+    def _delta(self, nodes: Set[int], moved: Set[int], relays: Set[int]) -> bytes:
+        """``moved`` nodes have another home, or came to the end of their key, and are else as they were."""
+        homes = {id_: self._homes[id_] for id_ in moved & self._homes.keys() if id_ in self._shown}
+        shown, gone = self._shown.pick(nodes | (moved - homes.keys()))
         there, away = self._relays.pick(relays)
-        frame = _MapFrame(cursor=self.cursor, nodes=shown, removed_nodes=gone, relays=there, removed_relays=away)
+        frame = _MapFrame(
+            cursor=self.cursor, nodes=shown, removed_nodes=gone, homes=homes, relays=there, removed_relays=away
+        )
         return pack(frame)
 
     def _mark(self, commit: Commit) -> None:
@@ -178,6 +184,8 @@ class Maps:
     def _take(self, change: Change) -> bool:
         """Whether viewers see anything of this change."""
         if isinstance(change.record, Node):
+            if change.id not in self._nodes:
+                self._homes[change.id] = None
             return self._put(change.record)
         if isinstance(change.record, Relay):
             return self._put_relay(change.record)

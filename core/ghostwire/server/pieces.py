@@ -72,6 +72,9 @@ class Pieces:
         """Viewers see it no longer; False where they did not before."""
         return self._held.pop(id_, None) is not None
 
+    def __contains__(self, id_: int) -> bool:
+        return id_ in self._held
+
     def all(self) -> list[msgspec.Raw]:
         """All that is seen."""
         return list(self._held.values())

@@ -44,21 +44,26 @@ class Play:
         for client in (*self.clients, *self.relays):
             if client.stream is not None and client.stream.slow:
                 client.stream.drain()
+        for client in self.clients:
+            self.count += 1
+            await self.report(client)
         await asyncio.sleep(0.3)
 
     def check(self) -> None:
         """Every connected client's map is what the server would tell a newcomer, and its records say the same.
 
-        Every connected relay admits the mesh's nodes, and knows who else of its region runs.
+        Every connected relay admits the mesh's nodes, and knows who else of its region runs. Where a node is at home
+        that was not heard of since the server's start, only those know who were there before.
         """
         self.check_relays()
         maps = self.rig.plane.maps
-        mesh = {node.id: maps.seen(node) for node in self.rig.plane.mesh.list(Node)}
+        online = self.rig.plane.sessions.online
+        mesh = {node.id: homed(maps.seen(node), online(node.id)) for node in self.rig.plane.mesh.list(Node)}
         relays = {relay.id: seen(relay) for relay in self.rig.relays.values() if usable(relay)}
         assert len({address for node in mesh.values() for address in node.addresses}) == 2 * len(mesh)
         connected = [client for client in self.clients if client.stream is not None and not client.stream.closed]
         for client in connected:
-            assert client.read().nodes == mesh
+            assert {id_: homed(node, online(id_)) for id_, node in client.read().nodes.items()} == mesh
             assert client.map.relays == relays
             assert client.map.cursor.revision <= self.rig.plane.mesh.state.revision
         assert self.rig.plane.sessions.presence.online == len(connected)
@@ -78,6 +83,8 @@ class Play:
         return self.rig.plane.mesh.state.node_of_machine(client.machine_key)
 
     async def join(self, client) -> None:
+        if client.stream is not None:
+            client.read()
         stream = client.connect()
         await stream.until(lambda: stream.of(Welcome) or stream.closed)
 
@@ -152,6 +159,11 @@ class Play:
 
     async def restart(self, client) -> None:
         await self.rig.restart()
+
+
+def homed(node, known):
+    """The node, without its home unless that is known."""
+    return node if known else msgspec.structs.replace(node, home=None)
 
 
 def test_every_map_becomes_the_mesh(serve) -> None:

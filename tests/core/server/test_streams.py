@@ -9,7 +9,7 @@ from ghostwire.keys import MachineKey, NodeKey
 from ghostwire.model import MapChange, Node
 from ghostwire.server import streams
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
-from ghostwire.wire.messages import Host, Leave, Refused
+from ghostwire.wire.messages import Host, Leave, Refused, Report
 
 
 def names(network):
@@ -302,8 +302,6 @@ async def test_a_slow_reader_is_collapsed_to_the_latest_state(serve):
 
 @simulated
 async def test_a_home_relay_is_told_to_all_and_found_again_on_return(serve):
-    from ghostwire.wire.messages import Report
-
     async with serve() as rig:
         viewer, node = await rig.clients(2)
         away = rig.client(3)
@@ -316,9 +314,31 @@ async def test_a_home_relay_is_told_to_all_and_found_again_on_return(serve):
         node.stream.say(Report(session=1, sequence=1, home=12))
         await rig.settle()
         assert viewer.read().nodes[id_].home == 12
+        assert (changes(viewer)[-1].nodes, changes(viewer)[-1].homes) == ((), {id_: 12}), "no more than what is new"
         await away.join(None)
         assert not changes(away)[0].full
         assert away.map.nodes[id_].home == 12
+        late = rig.client(4)
+        await late.join()
+        assert late.map.nodes[id_].home == 12
+
+
+@simulated
+async def test_a_home_that_a_node_gave_up_while_the_server_restarted_is_no_home(serve):
+    async with serve() as rig:
+        await rig.add_relay("a", region=12)
+        viewer, node = await rig.clients(2)
+        id_ = rig.nodes["host2"].id
+        node.stream.say(Report(session=1, sequence=1, home=12))
+        await rig.settle()
+        assert viewer.read().nodes[id_].home == 12
+        await rig.restart()
+        for client in (viewer, node):
+            await client.join(None)
+        assert viewer.map.nodes[id_].home == 12, "unknown is not gone"
+        node.stream.say(Report(session=2, sequence=1))
+        await rig.settle()
+        assert viewer.read().nodes[id_].home is None
 
 
 @simulated
