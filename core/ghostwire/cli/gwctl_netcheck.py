@@ -42,8 +42,8 @@ def _fields(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     home = report.get("home")
     return [
         ("UDP", _yes(report["udp"])),
-        ("IPv4", _family(report["ipv4"], report["mapped_ipv4"])),
-        ("IPv6", _family(report["ipv6"], report["mapped_ipv6"])),
+        ("UDP over IPv4", _family(report["ipv4"], report["mapped_ipv4"])),
+        ("UDP over IPv6", _family(report["ipv6"], report["mapped_ipv6"])),
         ("mapping varies", {None: "not known", True: "yes, by destination", False: "no"}[report["mapping_varies"]]),
         ("home", f"{names.get(home) or home} ({report['reason']})" if home is not None else "none"),
     ]

@@ -125,7 +125,7 @@ def _fields(relay: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     ]
 
 
-@relays.command("create")
+@relays.command("create", short_help="Make a relay, and print the token by which it enrols.")
 @click.argument("name")
 @_described("--region", "--host")
 @click.option("--ttl", default="", metavar="TIME", help="How long its token is good: 90s, 30m, 1h (usual), 7d.")
@@ -172,7 +172,7 @@ def _said(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-@relays.command("drain")
+@relays.command("drain", short_help="Move a relay's nodes to others, and give it no new ones.")
 @relay_argument
 @as_json
 @click.pass_obj
@@ -190,8 +190,11 @@ def _left(drained: Mapping[str, Any]) -> str:
     if not nodes:
         return "it is drained"
     if not drained["takers"]:
-        return f"its {nodes} nodes stay, since no other relay of region {drained['region']['name']} runs and takes any"
-    return f"{nodes} nodes are to move; `gwctl relays show {name}` says when it is drained"
+        region = drained["region"]["name"]
+        return (
+            f"no other relay of region {region} takes its nodes ({nodes}): they go to another region, if there is one"
+        )
+    return f"its nodes ({nodes}) move to others of its region; `gwctl relays show {name}` says when it is drained"
 
 
 @relays.command("undrain")
@@ -207,7 +210,7 @@ def relays_undrain(program: Program, relay: str, json_: bool) -> None:
         click.echo(f"{found['name']} takes nodes again")
 
 
-@relays.command("delete")
+@relays.command("delete", short_help="Remove a relay from the mesh for good.")
 @relay_argument
 @yes_option
 @as_json

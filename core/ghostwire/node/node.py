@@ -21,7 +21,7 @@ from collections.abc import Callable
 import msgspec
 
 from ghostwire.engine import SECOND
-from ghostwire.errors import GhostwireError, Unavailable
+from ghostwire.errors import GhostwireError, Unavailable, UsageError
 from ghostwire.model import MapChange, MapNode
 from ghostwire.node.dataplane import Dataplane, Surroundings
 from ghostwire.node.director import Endpoints
@@ -34,7 +34,7 @@ from ghostwire.node.reporter import PingResult, Reporter
 from ghostwire.node.status import State, Status
 from ghostwire.node.waiters import Waiters
 from ghostwire.uplink.backoff import Backoff
-from ghostwire.wire.jointoken import JoinToken
+from ghostwire.wire.jointoken import RELAY, JoinToken
 from ghostwire.wire.messages import HomeRelay
 
 LINKS_SETTLE = 0.5
@@ -91,7 +91,7 @@ class Node:
         UsageError: the token is none. Refused: the server says no, or nothing was joined yet. PlatformError,
         PermissionDenied, PluginError: this machine does. Unavailable: not within ``timeout`` seconds.
         """
-        order = JoinToken.parse(token) if token else None
+        order = _parse(token) if token else None
         if order is not None:
             await self._try_device()
         self._member.open(order, hostname)
@@ -337,3 +337,10 @@ class Node:
         gauge("ghostwire_node_connected", "Whether the server is connected.", lambda: self._member.connected)
         gauge("ghostwire_node_running", "Whether the node is up.", lambda: self._plane is not None)
         gauge("ghostwire_node_known_nodes", "Nodes in the network map.", lambda: len(self._knowledge.network.nodes))
+
+
+def _parse(text: str) -> JoinToken:
+    token = JoinToken.parse(text)
+    if token.scheme == RELAY:
+        raise UsageError("this join token is for a relay; on the server, gwctl preauthkeys create makes one for a node")
+    return token

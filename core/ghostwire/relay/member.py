@@ -140,6 +140,7 @@ class Member:
         server = self._server()
         self._identity.remember(Membership(url=server.url, control_key=server.control_key))
         self._token, self._unknown, self._said = None, False, ""
+        self._log.info("connected to %s", server.url)
         self.relay, self._mesh_key = welcome.relay, welcome.mesh_key
         self._mesh()
         self._report_later()
@@ -173,7 +174,7 @@ class Member:
         elif error.code == LOGIN_REQUIRED:
             self._say("the server does not know this relay: enrol it again with --token-file; going on meanwhile")
         else:
-            self._say(f"the server refuses this relay: {error}; trying again")
+            self._say(f"the server says: {error}; trying again")
 
     def failed(self, error: GhostwireError) -> None:
         """The server is not reached."""

@@ -36,10 +36,8 @@ from ghostwire.system.lock import FileLock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.uplink.channel import connect
 from ghostwire.uplink.control import Connect
-from ghostwire.wire.jointoken import JoinToken
+from ghostwire.wire.jointoken import RELAY, JoinToken
 
-SCHEME = "relay"
-"""The scheme of the join tokens that relays enrol with."""
 IN_USE = "a relay is already running (pid {holder}); stop it, or pass --state for another"
 
 log = logging.getLogger("ghostwire.relay")
@@ -232,7 +230,7 @@ def parse_token(text: str | None) -> JoinToken | None:
     if text is None:
         return None
     token = JoinToken.parse(text)
-    if token.scheme != SCHEME:
+    if token.scheme != RELAY:
         raise UsageError("this join token is for nodes; on the server, gwctl relays create makes one for a relay")
     return token
 

@@ -36,10 +36,9 @@ from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
 from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.server.relays.derp_map_source import DerpMapSource
-from ghostwire.server.relays.enrolment import SCHEME
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
-from ghostwire.wire.jointoken import PRE_AUTH, JoinToken
+from ghostwire.wire.jointoken import PRE_AUTH, RELAY, JoinToken
 from ghostwire.wire.serverurl import ServerUrl
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ class Server:
         plane, mesh, relays = self.plane, self._mesh, self.plane.relays
         yield CoreRoutes(mesh, plane.administration, plane.sessions.presence, relays.homes, self._describe)
         administration = RelayAdministration(mesh, relays, self._entropy)
-        yield RelayRoutes(administration, relays, self.embedded, partial(self.join_token, scheme=SCHEME), mesh.now)
+        yield RelayRoutes(administration, relays, self.embedded, partial(self.join_token, scheme=RELAY), mesh.now)
 
     async def _follow_derp_map(self) -> None:
         source = DerpMapSource(self._mesh, self.config.server.derp_map, log)

@@ -115,7 +115,7 @@ def _one_line(what: str) -> Iterator[None]:
 
 def _refusal(host: str, port: int, error: OSError) -> Exception:
     if error.errno == errno.EADDRINUSE:
-        return PlatformError(f"UDP port {port} is in use; stop the other program or choose another port")
+        return PlatformError(f"UDP port {port} is in use; stop the program that has it, or choose another port")
     if error.errno == errno.EACCES:
         return PermissionDenied(f"UDP port {port} may not be opened; run as root or choose a port above 1023")
     return PlatformError(f"UDP {host} port {port}: {error.strerror}")

@@ -161,7 +161,8 @@ class _Upgrading(asyncio.Protocol):
             frames = self._session.receive(data)
         except RemoteProtocolError:
             raise AuthenticationFailed(
-                f"the server at {self._url} is not the one that made this join token; ask for a new one"
+                f"the server at {self._url} has another key than the join token named (another server, or its "
+                "control.key was lost); ask for a new token"
             ) from None
         if frames:
             raise self._stranger("spoke out of turn")

@@ -18,6 +18,8 @@ MAX_SECRET = 512
 PIN_BYTES = 32
 PRE_AUTH = "auth_key"
 """The scheme of pre-auth keys."""
+RELAY = "relay"
+"""The scheme of relays' tokens, which no node can use."""
 
 
 class JoinToken(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,7 +47,10 @@ class JoinToken(msgspec.Struct, frozen=True, omit_defaults=True):
         """From the token's text, white space around it aside; UsageError says what is wrong and never repeats it."""
         text = text.strip()
         if not text.startswith(PREFIX):
-            raise UsageError(f"not a join token: it begins with {PREFIX}; make one with: gwctl preauthkeys create")
+            raise UsageError(
+                f"not a join token: one begins with {PREFIX}; on the server, gwctl preauthkeys create makes one for a "
+                "node, gwctl relays create for a relay"
+            )
         if len(text) > MAX_TEXT:
             raise UsageError("not a join token: it is too long; copy one line, from gwjoin- to its end")
         try:

@@ -43,7 +43,7 @@ def test_it_shows_latencies_fastest_first_what_is_known_of_the_network_and_the_h
     answering(serve, REPORT)
     result = run(netcheck)
     assert result.exit_code == 0
-    for line in ("UDP             yes", "IPv4            yes, seen as 203.0.113.7:41641", "IPv6            no"):
+    for line in ("UDP             yes", "UDP over IPv4   yes, seen as 203.0.113.7:41641", "UDP over IPv6   no"):
         assert line in result.stdout
     assert "mapping varies  no\n" in result.stdout
     assert "home            fra (the fastest)" in result.stdout

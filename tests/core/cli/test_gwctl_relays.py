@@ -112,9 +112,9 @@ def test_a_relay_is_changed_by_one_request(
 def test_draining_says_how_many_nodes_are_left(serve: Serve, run: Run) -> None:
     fake = serve("server")
     fake.answers["POST", f"{PATH}/a/drain"] = (200, RELAY)
-    assert "40 nodes" in run(relays, "drain", "a").stdout
+    assert "its nodes (40) move" in run(relays, "drain", "a").stdout
     fake.answers["POST", f"{PATH}/a/drain"] = (200, {**RELAY, "takers": 0})
-    assert "no other relay of region north" in run(relays, "drain", "a").stdout
+    assert "no other relay of region north takes its nodes (40)" in run(relays, "drain", "a").stdout
     fake.answers["POST", f"{PATH}/a/drain"] = (200, {**RELAY, "nodes": 0})
     assert "drained" in run(relays, "drain", "a").stdout
 

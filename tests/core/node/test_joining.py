@@ -49,6 +49,18 @@ async def test_up_without_a_token_and_without_a_membership_says_what_is_missing(
 
 
 @simulated
+async def test_a_relays_token_lets_no_node_in_and_says_what_would(kit: Any) -> None:
+    rig = kit.rig()
+    node = rig.node()
+    await node.start()
+    relays = JoinToken("https://mesh.example.org", "x", ControlKey(bytes(32)), scheme="relay").encode()
+    with pytest.raises(UsageError, match=r"for a relay; .* gwctl preauthkeys create"):
+        await node.up(relays)
+    assert (node.state, rig.server.hellos) == ("needs-login", [])
+    await node.close()
+
+
+@simulated
 async def test_text_that_is_no_token_is_a_usage_error_that_does_not_repeat_it(kit: Any) -> None:
     node = kit.rig().node()
     await node.start()

@@ -232,6 +232,8 @@ async def test_a_second_relay_of_the_same_folder_is_refused(rig: Rig) -> None:
 
 @simulated
 async def test_a_server_that_is_away_is_said_once_each_time(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ghostwire.relay")
+
     def said() -> int:
         return sum("no answer; trying again" in record.getMessage() for record in caplog.records)
 
@@ -243,6 +245,7 @@ async def test_a_server_that_is_away_is_said_once_each_time(rig: Rig, caplog: py
             assert said() == absences
             rig.server.up = True
             await asyncio.sleep(120)
+            assert caplog.records[-1].getMessage() == f"connected to {URL}"
 
 
 @simulated

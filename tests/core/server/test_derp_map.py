@@ -180,9 +180,9 @@ async def test_a_map_that_is_away_or_wrong_leaves_the_last_one(serve, follow, ca
         source = await follow(rig, place)
         for content, said in ((Unavailable("no answer"), "no answer"), (text(node(DERPPort="x")), "node 1: ")):
             place.content = content
-            await asyncio.sleep(EVERY_URL)
+            await asyncio.sleep(3 * EVERY_URL)
             assert list(rig.relays) == ["1a"]
-            assert said in caplog.text
+            assert sum(said in record.getMessage() for record in caplog.records) == 1  # not each time
         place.content = text(node(HostName="back.example.com"))
         await asyncio.sleep(EVERY_URL)
         assert rig.relays["1a"].host == "back.example.com"

@@ -36,7 +36,7 @@ async def test_the_server_hears_of_nobody_before_the_hello(make_rig: MakeRig) ->
 @simulated
 async def test_another_server_is_told_apart_by_its_key(make_rig: MakeRig) -> None:
     rig = make_rig()
-    with pytest.raises(AuthenticationFailed, match=r"server\.example:8080 is not the one that made this join token"):
+    with pytest.raises(AuthenticationFailed, match=r"server\.example:8080 has another key than the join token named"):
         await rig.connect(control=PrivateKey.generate(SeededEntropy("other")))
     await asyncio.sleep(1)
     assert (rig.streams, rig.upgrade.streams, rig.upgrade.admission.count) == ([], set(), 0)
@@ -113,8 +113,8 @@ SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: %s\r\nconnection: upgrad
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n", RemoteProtocolError, "answered 404"),
         (SWITCH % b"websocket", RemoteProtocolError, "upgraded to something else"),
         (SWITCH % b"ghostwire-control", Unavailable, "closed the connection"),
-        (SWITCH % b"ghostwire-control" + b"\x00\x00", AuthenticationFailed, "is not the one"),
-        (SWITCH % b"ghostwire-control" + b"\x00\x50" + bytes(80), AuthenticationFailed, "is not the one"),
+        (SWITCH % b"ghostwire-control" + b"\x00\x00", AuthenticationFailed, "has another key"),
+        (SWITCH % b"ghostwire-control" + b"\x00\x50" + bytes(80), AuthenticationFailed, "has another key"),
         (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70000, RemoteProtocolError, "not HTTP"),
     ],
 )

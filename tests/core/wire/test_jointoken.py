@@ -48,6 +48,7 @@ def test_the_secret_is_not_in_its_representation() -> None:
     ("text", "says"),
     [
         ("", "not a join token"),
+        ("gwkey-1", "preauthkeys create makes one for a node, gwctl relays create for a relay"),
         ("https://mesh.example.org", "not a join token"),
         ("gwjoin-", "damaged or cut off"),
         ("gwjoin-AAAA", "damaged or cut off"),

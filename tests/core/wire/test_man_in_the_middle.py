@@ -262,6 +262,6 @@ async def test_a_server_of_the_middles_own_is_not_believed(world: World) -> None
     door = FrontDoor(no_app, [impostor])
     await door.start("127.0.0.1", 0)
     url = f"http://127.0.0.1:{door.port}"
-    with pytest.raises(AuthenticationFailed, match="is not the one that made this join token"):
+    with pytest.raises(AuthenticationFailed, match="has another key than the join token named"):
         await connect(url, world.machine, world.control.public(ControlKey), RealSockets(), os.urandom)
     await door.close()

@@ -88,7 +88,8 @@ class RelayAdministration:
 
         def work(transaction: Transaction) -> Relay:
             if transaction.find(Relay, name=order.name):
-                raise Conflict(f"another relay is called {order.name}; for a new token: gwctl relays delete it first")
+                name = order.name
+                raise Conflict(f"another relay is called {name}; for a new token, first: gwctl relays delete {name}")
             known = _with_region(fields, transaction.find(Relay))
             id_ = transaction.new_id(Relay)
             relay = Relay(id=id_, created=now, expires=expires, digest=digest(secret), **known)
@@ -206,7 +207,7 @@ def _check_address(name: str, text: str, kind: type[IPv4Address] | type[IPv6Addr
 
 def _keeper(relay: Relay) -> str:
     if relay.source == records.EMBEDDED:
-        return "the server's own relay ([plugin] derp)"
+        return "the server's own relay (of its plugin derp)"
     return "of the DERP map (derp_map in [server])"
 
 

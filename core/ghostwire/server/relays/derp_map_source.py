@@ -27,7 +27,7 @@ class DerpMapSource:
 
     def __init__(self, mesh: LiveMesh, place: str, log: logging.Logger, *, read: Read = read) -> None:
         self._mesh, self._place, self._log, self._read = mesh, place, log, read
-        self._mark = ""
+        self._mark = self._said = ""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -45,13 +45,19 @@ class DerpMapSource:
             self._task = None
 
     async def look(self) -> None:
-        """Read the map once; an error is logged."""
+        """Read the map once; an error is logged, unless it is the same as before."""
         try:
             text = await asyncio.to_thread(self._read, self._place, self._mark)
             if text is not None:
                 await self._store(derp_map.parse(text.content), text.mark)
+            self._said = ""
         except GhostwireError as error:
-            self._log.error("the DERP map %s is not used: %s", self._place, error)
+            self._complain(f"the DERP map {self._place} is not used: {str(error).removeprefix(f'{self._place}: ')}")
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._said:
+            self._said = trouble
+            self._log.error("%s", trouble)
 
     async def _run(self) -> None:
         while True:
@@ -62,7 +68,7 @@ class DerpMapSource:
         changed = await self._mesh.write(lambda transaction: reconcile(transaction, relays, self._mesh.now()))
         self._mark = mark
         if changed:
-            self._log.info("the DERP map has %d relays; %d changed", len(relays), changed)
+            self._log.info("relays in the DERP map: %d, of them new, changed or gone: %d", len(relays), changed)
 
 
 def reconcile(transaction: Transaction, relays: Sequence[Relay], now: int) -> int:

@@ -19,10 +19,9 @@ from ghostwire.engine import Entropy
 from ghostwire.errors import AuthenticationFailed, Conflict, Refused
 from ghostwire.keys import MachineKey, RelayKey
 from ghostwire.model import Relay
+from ghostwire.wire.jointoken import RELAY
 from ghostwire.wire.messages import Credentials, RelayHello
 
-SCHEME = "relay"
-"""The credentials that a relay's token holds."""
 PREFIX = "gwrelay-"
 MAX_VERSION = 64
 AGAIN = "make a new one: gwctl relays create"
@@ -95,7 +94,7 @@ class RelayEnrolment:
 
     def _named(self, transaction: Transaction, credentials: Credentials | None) -> Relay | None:
         """The relay that the secret is for."""
-        if credentials is None or credentials.scheme != SCHEME:
+        if credentials is None or credentials.scheme != RELAY:
             return None
         found = transaction.find(Relay, digest=digest(credentials.secret))
         return found[0] if found else None

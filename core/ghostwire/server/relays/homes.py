@@ -22,6 +22,7 @@ class Homes:
         self._engine = Assignment()
         self._driver: Driver | None = None
         self._regions: dict[int, str] = {}
+        self._names: dict[int, str] = {}
 
     def start(self, relays: Iterable[Relay]) -> None:
         """Begin; with these in the map."""
@@ -37,6 +38,7 @@ class Homes:
         """These relays are in the map."""
         mapped = [relay for relay in relays if records.usable(relay)]
         self._regions = {relay.region: relay.region_name for relay in mapped}
+        self._names = {relay.id: relay.name for relay in mapped}
         self._engine.regions(Counter(relay.region for relay in mapped))
         self._settle()
 
@@ -100,4 +102,5 @@ class Homes:
             if isinstance(event, Tell):
                 self._tell(event.node, event.message)
             else:
-                self._log.info("relay %d is drained: no node's home is there any more", event.relay)
+                name = self._names.get(event.relay, event.relay)
+                self._log.info("relay %s is drained: no node's home is there any more", name)
