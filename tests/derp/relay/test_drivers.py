@@ -258,7 +258,7 @@ async def test_a_budget_lets_everybody_through_pass_by_pass(inn: Inn, tools: Any
 
 
 async def test_streams_above_the_limit_are_hung_up_on(inn: Inn) -> None:
-    inn.limits = Limits(unfinished=2)
+    inn.limits = Limits(unfinished_per_address=2)
     kept = [await inn.call(kind) for kind in ("socket", "transport")]
     for kind in KINDS:
         assert await (await inn.call(kind)).ended()
