@@ -15,8 +15,8 @@ from ghostwire.system.sockets import SystemSockets
 from ghostwire.testing import ManualClock
 from ghostwire.wire import stun
 from ghostwire_derp.settings import Settings, split_address
+from ghostwire_derp.source_buckets import SourceBuckets
 from ghostwire_derp.stun import AT_ONCE, RATE, Responder, StunService
-from ghostwire_derp.stun_limits import SourceBuckets
 
 TRANSACTION = bytes(range(12))
 REQUEST = stun.binding_request(TRANSACTION)

@@ -280,3 +280,14 @@ async def test_starlette_turns_a_lost_client_into_the_error_that_is_expected():
     browser.leaves()
     with pytest.raises(WebSocketDisconnect):
         await websocket.send_bytes(b"x")
+
+
+async def test_nothing_is_delivered_once_the_stream_was_ended(browser: Browser, relay: Recorder) -> None:
+    def stop(data: bytes) -> None:
+        relay.transport.abort()
+        relay.transport.resume_reading()
+
+    relay.on_data = stop
+    browser.says(bytes(3 * MESSAGE_BYTES))
+    await relay.lost.wait()
+    assert len(relay.heard) == MESSAGE_BYTES

@@ -28,6 +28,12 @@ RELAYING = ("server", "relay")
 __all__ = ["Settings"]
 
 
+def _transport(context: TransportContext) -> Transport:
+    from ghostwire_derp.client.transport import DerpTransport
+
+    return DerpTransport(context)
+
+
 def _upgrade(context: ServerContext | RelayContext) -> StreamUpgrade:
     from ghostwire_derp.relay.upgrade import DerpUpgrade
 
@@ -62,12 +68,6 @@ def _routes(context: ServerContext | RelayContext) -> Routes:
 def ghostwire_upgrades() -> Iterator[Provider[StreamUpgrade]]:
     """The relay itself, behind the program's one port."""
     yield Provider("derp", _upgrade)
-
-
-def _transport(context: TransportContext) -> Transport:
-    from ghostwire_derp.client.transport import DerpTransport
-
-    return DerpTransport(context)
 
 
 @hookimpl

@@ -7,13 +7,14 @@ import contextlib
 import socket
 import struct
 from collections.abc import Sequence
+from functools import partial
 
 from ghostwire import BURST, Metrics, RelayContext, ServerContext, Service
 from ghostwire.engine import Clock
 from ghostwire.errors import GhostwireError
 from ghostwire.wire import stun
 from ghostwire_derp.settings import split_address
-from ghostwire_derp.stun_limits import SourceBuckets
+from ghostwire_derp.source_buckets import SourceBuckets
 
 RATE, AT_ONCE = 100, 400
 """Requests a second of one source, and how many at once: many nodes share the address of a carrier's NAT."""
@@ -55,7 +56,7 @@ class Responder:
         metrics.counter("ghostwire_stun_answers_total", "STUN requests answered.", lambda: self.answered)
         for reason in ("limited", "unsound", "unsent"):
             name, help_ = f"ghostwire_stun_dropped_{reason}_total", f"STUN datagrams not answered: {reason}."
-            metrics.counter(name, help_, lambda reason=reason: getattr(self, reason))  # type: ignore[misc]
+            metrics.counter(name, help_, partial(getattr, self, reason))
 
 
 class StunPort:

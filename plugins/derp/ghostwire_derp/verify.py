@@ -21,7 +21,7 @@ from ghostwire.frontdoor.rest import body_of, error_response, json_response
 from ghostwire.keys import NodeKey
 from ghostwire.model import Relay
 from ghostwire.wire import api_errors
-from ghostwire_derp.stun_limits import SourceBuckets
+from ghostwire_derp.source_buckets import SourceBuckets
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -157,8 +157,9 @@ class WebSocketStream(asyncio.Transport):
         self._reading.clear()
 
     def resume_reading(self) -> None:
-        """Deliver again."""
-        self._reading.set()
+        """Deliver again, unless the stream has ended."""
+        if not self._closing:
+            self._reading.set()
 
     def is_reading(self) -> bool:
         """Whether data is delivered."""

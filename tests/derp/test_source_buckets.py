@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostwire.engine import MILLISECOND, SECOND
-from ghostwire_derp.stun_limits import SourceBuckets, source_of
+from ghostwire_derp.source_buckets import SourceBuckets, source_of
 
 NOW = 1_000 * SECOND
 
