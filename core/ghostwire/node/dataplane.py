@@ -122,7 +122,7 @@ class Dataplane:
             self.netcheck.hurry()
             self._director.rehomed(network.nodes)
         else:
-            self._director.rehomed(node.id for node in change.nodes)
+            self._director.rehomed((*(node.id for node in change.nodes), *change.homes))
 
     async def configure(self, own: MapNode) -> None:
         """Bring the operating system's addresses and routes in line, where they are not."""
