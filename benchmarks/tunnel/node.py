@@ -19,9 +19,9 @@ from typing import Any
 import uvloop
 
 from ghostwire import Metrics, NetworkConfig, NodeContext, TunnelContext, TunnelPeer
-from ghostwire.driver import SystemClock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import NetworkMap
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire_net_linux.platform import LinuxPlatform
 from ghostwire_net_linux.settings import Settings as PlatformSettings

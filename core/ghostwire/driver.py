@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from ghostwire.engine import SECOND, Clock, Engine
-
-
-class SystemClock:
-    """CLOCK_BOOTTIME and wall time."""
-
-    def now(self) -> int:
-        """Nanoseconds since boot, sleep included."""
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-    def wall(self) -> int:
-        """Nanoseconds of Unix time."""
-        return time.time_ns()
 
 
 class Driver:

@@ -20,10 +20,10 @@ from nacl.public import PrivateKey as BoxKey
 from nacl.public import PublicKey as BoxPublicKey
 
 from ghostwire import Load, Metrics, RelayContext, Relaying, ServerContext, Siblings, Sockets
-from ghostwire.driver import SystemClock
 from ghostwire.engine import Clock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import Relay
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire_derp import frames
 from ghostwire_derp.relay.shared import drop_relay

@@ -22,9 +22,9 @@ from netns import in_netns
 
 from ghostwire import Metrics, NodeContext, TunnelContext, TunnelPeer
 from ghostwire import Path as Way
-from ghostwire.driver import SystemClock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import NetworkMap
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.testing.clock import SeededEntropy
 from ghostwire_net_linux.device import LinuxDevice, open_tun

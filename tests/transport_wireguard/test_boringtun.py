@@ -16,9 +16,9 @@ import pytest
 
 from ghostwire import Metrics, NetworkConfig, NodeContext, Sockets, TunnelContext, TunnelPeer
 from ghostwire import Path as Way
-from ghostwire.driver import SystemClock
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import NetworkMap
+from ghostwire.system.clock import SystemClock
 from ghostwire.testing import MemoryDevice
 from ghostwire_transport_wireguard.settings import Settings
 from ghostwire_transport_wireguard.tunnel import UserspaceTunnel

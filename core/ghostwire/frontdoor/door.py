@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ghostwire.capabilities.http import StreamUpgrade
-from ghostwire.driver import SystemClock
 from ghostwire.engine import Clock
 from ghostwire.errors import PermissionDenied, PlatformError
 from ghostwire.frontdoor.listener import TlsListener, listen
 from ghostwire.frontdoor.protocol import Backend, HttpProtocol, LocalProtocol
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.unix import UnixSocket, peer_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ import msgspec
 
 from ghostwire import Context, Metrics, NodeContext, Platform, Provider, __version__
 from ghostwire.config import Config
-from ghostwire.driver import SystemClock
 from ghostwire.errors import PluginError, ProtocolError, Refused, Unavailable
 from ghostwire.folders import Folders, make_folder
 from ghostwire.node.localapi import LocalApi
@@ -28,6 +27,7 @@ from ghostwire.node.status import State
 from ghostwire.plugins.host import Host
 from ghostwire.plugins.offers import Offer
 from ghostwire.system import loop
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.lock import FileLock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators

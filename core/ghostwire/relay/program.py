@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from ghostwire.capabilities.contexts import Sockets
 from ghostwire.capabilities.relaying import Siblings
 from ghostwire.config import Config
-from ghostwire.driver import SystemClock
 from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.errors import GhostwireError, UsageError
 from ghostwire.folders import Folders
@@ -32,6 +31,7 @@ from ghostwire.relay.serving import Serving
 from ghostwire.relay.supervisor import Supervisor
 from ghostwire.relay.tls import RelayTls, name_of
 from ghostwire.system import loop
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.lock import FileLock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.uplink.channel import connect

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ghostwire.driver import SystemClock
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError
 from ghostwire.folders import Folders
@@ -38,6 +37,7 @@ from ghostwire.relay.pipe import (
 from ghostwire.relay.relaying import LiveRelaying
 from ghostwire.relay.serving import Serving
 from ghostwire.relay.tls import RelayTls
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.loop import runner
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.wire.messages import AdmittedKeys

@@ -20,7 +20,6 @@ from ghostwire.capabilities.service import Service
 from ghostwire.capabilities.storage import Storage
 from ghostwire.capabilities.telemetry import Metrics, Telemetry
 from ghostwire.config import Config, split_listen
-from ghostwire.driver import SystemClock
 from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.errors import GhostwireError, PluginError
 from ghostwire.folders import Folders, make_folder
@@ -36,6 +35,7 @@ from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
 from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.server.relays.derp_map_source import DerpMapSource
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
 from ghostwire.wire.jointoken import PRE_AUTH, RELAY, JoinToken

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghostwire.driver import SystemClock
 from ghostwire.keys import NodeKey
 from ghostwire.model import Endpoint, Node, Relay
 from ghostwire.server.relays.records import seen, usable
+from ghostwire.system.clock import SystemClock
 from ghostwire.testing import simulate
 from ghostwire.wire.messages import Leave, RelaySiblings, Report, Welcome
 from ghostwire_storage_sql.storage import SqlStorage

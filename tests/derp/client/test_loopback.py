@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 
 from ghostwire import BURST, SEALED_MTU
-from ghostwire.driver import SystemClock
 from ghostwire.frontdoor import FrontDoor
 from ghostwire.frontdoor.app import application
 from ghostwire.frontdoor.certificate import ensure_certificate, server_context
 from ghostwire.keys import RelayKey
 from ghostwire.model import MapRelay
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire_derp.client.transport import DerpTransport
 from ghostwire_derp.relay.service import RelayService

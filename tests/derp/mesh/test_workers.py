@@ -15,7 +15,6 @@ import pytest_asyncio
 
 from ghostwire import Siblings
 from ghostwire.config import Config, RelayConfig
-from ghostwire.driver import SystemClock
 from ghostwire.errors import PlatformError
 from ghostwire.folders import Folders
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
@@ -23,6 +22,7 @@ from ghostwire.model import MapRelay
 from ghostwire.relay.identity import Identity
 from ghostwire.relay.relaying import LiveRelaying
 from ghostwire.relay.supervisor import Supervisor
+from ghostwire.system.clock import SystemClock
 from ghostwire.wire.messages import AdmittedKeys
 
 from .conftest import MESH_KEY, Client, Region, until

@@ -18,9 +18,9 @@ import pytest_asyncio
 from nacl.public import PrivateKey as BoxKey
 
 from ghostwire import Metrics, RelayContext, RequestHead, Siblings
-from ghostwire.driver import SystemClock
 from ghostwire.frontdoor.certificate import ensure_certificate, server_context
 from ghostwire.keys import NodeKey
+from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire_derp.frames import CLIENT_INFO, NOTE_PREFERRED, PEER_GONE, PING, PONG, RECV_PACKET, SERVER_INFO, frame
 from ghostwire_derp.relay.limits import Limits
