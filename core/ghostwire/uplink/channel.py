@@ -30,7 +30,7 @@ MAX_PENDING = 256 * 1024
 MAX_QUEUED = 64
 """Messages waiting for `Channel.receive` above which reading pauses."""
 WATCH = 5.0
-"""Seconds between two looks at whether the session is idle."""
+"""The least seconds between two looks at whether the session is idle."""
 
 _BUSY = frozenset({429, 502, 503, 504})
 
@@ -228,8 +228,9 @@ class Channel(SessionStream):
             waiter.set_result(None)
 
     def _look(self) -> None:
-        self._watch = self._loop.call_later(WATCH, self._look)
-        self._keep_alive(self._loop.time())
+        now = self._loop.time()
+        self._watch = self._loop.call_later(max(WATCH, self._idle_at() - now), self._look)
+        self._keep_alive(now)
 
     def _take(self, frame: bytes) -> None:
         message = messages.decode_to_node(frame)
