@@ -22,6 +22,7 @@ from ghostwire_derp.frames import (
     WATCH_CONNS,
     frame,
 )
+from ghostwire_derp.relay.limits import Limits
 
 ELSEWHERE = b"e" * 32
 
@@ -149,6 +150,18 @@ def test_of_two_connections_of_one_key_the_last_to_send_gets_the_packets(house: 
     alice.send(tools.packet(first.key, b"2"))
     assert [len(guest.heard()) for guest in (first, second)] == [1, 0]
     assert house.router.load.clients == 2
+
+
+def test_a_key_has_only_so_many_connections_and_those_that_sent_least_lately_go(tools: Any) -> None:
+    house = tools.House(Limits(per_key=3))
+    bob, first = house.join(), house.join()
+    second, third = house.join(first.private), house.join(first.private)
+    first.send(tools.packet(bob.key))
+    fourth = house.join(first.private)
+    assert [guest.closed for guest in (first, second, third, fourth)] == [False, True, False, False]
+    assert house.counters.closed_duplicate == 1
+    bob.send(tools.packet(first.key))
+    assert fourth.heard() == [(RECV_PACKET, bob.key + b"data")]
 
 
 def test_only_the_last_of_several_connections_to_go_is_told_of(house: Any, tools: Any) -> None:

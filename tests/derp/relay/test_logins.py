@@ -143,11 +143,28 @@ def test_streams_are_bounded_in_number_and_by_address_finished_or_not(tools: Any
     assert not house.connect(address="192.0.2.1").refused
     assert house.connect(address="192.0.2.1").refused
     assert [house.connect(address=f"2001:db8::{n}").refused for n in range(3)] == [False, False, True]
-    assert house.connect(address="198.51.100.1").refused
-    assert house.counters.refused_full == 4
+    assert house.counters.refused_full == 3
     for guest in house.guests:
         guest.hang_up()
     assert [house.connect(address="192.0.2.1").refused for _ in range(3)] == [False, False, True]
+
+
+def test_who_says_nothing_makes_room_for_who_comes_but_not_who_waits_for_us(tools: Any) -> None:
+    house = tools.House(Limits(unfinished=3, unfinished_per_address=2, logins=1, login_burst=1))
+    house.join()
+    waiting, silent, slow = [house.connect(address=f"192.0.2.{n}") for n in range(3)]
+    waiting.login()
+    slow.send(b"\x02\x00")
+    for displaced in (silent, slow):
+        assert not displaced.closed
+        newcomer = house.connect(address="198.51.100.1")
+        assert (newcomer.refused, displaced.closed) == (False, True)
+    assert house.connect(address="198.51.100.1").refused
+    assert not waiting.closed
+    assert (house.counters.refused_displaced, house.counters.refused_full) == (2, 1)
+    for guest in house.guests:
+        guest.login()
+    assert house.connect(address="203.0.113.1").refused
 
 
 def test_a_storm_of_logins_is_worked_off_at_a_bounded_rate_and_all_get_in(tools: Any) -> None:

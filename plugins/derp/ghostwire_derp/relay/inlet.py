@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ghostwire_derp.frames import HEADER_BYTES, header
-from ghostwire_derp.relay.arena import Arena
+from ghostwire_derp.relay.arena import READ_BYTES, Arena
 from ghostwire_derp.relay.outlet import Outlet
+
+FRAMES_AT_ONCE: Final = 1024
+"""What one stream may have parsed at a time: about half a millisecond."""
+LEAST_READ: Final = 4 * 1024
 
 
 class Inlet:
-    """Part of a stream. ``owner`` parses; ``kept`` is what it has not, ``missing`` what its first frame lacks."""
+    """Part of a stream. ``owner`` parses; ``kept`` is what it has not, ``missing`` what its first frame lacks.
 
-    __slots__ = ("kept", "missing", "owner")
+    ``most`` is how many bytes to read of it at a time.
+    """
+
+    __slots__ = ("kept", "missing", "most", "owner")
     owner: Outlet
 
     def __init__(self) -> None:
         self.kept: bytes | bytearray = b""
-        self.missing = 0
+        self.missing, self.most = 0, READ_BYTES
+
+    def fed(self, frames: int) -> None:
+        """So many frames came at a time: where they are small, less is read, so that all turns take equally long."""
+        if frames > FRAMES_AT_ONCE:
+            self.most = max(LEAST_READ, self.most * FRAMES_AT_ONCE // frames)
+        elif frames < FRAMES_AT_ONCE // 2 and self.most < READ_BYTES:
+            self.most = min(READ_BYTES, self.most * 2)
 
     def parse(self, arena: Arena, size: int) -> None:
         """Hand over ``size`` new bytes, which lie in the arena behind the room for what is kept."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Final
 
 from ghostwire.engine import Clock
-from ghostwire_derp.relay.arena import READ_BYTES
 from ghostwire_derp.relay.router import Router
 from ghostwire_derp.relay.sockets import SocketStream, TlsStream, tune
 
@@ -29,7 +28,7 @@ class Poller:
     """Reads whatever is readable, then lets the router write: a pass. ``budget`` bounds its bytes; 0 for no bound."""
 
     def __init__(self, router: Router, clock: Clock, budget: int, settle: Callable[[], None]) -> None:
-        self._router, self._arena, self._clock = router, router.arena, clock
+        self._router, self._arena, self._counters, self._clock = router, router.arena, router.counters, clock
         self._budget, self._settle = budget, settle
         self._streams: dict[int, SocketStream] = {}
         self._again: dict[SocketStream, None] = {}
@@ -110,7 +109,7 @@ class Poller:
             if event & KEPT:
                 self._parse_kept(stream)
             if event & select.EPOLLIN:
-                size = self._read(stream, min(READ_BYTES, budget))
+                size = self._read(stream, min(stream.most, budget))
             elif event & (select.EPOLLHUP | select.EPOLLERR):
                 stream.owner.lost()
         except OSError:
@@ -141,7 +140,9 @@ class Poller:
         if not size:
             stream.owner.lost()
             return 0
+        before = self._counters.frames
         stream.parse(arena, size)
+        stream.fed(self._counters.frames - before)
         self._router.received(stream.owner, size)
         if stream.more:
             self.again(stream)
