@@ -7,7 +7,7 @@ parent                      worker
   AdmittedKeys, Mesh ->                whenever they change
   Recertified        ->                the certificate on disk is another
                      <-   Announced    STUN is served
-                     <-   Carrying     its load, every `LOAD_INTERVAL`
+                     <-   Carrying     its load, where it is another, every `MEASURE_INTERVAL`
   (end of stream)    ->                end: the parent wants it, or is gone itself
 """
 
@@ -25,8 +25,8 @@ from ghostwire.model import MapRelay, pack, unpacker
 from ghostwire.wire.frames import FrameReader, frame_header
 from ghostwire.wire.messages import AdmittedKeys, Message
 
-LOAD_INTERVAL = 2.0
-"""Seconds between two reports of a worker's load."""
+MEASURE_INTERVAL = 2.0
+"""Seconds between two looks at a worker's load."""
 MAX_MESSAGE = 64 * 1024 * 1024
 MAX_PENDING = 2 * MAX_MESSAGE
 """Bytes waiting for a worker above which it is taken for hung."""

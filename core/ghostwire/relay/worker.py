@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ghostwire.capabilities.relaying import Load
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError
 from ghostwire.folders import Folders
@@ -22,7 +23,7 @@ from ghostwire.plugins.host import Host
 from ghostwire.plugins.selection import Selection
 from ghostwire.relay.identity import RELAY_KEY
 from ghostwire.relay.pipe import (
-    LOAD_INTERVAL,
+    MEASURE_INTERVAL,
     Announced,
     Carrying,
     Failed,
@@ -96,9 +97,12 @@ class Worker:
         )
 
     async def _report(self, pipe: Pipe) -> None:
+        told = Load(0, 0)
         while True:
-            await asyncio.sleep(LOAD_INTERVAL)
-            pipe.send(Carrying(load=self.relaying.load()))
+            await asyncio.sleep(MEASURE_INTERVAL)
+            if (load := self.relaying.load()) != told:
+                told = load
+                pipe.send(Carrying(load=load))
 
 
 async def run(end: socket.socket, setup: Setup) -> None:

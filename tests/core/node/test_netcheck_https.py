@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from ghostwire import Sockets
 from ghostwire.engine import MILLISECOND, SECOND
-from ghostwire.errors import AuthenticationFailed, RemoteProtocolError, Unavailable
+from ghostwire.errors import AuthenticationFailed, PlatformError, RemoteProtocolError, Unavailable
 from ghostwire.frontdoor.certificate import ensure_certificate, fingerprint, server_context
 from ghostwire.model import MapRelay
 from ghostwire.node.netcheck import https
-from ghostwire.testing import Network, running_clock, simulated
+from ghostwire.testing import ManualClock, Network, running_clock, simulated
 
 HOST = "192.0.2.1"
 
@@ -96,3 +97,25 @@ async def test_over_tls_nothing_is_asked_of_a_relay_without_the_pinned_certifica
         with pytest.raises(AuthenticationFailed):
             await measured(FINE, asked, pinned, server_context(*pair))
     assert bool(asked) is genuine
+
+
+@pytest.mark.parametrize(
+    ("places", "connected"),
+    [
+        ({}, "192.0.2.1"),
+        ({"ipv4": "192.0.2.2", "ipv6": "2001:db8::2"}, "192.0.2.2"),
+        ({"ipv6": "2001:db8::2"}, "192.0.2.1"),
+        ({"ipv4": "none"}, "192.0.2.1"),
+        ({"ipv4": "none", "ipv6": "2001:db8::2"}, "2001:db8::2"),
+    ],
+)
+def test_the_maps_address_goes_before_the_name_and_ipv4_before_ipv6(places: dict[str, str], connected: str) -> None:
+    class Remembering(Sockets):
+        def udp(self, host: str, port: int) -> Any:
+            raise PlatformError("no network")
+
+        async def connect(self, protocol: Any, host: str, port: int, **options: Any) -> Any:
+            raise Unavailable(f"asked for {host}")
+
+    with pytest.raises(Unavailable, match=f"asked for {connected}$"):
+        asyncio.run(https.round_trip(relay(**places), Remembering(), ManualClock()))

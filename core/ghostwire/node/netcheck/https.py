@@ -24,15 +24,21 @@ async def round_trip(relay: MapRelay, sockets: Sockets, clock: Clock) -> int:
     """
     from ghostwire.system.tls import check_relay, relay_tls  # needed where UDP is blocked alone
 
-    host = relay.ipv4 if relay.ipv4 not in ("", NONE) else relay.host
-    tls = relay_tls(relay)
-    name = relay.host if tls else ""
-    transport, asking = await sockets.connect(lambda: _Asking(clock), host, relay.port, tls=tls, server_name=name)
+    transport, asking = await sockets.connect(
+        lambda: _Asking(clock), _address(relay), relay.port, tls=relay_tls(relay), server_name=relay.host
+    )
     try:
         check_relay(transport, relay)
         return await asking.ask(relay)
     finally:
         transport.abort()
+
+
+def _address(relay: MapRelay) -> str:
+    """One will do: IPv4's where the map gives it, the name where a family is left to DNS, else IPv6's."""
+    if relay.ipv4 not in ("", NONE):
+        return relay.ipv4
+    return relay.host if "" in (relay.ipv4, relay.ipv6) or relay.ipv6 == NONE else relay.ipv6
 
 
 class _Asking(asyncio.Protocol):
