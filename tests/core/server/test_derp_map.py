@@ -272,6 +272,12 @@ class Web(http.server.BaseHTTPRequestHandler):
             return self.answer(302, b"", Location="file:///etc/passwd")
         if self.path == "/round":
             return self.answer(302, b"", Location="/map")
+        if self.path == "/drips":
+            return self.drip()
+        if self.path == "/kept":
+            self.answer(200, text())
+            self.rfile.read(1)  # until the client goes
+            return None
         if self.path == "/broken":
             return self.answer(500, b"")
         if self.headers.get("If-None-Match") == "mark":
@@ -285,6 +291,15 @@ class Web(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def drip(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                self.wfile.write(b"x")
+                time.sleep(0.02)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -314,13 +329,18 @@ def test_a_url_that_leads_astray_or_has_no_end_is_refused(web, path, said):
         fetching.read(web + path, "")
 
 
-def test_an_answer_that_never_ends_is_given_up(monkeypatch):
-    class Slow:
-        def read(self, size: int) -> bytes:
-            return b" "
+def test_an_answer_that_comes_by_drips_is_given_up(web, monkeypatch):
+    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="did not come within"):
+        fetching.read(f"{web}/drips", "")
+    assert time.monotonic() - began < 5
 
-    with pytest.raises(TimeoutError):
-        fetching._bounded(Slow(), time.monotonic() - 1)
+
+def test_a_server_that_keeps_the_connection_is_not_waited_for(web):
+    began = time.monotonic()
+    assert fetching.read(f"{web}/kept", "") is not None
+    assert time.monotonic() - began < 5
 
 
 def test_a_place_that_is_not_there_is_one_line(tmp_path):

@@ -10,6 +10,7 @@ never. ``CertName`` ``sha256-raw:<hex>`` is the SHA-256 of the one certificate t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
@@ -64,10 +65,9 @@ def parse(data: bytes) -> list[Relay]:
     relays = [relay for key, raw in regions.items() if bytes(raw) != _NULL for relay in _relays(key, raw)]
     if len(relays) > MAX_RELAYS:
         raise RemoteProtocolError(f"a DERP map of {len(relays)} relays; at most {MAX_RELAYS} make sense")
-    names = [relay.name for relay in relays]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise RemoteProtocolError(f"two nodes are called {twice}")
+    [(name, count)] = Counter(relay.name for relay in relays).most_common(1) or [("", 0)]
+    if count > 1:
+        raise RemoteProtocolError(f"two nodes are called {name}")
     return relays
 
 

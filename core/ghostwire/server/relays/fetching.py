@@ -53,7 +53,7 @@ def _fetch(url: str, mark: str) -> Text | None:
     try:
         check_map_url(url)
         with opener.open(request, timeout=TIMEOUT) as answer:
-            return Text(_bounded(answer, time.monotonic() + PATIENCE), answer.headers.get("ETag", ""))
+            return Text(_bounded(answer, time.monotonic() + PATIENCE, answer.length), answer.headers.get("ETag", ""))
     except urllib.error.HTTPError as error:
         if error.code == NOT_MODIFIED:
             return None
@@ -73,9 +73,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-def _bounded(source: Any, deadline: float) -> bytes:
+def _bounded(source: Any, deadline: float, length: int | None = None) -> bytes:
+    """All of it, in whatever portions it comes; ``length`` None: to its end."""
     content = bytearray()
-    while chunk := source.read(CHUNK):
+    while (length is None or len(content) < length) and (chunk := source.read1(CHUNK)):
         content += chunk
         if len(content) > MAX_BYTES:
             raise RemoteProtocolError(f"it is longer than {MAX_BYTES} bytes")
