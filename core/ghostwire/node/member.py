@@ -17,6 +17,7 @@ from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity, Membership
 from ghostwire.node.knowledge import Knowledge
 from ghostwire.node.parts import Parts
+from ghostwire.node.presence import Presence, Whereabouts
 from ghostwire.uplink.control import Channel, Control, out_of_turn
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import (
@@ -39,14 +40,6 @@ LOGOUT_RETRY = 3.0
 LOGIN_REQUIRED, KEY_EXPIRED, REMOVED = "login-required", "key-expired", "removed"
 PASSING = frozenset(("busy", "replaced"))
 """Refusals that pass by themselves."""
-
-
-class Whereabouts(msgspec.Struct, frozen=True):
-    """Where this node can be reached: ``home`` is its home relay's region, ``relay`` the relay there, by id."""
-
-    endpoints: Endpoints = ()
-    home: int | None = None
-    relay: int | None = None
 
 
 class MemberEvents(Protocol):
@@ -80,10 +73,8 @@ class Member:
         whereabouts: Callable[[], Whereabouts],
     ) -> None:
         self._parts, self._identity, self._knowledge = parts, identity, knowledge
-        self._events, self._whereabouts = events, whereabouts
-        self._session_number = identity.next_session(parts.clock)
-        self._sequence = 0
-        self._reported: tuple[Endpoints, int | None] | None = None
+        self._events = events
+        self._presence = Presence(identity.next_session(parts.clock), whereabouts, self._send)
         self._token: JoinToken | None = None
         self._hostname = ""
         self._unknown = False
@@ -135,19 +126,8 @@ class Member:
 
     def report(self, *, always: bool = False) -> None:
         """Tell the server where this node can be reached, if that is news or a new session wants to know."""
-        where = self._whereabouts()
-        news = where.endpoints, where.home
-        if not self.connected or (news == self._reported and not always):
-            return
-        self._sequence += 1
-        report = Report(
-            session=self._session_number,
-            sequence=self._sequence,
-            endpoints=where.endpoints,
-            home=where.home,
-            relay=where.relay,
-        )
-        self._reported = news if self._send(report) else None
+        if self.connected:
+            self._presence.report(always=always)
 
     def declare(self, interest: Interest) -> None:
         """Tell the server of an interest; lost without a session, whose successor declares again."""
@@ -206,7 +186,7 @@ class Member:
         )
         self._token, self._unknown, self.last_error = None, False, ""
         self.last_connected = self._parts.clock.wall() // SECOND
-        self._reported = None
+        self._presence.forget()
         self._leave()
         self._events.session_began()
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 import msgspec
 
@@ -27,18 +26,17 @@ from ghostwire.node.dataplane import Dataplane, Surroundings
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
 from ghostwire.node.knowledge import Knowledge
-from ghostwire.node.member import Member, Whereabouts
+from ghostwire.node.links import Links
+from ghostwire.node.member import Member
 from ghostwire.node.netcheck.report import NetcheckReport
 from ghostwire.node.parts import Parts
+from ghostwire.node.presence import Whereabouts
 from ghostwire.node.reporter import PingResult, Reporter
 from ghostwire.node.status import State, Status
 from ghostwire.node.waiters import Waiters
 from ghostwire.uplink.backoff import Backoff
 from ghostwire.wire.jointoken import RELAY, JoinToken
 from ghostwire.wire.messages import HomeRelay
-
-LINKS_SETTLE = 0.5
-"""Seconds after a link change until it is acted upon: they come in flocks."""
 
 
 class Node:
@@ -53,12 +51,11 @@ class Node:
         self._knowledge = Knowledge(parts.state, self._identity, parts.log)
         self._member = Member(parts, self._identity, self._knowledge, self, self._whereabouts)
         self._plane: Dataplane | None = None
-        self._unwatch: Callable[[], None] | None = None
+        self._links: Links | None = None
         self._waiting = Waiters[None]()
         self._wake, self._lock = asyncio.Event(), asyncio.Lock()
         self._retry = Backoff(parts.entropy)
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._local: tuple[str, ...] = ()
+        self._retrying: asyncio.TimerHandle | None = None
         self._worker: asyncio.Task[None] | None = None
         self._trouble = self._told = ""
         self._metrics = parts.metrics.scope()
@@ -131,8 +128,8 @@ class Node:
         if worker is not None:
             worker.cancel()
             await asyncio.wait([worker])
-        for timer in self._timers.values():
-            timer.cancel()
+        if self._retrying is not None:
+            self._retrying.cancel()
         await self._stop_plane()
         await self._member.close()
         self._knowledge.flush()
@@ -214,7 +211,9 @@ class Node:
         self._trouble = str(error)
         if not told and self._trouble != known:
             self._log.error("%s", error)
-        self._later("retry", self._retry.next(), self._wake.set)
+        if self._retrying is not None:
+            self._retrying.cancel()
+        self._retrying = asyncio.get_running_loop().call_later(self._retry.next(), self._wake.set)
 
     async def _reconcile(self) -> None:
         own = self._knowledge.own
@@ -247,8 +246,7 @@ class Node:
             found=self._member.report,
         )
         self._plane = await Dataplane.start(parts, around, own)
-        self._local = tuple(parts.platform.local_addresses())
-        self._unwatch = parts.platform.watch_links(self._links_changed)
+        self._links = Links(parts.platform, self._links_changed)
         self._retry.reset()
         self._update_plane()
         self._member.report(always=True)
@@ -257,9 +255,9 @@ class Node:
 
     async def _stop_plane(self) -> None:
         plane, self._plane = self._plane, None
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
+        if self._links is not None:
+            self._links.close()
+            self._links = None
         try:
             if plane is not None:
                 await plane.close()
@@ -306,24 +304,11 @@ class Node:
         await self._member.close()
         self._member.forget()
 
-    # The machine's links
-
     def _links_changed(self) -> None:
-        self._later("links", LINKS_SETTLE, self._links_settled)
-
-    def _links_settled(self) -> None:
-        local = tuple(self._parts.platform.local_addresses())
-        if self._plane is None or local == self._local:
-            return
-        self._local = local
         self._log.info("this machine's addresses changed")
-        self._plane.links_changed()
+        if self._plane is not None:
+            self._plane.links_changed()
         self._member.hurry()
-
-    def _later(self, what: str, delay: float, do: Callable[[], object]) -> None:
-        if what in self._timers:
-            self._timers[what].cancel()
-        self._timers[what] = asyncio.get_running_loop().call_later(delay, do)
 
     def _whereabouts(self) -> Whereabouts:
         plane, own = self._plane, self._knowledge.own
