@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 from ghostwire import (
-    Device,
     Metrics,
     NetworkConfig,
     NodeContext,
@@ -15,46 +13,19 @@ from ghostwire import (
     PeerStats,
     RelayTransport,
     Transport,
-    TransportContext,
-    Tunnel,
-    TunnelContext,
 )
-from ghostwire.capabilities.identity import Identity
 from ghostwire.errors import GhostwireError, PlatformError
-from ghostwire.keys import NodeKey, PrivateKey
-from ghostwire.model import Endpoint, MapChange, MapNode, NetworkMap
+from ghostwire.model import Endpoint, MapChange, MapNode
 from ghostwire.node.candidates import Candidates
 from ghostwire.node.demux import Demux
 from ghostwire.node.director import Director, Endpoints
 from ghostwire.node.filter import MapFilter
+from ghostwire.node.making import Surroundings, create_transports, create_tunnel, node_context
 from ghostwire.node.netcheck.netcheck import Netcheck
 from ghostwire.node.parts import Parts
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays
-from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS, Interest
-
-IDENTIFIED = "derp"
-"""The transport that gets an identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the dataplane gets from the node.
-
-    ``own_keys`` are the raw public keys of this node and its server, which no relay may have. ``endpoints`` are peers'
-    last known ones, which the dataplane keeps up to date; ``declare`` tells the server of an interest; ``moved`` is
-    called when a peer's path changed. ``connected`` says whether the server is reached; ``found`` is called when this
-    node's home or endpoints are others.
-    """
-
-    private_key: PrivateKey
-    own_keys: frozenset[bytes]
-    network: NetworkMap
-    endpoints: dict[int, Endpoints]
-    declare: Callable[[Interest], object]
-    moved: Callable[[], object]
-    connected: Callable[[], bool]
-    found: Callable[[], object]
+from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS
 
 
 class Dataplane:
@@ -85,13 +56,13 @@ class Dataplane:
         self._stack.callback(parts.metrics.drop, metrics)
         device = await parts.platform.open_device(parts.interface, parts.mtu)
         self._stack.callback(device.close)
-        context = self._context(metrics)
-        offered = self._create_transports(context)
+        context = node_context(parts, self._around, metrics)
+        offered = create_transports(parts, self._around, context)
         self._candidates = Candidates(offered, self._around.network)
         self.relays = Relays(self._around.network, own.home)
         self._director = self._make_director()
         self._stack.callback(self._director.close)
-        self._tunnel = self._create_tunnel(context, device)
+        self._tunnel = create_tunnel(parts, self._around, context, device, self._filter, self._director)
         self._stack.push_async_callback(self._tunnel.close)
         self._director.direct(self._tunnel)
         self.netcheck = Netcheck(parts, context.node_key, self.relays, self._around.connected, self._around.found)
@@ -175,52 +146,6 @@ class Dataplane:
     async def close(self) -> None:
         """Take everything down, in reverse order; harmless when called twice."""
         await self._stack.aclose()
-
-    def _context(self, metrics: Metrics) -> NodeContext:
-        parts, around = self._parts, self._around
-        return NodeContext(
-            settings=None,
-            clock=parts.clock,
-            entropy=parts.entropy,
-            metrics=metrics,
-            log=parts.log,
-            sockets=parts.sockets,
-            state=parts.state,
-            node_key=around.private_key.public(NodeKey),
-            map=around.network,
-            local_addresses=parts.platform.local_addresses,
-        )
-
-    def _create_transports(self, context: NodeContext) -> list[Transport]:
-        """All that are offered, best first; the one named `IDENTIFIED` can log in to relays in this node's name."""
-        providers = sorted(self._parts.transports, key=lambda provider: (provider.rank, provider.name))
-        common = {name: getattr(context, name) for name in NodeContext.__struct_fields__}
-        return [
-            provider.create(TransportContext(**common, identity=self._login() if provider.name == IDENTIFIED else None))
-            for provider in providers
-        ]
-
-    def _login(self) -> Identity:
-        from ghostwire.node.relay_login import RelayLogin  # loads libsodium, which a node without relays does not need
-
-        return RelayLogin(self._around.private_key, self._is_foreign, self._parts.clock, self._parts.entropy)
-
-    def _is_foreign(self, key: bytes) -> bool:
-        """Whether this is a key of this node, its server or a peer."""
-        nodes = self._around.network.nodes.values()
-        return key in self._around.own_keys or any(key in (node.node_key.raw, node.disco_key.raw) for node in nodes)
-
-    def _create_tunnel(self, context: NodeContext, device: Device) -> Tunnel:
-        common = {name: getattr(context, name) for name in NodeContext.__struct_fields__}
-        return self._parts.tunnel.create(
-            TunnelContext(
-                **common,
-                private_key=self._around.private_key,
-                device=device,
-                filter=self._filter,
-                events=self._director,
-            )
-        )
 
     def _make_director(self) -> Director:
         around = self._around

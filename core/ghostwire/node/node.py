@@ -22,11 +22,12 @@ import msgspec
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError, Unavailable, UsageError
 from ghostwire.model import MapChange, MapNode
-from ghostwire.node.dataplane import Dataplane, Surroundings
+from ghostwire.node.dataplane import Dataplane
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
 from ghostwire.node.knowledge import Knowledge
 from ghostwire.node.links import Links
+from ghostwire.node.making import Surroundings
 from ghostwire.node.member import Member
 from ghostwire.node.netcheck.report import NetcheckReport
 from ghostwire.node.parts import Parts

@@ -1,0 +1,90 @@
+"""Makes the transports and the tunnel of one dataplane, each with what it may know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ghostwire import Device, Metrics, NodeContext, Transport, TransportContext, Tunnel, TunnelContext, TunnelEvents
+from ghostwire.capabilities.identity import Identity
+from ghostwire.keys import NodeKey, PrivateKey
+from ghostwire.model import NetworkMap
+from ghostwire.node.director import Endpoints
+from ghostwire.node.filter import MapFilter
+from ghostwire.node.parts import Parts
+from ghostwire.wire.messages import Interest
+
+IDENTIFIED = "derp"
+"""The transport that gets an identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the dataplane gets from the node.
+
+    ``own_keys`` are the raw public keys of this node and its server, which no relay may have. ``endpoints`` are peers'
+    last known ones, which the dataplane keeps up to date; ``declare`` tells the server of an interest; ``moved`` is
+    called when a peer's path changed. ``connected`` says whether the server is reached; ``found`` is called when this
+    node's home or endpoints are others.
+    """
+
+    private_key: PrivateKey
+    own_keys: frozenset[bytes]
+    network: NetworkMap
+    endpoints: dict[int, Endpoints]
+    declare: Callable[[Interest], object]
+    moved: Callable[[], object]
+    connected: Callable[[], bool]
+    found: Callable[[], object]
+
+
+def node_context(parts: Parts, around: Surroundings, metrics: Metrics) -> NodeContext:
+    """What every plugin of a node gets."""
+    return NodeContext(
+        settings=None,
+        clock=parts.clock,
+        entropy=parts.entropy,
+        metrics=metrics,
+        log=parts.log,
+        sockets=parts.sockets,
+        state=parts.state,
+        node_key=around.private_key.public(NodeKey),
+        map=around.network,
+        local_addresses=parts.platform.local_addresses,
+    )
+
+
+def create_transports(parts: Parts, around: Surroundings, context: NodeContext) -> list[Transport]:
+    """All that are offered, best first; the one named `IDENTIFIED` can log in to relays in this node's name."""
+    common = _fields(context)
+    return [
+        provider.create(
+            TransportContext(**common, identity=_login(parts, around) if provider.name == IDENTIFIED else None)
+        )
+        for provider in sorted(parts.transports, key=lambda provider: (provider.rank, provider.name))
+    ]
+
+
+def create_tunnel(
+    parts: Parts, around: Surroundings, context: NodeContext, device: Device, filter_: MapFilter, events: TunnelEvents
+) -> Tunnel:
+    """The tunnel, which alone gets the private key."""
+    return parts.tunnel.create(
+        TunnelContext(**_fields(context), private_key=around.private_key, device=device, filter=filter_, events=events)
+    )
+
+
+def _fields(context: NodeContext) -> dict[str, Any]:
+    return {name: getattr(context, name) for name in NodeContext.__struct_fields__}
+
+
+def _login(parts: Parts, around: Surroundings) -> Identity:
+    from ghostwire.node.relay_login import RelayLogin  # loads libsodium, which a node without relays does not need
+
+    def foreign(key: bytes) -> bool:
+        """Whether this is a key of this node, its server or a peer."""
+        nodes = around.network.nodes.values()
+        return key in around.own_keys or any(key in (node.node_key.raw, node.disco_key.raw) for node in nodes)
+
+    return RelayLogin(around.private_key, foreign, parts.clock, parts.entropy)
