@@ -15,18 +15,18 @@ from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.config import ServerConfig
 from ghostwire.engine import Clock, Entropy
 from ghostwire.model import Node, Relay, User
-from ghostwire.server.addresses import AddressPlan, stored_prefix
-from ghostwire.server.administration import Administration, make_user
 from ghostwire.server.compaction import Compaction
-from ghostwire.server.enrolment import Enrolment
-from ghostwire.server.ephemeral import Ephemeral
-from ghostwire.server.expiry import Expiry
 from ghostwire.server.gate import Gate
 from ghostwire.server.maps import Maps, Position
 from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.nodes.addresses import AddressPlan, stored_prefix
+from ghostwire.server.nodes.administration import Administration, make_user
+from ghostwire.server.nodes.enrolment import Enrolment
+from ghostwire.server.nodes.ephemeral import Ephemeral
+from ghostwire.server.nodes.expiry import Expiry
+from ghostwire.server.nodes.sessions import EXPIRED, REMOVED, Sessions
 from ghostwire.server.policy import OpenPolicy
 from ghostwire.server.relays.relays import Relays
-from ghostwire.server.sessions import EXPIRED, REMOVED, Sessions
 from ghostwire.server.streams import Streams
 from ghostwire.wire.messages import HomeRelay, RelayHello
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ghostwire.errors import ConfigError, Conflict
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey
 from ghostwire.model import Node
-from ghostwire.server.addresses import REST, AddressPlan, stored_prefix
+from ghostwire.server.nodes.addresses import REST, AddressPlan, stored_prefix
 from ghostwire.testing import MemoryDatabase, SeededEntropy
 from ghostwire.testing.storage import MemoryTransaction
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ghostwire.model import Endpoint
-from ghostwire.server.presence import MAX_INTERESTS, Presence
+from ghostwire.server.nodes.presence import MAX_INTERESTS, Presence
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import MAX_ENDPOINTS, Interest, PeerEndpoints, Report
 

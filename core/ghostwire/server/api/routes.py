@@ -12,10 +12,10 @@ from starlette.routing import BaseRoute
 from ghostwire.capabilities.http import Routes
 from ghostwire.frontdoor.rest import body_of, route
 from ghostwire.model import Node, Relay, User
-from ghostwire.server.administration import Administration
 from ghostwire.server.api.views import home_view, node_view, user_view
 from ghostwire.server.mesh import LiveMesh
-from ghostwire.server.presence import Presence
+from ghostwire.server.nodes.administration import Administration
+from ghostwire.server.nodes.presence import Presence
 from ghostwire.server.relays.homes import Homes
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ghostwire.model import Node, User
-from ghostwire.server.presence import Lease
+from ghostwire.server.nodes.presence import Lease
 from ghostwire.server.relays.homes import Homes
 from ghostwire.server.state import expired
 

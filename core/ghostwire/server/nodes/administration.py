@@ -11,10 +11,10 @@ from ghostwire.capabilities.storage import Transaction
 from ghostwire.engine import Entropy
 from ghostwire.errors import Conflict, NotFound, Refused
 from ghostwire.model import Node, PreAuthKey, User
-from ghostwire.server import enrolment
-from ghostwire.server.addresses import AddressPlan
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.names import is_label
+from ghostwire.server.nodes import enrolment
+from ghostwire.server.nodes.addresses import AddressPlan
 
 MAX_USER_NAME = 64
 R = TypeVar("R", Node, User)

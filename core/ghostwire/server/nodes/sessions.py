@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ghostwire.errors import GhostwireError
 from ghostwire.model import Node
-from ghostwire.server.enrolment import Claim, Enrolment
 from ghostwire.server.gate import CLOSING, UNSTORED, Gate
 from ghostwire.server.maps import Maps, Position
 from ghostwire.server.mesh import LiveMesh
-from ghostwire.server.presence import Presence
+from ghostwire.server.nodes.enrolment import Claim, Enrolment
+from ghostwire.server.nodes.presence import Presence
 from ghostwire.server.session import Session
 from ghostwire.server.state import expired
 from ghostwire.server.streams import Streams

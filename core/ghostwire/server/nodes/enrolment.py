@@ -21,8 +21,8 @@ from ghostwire.engine import Entropy
 from ghostwire.errors import AuthenticationFailed, Conflict, Refused
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey
 from ghostwire.model import Node, PreAuthKey, User
-from ghostwire.server.addresses import AddressPlan
 from ghostwire.server.names import label, unique
+from ghostwire.server.nodes.addresses import AddressPlan
 from ghostwire.server.state import expired
 from ghostwire.wire.messages import Credentials, Hello, Host
 
