@@ -10,34 +10,48 @@ import ssl
 async def accept(connection: socket.socket, context: ssl.SSLContext, timeout: float) -> ssl.SSLSocket:
     """``connection`` (non-blocking) with TLS on it; OSError, and it is closed, where that takes over ``timeout`` s.
 
-    Every other failure is an OSError too.
+    Every other failure is an OSError too. TLS takes 50 KB at once, so a client that says nothing gets none.
     """
-    with connection:  # until it has become the other
-        secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    try:
-        async with asyncio.timeout(timeout):
+    async with asyncio.timeout(timeout):
+        with connection:  # until it has become the other
+            await _readable(connection.fileno())
+            secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        try:
             await _shake_hands(secured)
-    except BaseException:
-        secured.close()
-        raise
+        except BaseException:
+            secured.close()
+            raise
     return secured
 
 
 async def _shake_hands(connection: ssl.SSLSocket) -> None:
-    loop, descriptor = asyncio.get_running_loop(), connection.fileno()
     while True:
-        ready = loop.create_future()
         try:
             return connection.do_handshake()
         except ssl.SSLWantReadError:
-            watch, forget = loop.add_reader, loop.remove_reader
+            await _readable(connection.fileno())
         except ssl.SSLWantWriteError:
-            watch, forget = loop.add_writer, loop.remove_writer
-        watch(descriptor, _resolve, ready)
-        try:
-            await ready
-        finally:
-            forget(descriptor)
+            await _writable(connection.fileno())
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(descriptor, _resolve, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_writer(descriptor, _resolve, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(descriptor)
 
 
 def _resolve(ready: asyncio.Future[None]) -> None:

@@ -19,7 +19,7 @@ from ghostwire.frontdoor.handshake import accept
 from ghostwire.frontdoor.tls_transport import TlsTransport
 
 TLS_TIMEOUT = 10.0
-MAX_HANDSHAKES = 2048
+MAX_HANDSHAKES = 1024
 MAX_HANDSHAKES_PER_ADDRESS = 256
 AT_ONCE = 64
 """Connections accepted before other work gets its turn."""
