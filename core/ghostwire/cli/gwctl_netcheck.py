@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ghostwire.cli.api_client import NodeApi
-from ghostwire.cli.tables import as_json, print_fields, print_json, print_table
+from ghostwire.cli.tables import as_json, plain, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from ghostwire.cli.program import Program
@@ -32,6 +32,9 @@ def netcheck(program: Program, json_: bool) -> None:
     columns = ("region", "latency", "IPv4", "IPv6", "HTTPS")
     rows = ([_region(each, report), *(_ms(each[f"{kind}_ms"]) for kind in _KINDS)] for each in regions)
     print_table(columns, rows, empty="no relay is in the mesh")
+    for each in regions:
+        if each["trouble"]:
+            click.echo(f"{plain(each['name'])} is not reached: {plain(each['trouble'])}")
 
 
 _KINDS = ("latency", "ipv4", "ipv6", "https")

@@ -32,6 +32,13 @@ _BACKDATED = datetime.timedelta(days=1)
 """So that a client whose clock is a little behind accepts it."""
 
 
+def given_pair(certificate: str, key: str, section: str = "server") -> tuple[Path, Path] | None:
+    """(certificate, key) as the settings name them; the key may be in the certificate's file. None where none is."""
+    if key and not certificate:
+        raise ConfigError("names a key without its certificate", key=f"{section}.certificate_key")
+    return (Path(certificate), Path(key or certificate)) if certificate else None
+
+
 def ensure_certificate(folder: Path, names: Iterable[str], now: int) -> tuple[Path, Path]:
     """(certificate, key) in ``folder``, self-signed for these host names and addresses if they are not there yet.
 
@@ -66,10 +73,9 @@ def server_context(certificate: Path, key: Path, section: str = "server") -> ssl
     try:
         context.load_cert_chain(certificate, key, password=partial(_no_password, section, key))
     except ssl.SSLError as error:
-        fault = (
-            "do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "are not a PEM certificate and key"
-        )
-        raise ConfigError(f"{certificate} and {key} {fault}", key=f"{section}.certificate") from None
+        files = f"{certificate} and {key}" if key != certificate else f"{certificate} alone"
+        fault = "belong together" if error.reason == "KEY_VALUES_MISMATCH" else "make a PEM certificate and its key"
+        raise ConfigError(f"{files} do not {fault}", key=f"{section}.certificate") from None
     return context
 
 
@@ -86,14 +92,20 @@ def fingerprint(certificate: Path, section: str = "server") -> str:
 
 
 def covers(certificate: Path, name: str) -> bool:
-    """Whether a certificate made here is for this host name or address, as far as one can be."""
+    """Whether a certificate is for this host name or address (RFC 6125), as far as one can be."""
     if not _nameable(name):
         return True
+    wanted = _general_name(name.lower())
+    star = x509.DNSName(f"*.{wanted.value.partition('.')[2]}") if isinstance(wanted, x509.DNSName) else wanted
     try:
         extension = _load(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return False
-    return _general_name(name) in list(extension.value)
+    return any(held in (wanted, star) for held in map(_lower, extension.value))
+
+
+def _lower(name: x509.GeneralName) -> x509.GeneralName:
+    return x509.DNSName(name.value.lower()) if isinstance(name, x509.DNSName) else name
 
 
 def _load(certificate: Path, section: str = "server") -> x509.Certificate:

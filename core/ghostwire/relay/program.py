@@ -145,6 +145,8 @@ class RelayProgram:
         if self._tls is not None and self._member is not None and self._tls.cover(relay.host):
             self.serving.certificate_changed()
             self._member.hurry()
+        if self._tls is not None and self._tls.is_strange(relay.host):
+            log.warning("the certificate is not for %s, as nodes know this relay: they will not accept it", relay.host)
         self._known.set()
 
     def stop(self, error: GhostwireError) -> None:

@@ -17,12 +17,11 @@ class RelayTls:
     its issuer vouches for it. ``now`` gives Unix seconds."""
 
     def __init__(self, config: RelayConfig, folder: Path, now: Callable[[], int]) -> None:
-        self._given, self._folder, self._now = bool(config.certificate), folder, now
+        self._folder, self._now = folder, now
         self._names = {name_of(config.listen), socket.gethostname(), "localhost", "127.0.0.1"}
-        if self._given:
-            self._pair = Path(config.certificate), Path(config.certificate_key or config.certificate)
-        else:
-            self._pair = certificate.ensure_certificate(folder, self._names, now())
+        given = certificate.given_pair(config.certificate, config.certificate_key, "relay")
+        self._given = given is not None
+        self._pair = given or certificate.ensure_certificate(folder, self._names, now())
         self.context = certificate.server_context(*self._pair, "relay")
 
     @property
@@ -40,6 +39,11 @@ class RelayTls:
         certificate.renew_certificate(self._folder, {*self._names, host}, self._now())
         self.reload()
         return True
+
+    def is_strange(self, host: str) -> bool:
+        """Whether clients that know the relay as ``host`` will not accept its certificate: its issuer vouches for
+        others."""
+        return not self.pin and not certificate.covers(self._pair[0], host)
 
     def reload(self) -> None:
         """Show the certificate as it is on disk from now on."""

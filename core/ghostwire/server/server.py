@@ -216,8 +216,8 @@ class Server:
 
     def _certificate(self) -> tuple[Path, Path]:
         configured = self.config.server
-        if configured.certificate:
-            return Path(configured.certificate), Path(configured.certificate_key or configured.certificate)
+        if given := certificate.given_pair(configured.certificate, configured.certificate_key):
+            return given
         announced = urlsplit(configured.url).hostname or self._name.strip("[]")
         names, now = {announced, socket.gethostname(), "localhost", "127.0.0.1"}, self._clock.wall() // SECOND
         pair = certificate.ensure_certificate(self._folders.server, names, now)
@@ -238,6 +238,9 @@ class Server:
             )
             return None
         pinned = self._fingerprint if url.tls else ""
+        given = self.config.server.certificate if self.config.server.tls else ""
+        if url.tls and given and not pinned and not certificate.covers(Path(given), url.host):
+            log.warning("the certificate is not for %s: nodes will not accept the relay here", url.host)
         return Place(url.host, url.port, url.tls, pinned, self.config.server.region)
 
     def _describe(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ghostwire.node.netcheck.report import NetcheckReport, RegionReport
 Run = Callable[..., Result]
 Serve = Callable[[str], Any]
 FRA = RegionReport(region=1, name="fra", latency_ms=12.34, ipv4_ms=12.34, ipv6_ms=15.0)
-NYC = RegionReport(region=2, name="nyc", latency_ms=None)
+NYC = RegionReport(region=2, name="nyc", latency_ms=None, trouble="r2: nobody listens there")
 SIN = RegionReport(region=3, name="sin", latency_ms=4.0, https_ms=4.0)
 REPORT = NetcheckReport(
     at=1,
@@ -52,6 +52,7 @@ def test_it_shows_latencies_fastest_first_what_is_known_of_the_network_and_the_h
         ["sin", "4.0", "ms", "-", "-", "4.0", "ms"],
         ["fra", "(home)", "12.3", "ms", "12.3", "ms", "15.0", "ms", "-"],
         ["nyc", "-", "-", "-", "-"],
+        ["nyc", "is", "not", "reached:", "r2:", "nobody", "listens", "there"],
     ]
 
 

@@ -16,7 +16,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from ghostwire.errors import ConfigError, StateError
-from ghostwire.frontdoor.certificate import covers, ensure_certificate, fingerprint, server_context, spki_pin
+from ghostwire.frontdoor.certificate import (
+    covers,
+    ensure_certificate,
+    fingerprint,
+    given_pair,
+    server_context,
+    spki_pin,
+)
 
 NOW = 1_800_000_000
 
@@ -65,6 +72,15 @@ def test_the_fingerprint_is_the_hash_of_the_whole_certificate(tmp_path: Path) ->
 )
 def test_it_tells_which_names_it_is_for(tmp_path: Path, name: str, covered: bool) -> None:
     certificate, _ = ensure_certificate(tmp_path, ["a.example", "192.0.2.1"], NOW)
+    assert covers(certificate, name) is covered
+
+
+@pytest.mark.parametrize(
+    ("name", "covered"),
+    [("a.example", True), ("A.Example", True), ("b.a.example", False), ("example", False), ("c.d.example", True)],
+)
+def test_a_star_stands_for_one_label(tmp_path: Path, name: str, covered: bool) -> None:
+    certificate, _ = ensure_certificate(tmp_path, ["*.example", "*.D.example"], NOW)
     assert covers(certificate, name) is covered
 
 
@@ -134,12 +150,21 @@ def test_files_that_are_no_pem_are_named(tmp_path: Path) -> None:
     certificate, key = ensure_certificate(tmp_path, [], NOW)
     junk = tmp_path / "junk"
     junk.write_text("junk")
-    with pytest.raises(ConfigError, match="not a PEM certificate and key"):
-        server_context(junk, key)
+    for pair in ((junk, key), (certificate, junk)):
+        with pytest.raises(ConfigError, match=r"junk .*do not make a PEM certificate and its key"):
+            server_context(*pair)
+    with pytest.raises(ConfigError, match=r"tls\.crt alone do not make a PEM certificate and its key"):
+        server_context(certificate, certificate)
     with pytest.raises(ConfigError, match="not a PEM certificate"):
         spki_pin(junk)
-    with pytest.raises(ConfigError, match="not a PEM certificate and key"):
-        server_context(certificate, junk)
+
+
+def test_the_given_files_are_two_or_one_and_no_key_alone() -> None:
+    assert given_pair("", "") is None
+    assert given_pair("a.crt", "a.key") == (Path("a.crt"), Path("a.key"))
+    assert given_pair("both.pem", "") == (Path("both.pem"), Path("both.pem"))
+    with pytest.raises(ConfigError, match=r"relay\.certificate_key: names a key without its certificate"):
+        given_pair("", "a.key", "relay")
 
 
 def test_an_encrypted_key_is_refused_without_asking_anybody(tmp_path: Path) -> None:

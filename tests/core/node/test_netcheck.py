@@ -57,6 +57,14 @@ async def test_who_waits_for_a_look_is_told_that_the_node_goes_down(kit: Any) ->
 
 
 @simulated
+async def test_the_report_says_why_a_region_is_not_reached(kit: Any) -> None:
+    node = await joined(kit)
+    report = await node.netcheck()
+    assert [each.trouble for each in report.regions] == ["r1: no network"]
+    await node.close()
+
+
+@simulated
 async def test_a_relay_whose_name_can_be_none_costs_itself_alone(kit: Any) -> None:
     surfaced: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: surfaced.append(context))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -178,6 +179,21 @@ async def test_the_certificate_names_the_host_that_the_mesh_knows(rig: Rig) -> N
         assert rig.server.hellos[-1].certificate not in (first, second)
 
 
+@pytest.mark.parametrize(("host", "warned"), [("relay.example", 0), ("another.example", 1)])
+def test_a_given_certificate_that_is_for_another_host_is_warned_of(
+    rig: Rig, caplog: pytest.LogCaptureFixture, issue: Any, host: str, warned: int
+) -> None:
+    certificate, private = map(str, issue(host))
+
+    @simulated
+    async def enrol() -> None:
+        async with rig.running(TOKEN, config=RelayConfig(certificate=certificate, certificate_key=private)):
+            assert [hello.certificate for hello in rig.server.hellos] == [""]
+            assert caplog.text.count("not for relay.example, as nodes know this relay") == warned
+
+    enrol()
+
+
 @simulated
 async def test_without_tls_there_is_no_certificate(rig: Rig) -> None:
     async with rig.running(TOKEN, config=RelayConfig(tls=False)) as program:
@@ -262,3 +278,19 @@ async def test_a_service_that_fails_costs_only_itself_and_leaves_nothing_behind(
         assert "stun is not served: its port is in use" in caplog.text
         assert rig.server.hellos[0].stun_port == 3478
     assert [service.running for service in rig.plugins.made["ghostwire_services"]] == [False, False]
+
+
+@simulated
+async def test_a_removed_relay_serves_nobody_though_its_folder_cannot_be_changed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    async with rig.running(TOKEN) as program:
+        monkeypatch.setattr(Path, "unlink", refuse)
+        rig.server.channel.tell(messages.Refused(code="removed", message="deleted by an administrator"))
+        with pytest.raises(Refused, match="the server has removed this relay"):
+            await program.ended
+        assert not program.relaying.admits(key(1))
+        monkeypatch.undo()

@@ -152,6 +152,17 @@ def test_the_servers_own_relay_is_where_the_server_is_and_pinned_by_its_certific
         assert plain["key"] == relay["key"]
 
 
+def test_a_given_certificate_that_is_for_another_host_is_warned_of(tmp_path, issue):
+    certificate, key = issue("other.example.com")
+    config = tmp_path / "ghostwire.toml"
+    given = f'certificate = "{certificate}"\ncertificate_key = "{key}"\n'
+    config.write_text(f'[server]\nlisten = "127.0.0.1:0"\nurl = "https://mesh.example.com"\n{given}')
+    with server(tmp_path, config=config) as process:
+        assert relays(tmp_path)["embedded"]["certificate"] == ""
+        process.terminate()
+        assert "the certificate is not for mesh.example.com: nodes will not" in process.stderr.read()
+
+
 def test_a_server_without_the_plugin_has_no_relay_of_its_own(tmp_path):
     with server(tmp_path):
         assert list(relays(tmp_path)) == ["embedded"]

@@ -8,7 +8,10 @@ from ghostwire.engine import MILLISECOND
 
 
 class RegionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A region's round trips in milliseconds; None where nothing answered, or was not asked that way."""
+    """A region's round trips in milliseconds; None where nothing answered, or was not asked that way.
+
+    ``trouble`` says in a line why it is not reached over HTTPS, where it was asked so in vain.
+    """
 
     region: int
     name: str
@@ -16,6 +19,7 @@ class RegionReport(msgspec.Struct, frozen=True, kw_only=True):
     ipv4_ms: float | None = None
     ipv6_ms: float | None = None
     https_ms: float | None = None
+    trouble: str = ""
 
 
 class NetcheckReport(msgspec.Struct, frozen=True, kw_only=True):

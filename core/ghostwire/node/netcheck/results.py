@@ -11,13 +11,14 @@ from ghostwire.node.netcheck.round import Mapped, Round
 
 
 class Results:
-    """``https`` holds round trips in nanoseconds, by region."""
+    """``https`` holds round trips in nanoseconds, by region, ``troubles`` why there is none."""
 
     def __init__(self, regions: Mapping[int, Sequence[MapRelay]]) -> None:
         self._regions = regions
         self._stun: Mapping[tuple[int, int], int] = {}
         self._mapped: dict[int, list[Mapped]] = {4: [], 6: []}
         self.https: dict[int, int] = {}
+        self.troubles: dict[int, str] = {}
 
     def take(self, round_: Round) -> None:
         """What was found over STUN."""
@@ -59,4 +60,5 @@ class Results:
             ipv4_ms=milliseconds(self._stun.get((region, 4))),
             ipv6_ms=milliseconds(self._stun.get((region, 6))),
             https_ms=milliseconds(self.https.get(region)),
+            trouble="" if region in self.https else self.troubles.get(region, ""),
         )
