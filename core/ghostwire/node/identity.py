@@ -7,12 +7,11 @@ from pathlib import Path
 import msgspec
 
 from ghostwire.engine import SECOND, Clock, Entropy
-from ghostwire.errors import StateError
 from ghostwire.keys import ControlKey, PrivateKey, load_or_create_private_key, write_private
-from ghostwire.model import from_json, to_json
+from ghostwire.uplink.membership import Kept
 
 _MACHINE, _NODE, _DISCO = "machine.key", "node.key", "disco.key"
-_SERVER, _SESSION = "server.json", "session"
+_SESSION = "session"
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,7 +39,7 @@ class Identity:
         self.machine_key = self._key(_MACHINE)
         self.node_key = self._key(_NODE)
         self.disco_key = self._key(_DISCO)
-        self.membership = self._load_membership()
+        self._kept = Kept(folder, Membership, "join again")
 
     @property
     def public_keys(self) -> frozenset[bytes]:
@@ -48,20 +47,18 @@ class Identity:
         own = {key.public_raw for key in (self.machine_key, self.node_key, self.disco_key)}
         return frozenset(own if self.membership is None else own | {self.membership.control_key.raw})
 
+    @property
+    def membership(self) -> Membership | None:
+        """The server this machine belongs to, if any."""
+        return self._kept.value
+
     def remember(self, membership: Membership) -> None:
         """Store the membership, durably; nothing is written where it did not change."""
-        if membership != self.membership:
-            write_private(self._folder / _SERVER, to_json(membership) + b"\n")
-            self.membership = membership
+        self._kept.remember(membership)
 
     def forget(self) -> None:
         """Forget the server, and take a new node key so that no later server can link the two."""
-        path = self._folder / _SERVER
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StateError(f"{path}: cannot remove: {error.strerror}; remove it, or log out again") from None
-        self.membership = None
+        self._kept.forget()
         self.renew_node_key()
 
     def renew_node_key(self) -> None:
@@ -86,16 +83,6 @@ class Identity:
         key = PrivateKey.generate(self._entropy)
         write_private(self._folder / name, key.raw.hex().encode() + b"\n")
         return key
-
-    def _load_membership(self) -> Membership | None:
-        path = self._folder / _SERVER
-        try:
-            membership: Membership = from_json(path.read_bytes(), Membership)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.DecodeError, ValueError) as error:
-            raise StateError(f"{path}: cannot be used: {error}; restore it, or remove it and join again") from None
-        return membership
 
 
 def _read_number(path: Path) -> int:

@@ -21,7 +21,11 @@ from ghostwire.node.presence import Presence, Whereabouts
 from ghostwire.uplink.control import Channel, Control, out_of_turn
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import (
+    KEY_EXPIRED,
+    LOGIN_REQUIRED,
+    PASSING,
     PROTOCOL,
+    REMOVED,
     Credentials,
     Hello,
     HomeRelay,
@@ -36,10 +40,6 @@ LOGOUT_TIMEOUT = 10.0
 """Seconds for the server to confirm a logout."""
 LOGOUT_RETRY = 3.0
 """Seconds without its word after which the session is taken for dead and a new one tried."""
-
-LOGIN_REQUIRED, KEY_EXPIRED, REMOVED = "login-required", "key-expired", "removed"
-PASSING = frozenset(("busy", "replaced"))
-"""Refusals that pass by themselves."""
 
 
 class MemberEvents(Protocol):

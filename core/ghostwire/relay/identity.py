@@ -7,11 +7,10 @@ from pathlib import Path
 import msgspec
 
 from ghostwire.engine import Entropy
-from ghostwire.errors import StateError
-from ghostwire.keys import ControlKey, load_or_create_private_key, write_private
-from ghostwire.model import from_json, to_json
+from ghostwire.keys import ControlKey, load_or_create_private_key
+from ghostwire.uplink.membership import Kept
 
-MACHINE_KEY, RELAY_KEY, SERVER = "machine.key", "relay.key", "server.json"
+MACHINE_KEY, RELAY_KEY = "machine.key", "relay.key"
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,25 +30,17 @@ class Identity:
         self.folder = folder
         self.machine_key = load_or_create_private_key(folder / MACHINE_KEY, entropy)
         self.relay_key = load_or_create_private_key(folder / RELAY_KEY, entropy)
-        self.membership = self._load()
+        self._kept = Kept(folder, Membership, "enrol again")
+
+    @property
+    def membership(self) -> Membership | None:
+        """The server that this relay belongs to, if any."""
+        return self._kept.value
 
     def remember(self, membership: Membership) -> None:
         """Store the membership, durably; nothing is written where it did not change."""
-        if membership != self.membership:
-            write_private(self.folder / SERVER, to_json(membership) + b"\n")
-            self.membership = membership
+        self._kept.remember(membership)
 
     def forget(self) -> None:
         """Belong to no server any more; the keys stay."""
-        (self.folder / SERVER).unlink(missing_ok=True)
-        self.membership = None
-
-    def _load(self) -> Membership | None:
-        path = self.folder / SERVER
-        try:
-            membership: Membership = from_json(path.read_bytes(), Membership)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.DecodeError, ValueError) as error:
-            raise StateError(f"{path}: cannot be used: {error}; restore it, or remove it and enrol again") from None
-        return membership
+        self._kept.forget()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 from typing import Any, Protocol
@@ -12,33 +11,32 @@ import msgspec
 from ghostwire import __version__
 from ghostwire.capabilities.contexts import Sockets
 from ghostwire.capabilities.relaying import Siblings
-from ghostwire.engine import SECOND, Clock, Entropy
+from ghostwire.engine import Clock, Entropy
 from ghostwire.errors import Conflict, GhostwireError, Unavailable
 from ghostwire.errors import Refused as RefusedError
 from ghostwire.keys import ControlKey, NodeKey, RelayKey
 from ghostwire.model import MapRelay
 from ghostwire.relay.identity import Identity, Membership
+from ghostwire.relay.measuring import Measuring
 from ghostwire.relay.relaying import LiveRelaying
 from ghostwire.uplink.cache import Cache
 from ghostwire.uplink.control import Channel, Connect, Control, out_of_turn
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import (
-    LOAD_INTERVAL,
+    LOGIN_REQUIRED,
+    PASSING,
     PROTOCOL,
+    REMOVED,
     AdmittedKeys,
     Credentials,
     RelayHello,
-    RelayLoad,
     RelaySiblings,
     RelayWelcome,
 )
 
 CACHE = "admitted"
 """The file of what the server told last."""
-LOGIN_REQUIRED, REMOVED = "login-required", "removed"
 GONE = "the server has removed this relay, which serves no longer; to have it back, enrol it with a new token"
-PASSING = frozenset(("busy", "replaced"))
-"""Refusals that pass by themselves."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,10 +90,9 @@ class Member:
         self._cache = Cache(self._identity.folder / CACHE, Told, self._told, self._log, "the admitted keys")
         self.relay: MapRelay | None = None
         self._mesh_key, self._siblings = b"", tuple[MapRelay, ...]()
-        self._carried, self._measured = 0, 0
         self._said = ""
-        self._reporting: asyncio.TimerHandle | None = None
         self._control = Control(self._connect, self, RelayWelcome, parts.clock, parts.entropy)
+        self._measuring = Measuring(self._relaying.load, parts.clock, self._control.send)
 
     @property
     def connected(self) -> bool:
@@ -114,8 +111,7 @@ class Member:
 
     async def close(self) -> None:
         """End the session; harmless when called twice."""
-        if self._reporting is not None:
-            self._reporting.cancel()
+        self._measuring.close()
         await self._control.close()
         self._cache.flush()
 
@@ -143,7 +139,7 @@ class Member:
         self._log.info("connected to %s", server.url)
         self.relay, self._mesh_key = welcome.relay, welcome.mesh_key
         self._mesh()
-        self._report_later()
+        self._measuring.begin()
         self._events.welcomed(welcome.relay)
 
     def received(self, message: Any) -> None:
@@ -167,8 +163,8 @@ class Member:
             self._unknown = True
             self.hurry()
         elif error.code == REMOVED:
-            self._forget()
             self._events.stop(RefusedError(GONE, REMOVED))
+            self._forget()
         elif self._identity.membership is None and error.code not in PASSING:
             self._events.stop(error)
         elif error.code == LOGIN_REQUIRED:
@@ -249,21 +245,7 @@ class Member:
 
     def _forget(self) -> None:
         """Belong to no server any more, and serve nobody."""
-        self._identity.forget()
-        self._cache.drop()
         self._relaying.admit(AdmittedKeys(full=True))
         self._relaying.mesh_with(Siblings())
-
-    # The load
-
-    def _report_later(self) -> None:
-        if self._reporting is not None:
-            self._reporting.cancel()
-        self._carried, self._measured = self._relaying.load().bytes, self._parts.clock.now()
-        self._reporting = asyncio.get_running_loop().call_later(LOAD_INTERVAL, self._report)
-
-    def _report(self) -> None:
-        load, elapsed = self._relaying.load(), self._parts.clock.now() - self._measured
-        rate = max(0, load.bytes - self._carried) * SECOND // max(1, elapsed)
-        self._control.send(RelayLoad(clients=load.clients, bytes_per_second=rate))
-        self._report_later()
+        self._cache.drop()
+        self._identity.forget()

@@ -98,6 +98,12 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     server_time: int = 0
 
 
+LOGIN_REQUIRED, KEY_EXPIRED, REMOVED = "login-required", "key-expired", "removed"
+"""Codes of `Refused` after which a node or relay has something to do."""
+PASSING = frozenset(("busy", "replaced"))
+"""Codes of refusals that pass by themselves."""
+
+
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):
     """The server said no, and closes. ``code`` is for programs, ``message`` is one line for people.
 
