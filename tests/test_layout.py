@@ -60,6 +60,7 @@ PUBLIC = {
     "ghostwire.model",
     "ghostwire.relay.program",
     "ghostwire.system.lock",
+    "ghostwire.system.resources",
     "ghostwire.system.tls",
     "ghostwire.uplink.backoff",
     "ghostwire.cli.api_client",

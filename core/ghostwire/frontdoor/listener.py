@@ -17,6 +17,7 @@ from contextlib import suppress
 from ghostwire.frontdoor.admission import Admission
 from ghostwire.frontdoor.handshake import accept
 from ghostwire.frontdoor.tls_transport import TlsTransport
+from ghostwire.system.resources import Tide
 
 TLS_TIMEOUT = 10.0
 MAX_HANDSHAKES = 1024
@@ -38,6 +39,7 @@ class TlsListener:
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._handshakes: dict[asyncio.Task[None], str] = {}
+        self._tide = Tide(MAX_HANDSHAKES_PER_ADDRESS)
         self.admission = Admission(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS)
 
     def start(self) -> None:
@@ -73,6 +75,7 @@ class TlsListener:
         connection.setblocking(False)
         task = self._loop.create_task(self._shake_hands(connection))
         self._handshakes[task] = client
+        self._tide.held(len(self._handshakes))
         task.add_done_callback(self._left)
 
     def _make_room(self) -> None:
@@ -91,6 +94,7 @@ class TlsListener:
         client = self._handshakes.pop(task, None)
         if client is not None:
             self.admission.leave(client)
+            self._tide.held(len(self._handshakes))
 
     def _left(self, task: asyncio.Task[None]) -> None:
         self._leave(task)

@@ -6,9 +6,12 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from ghostwire.system.resources import raise_descriptors
+
 
 def runner() -> asyncio.Runner:
-    """A runner on uvloop where it is installed, else on asyncio's own loop."""
+    """A runner on uvloop where it is installed, else on asyncio's own loop, with all the descriptors there may be."""
+    raise_descriptors()
     return asyncio.Runner(loop_factory=_factory())
 
 

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from typing import Final
 
 from ghostwire.engine import Clock
+from ghostwire.system.resources import Tide
 from ghostwire_derp.relay.router import Router
 from ghostwire_derp.relay.sockets import SocketStream, TlsStream, tune
 
 EVENTS: Final = 256
 """Streams looked at in one pass."""
+FLOOD: Final = 1024
+"""Streams whose end leaves enough memory free to give it back."""
 UNBOUNDED: Final = 1 << 40
 """More bytes than a pass can read."""
 KEPT: Final = 1 << 16
@@ -33,6 +36,7 @@ class Poller:
         self._streams: dict[int, SocketStream] = {}
         self._again: dict[SocketStream, None] = {}
         self._left: list[Turn] = []
+        self._tide = Tide(FLOOD)
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
         self.epoll = select.epoll()
@@ -44,6 +48,7 @@ class Poller:
         tune(plain)
         stream = TlsStream(self, plain) if isinstance(plain, ssl.SSLSocket) else SocketStream(self, plain)
         self._streams[stream.number] = stream
+        self._tide.held(len(self._streams))
         return stream
 
     def forget(self, stream: SocketStream) -> None:
@@ -51,6 +56,7 @@ class Poller:
         self._again.pop(stream, None)
         if self._streams.pop(stream.number, None) is not None:
             self.epoll.unregister(stream.number)
+            self._tide.held(len(self._streams))
 
     def again(self, stream: SocketStream) -> None:
         """Read this stream in the next pass even if epoll does not name it."""
