@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from ghostwire import Path, RelayTransport, Transport, relay_endpoint
 from ghostwire.capabilities.tunnel import Prefix
@@ -25,12 +25,14 @@ class Candidates:
         self._direct = {each.name: each for each in transports if each.name not in self._relaying}
         self._rank = {name: rank for rank, name in enumerate(self._direct)}
         self._network = network
-        self._mesh: tuple[Prefix, ...] = ()
+        self._mesh: frozenset[Prefix] = frozenset()
+        self._lengths: frozenset[int] = frozenset()
         self.refused = 0
 
     def avoid(self, mesh: Iterable[Prefix]) -> None:
         """Never try an address in these prefixes: they lead into the device."""
-        self._mesh = tuple(mesh)
+        self._mesh = frozenset(mesh)
+        self._lengths = frozenset(prefix.prefixlen for prefix in self._mesh)
 
     def paths(self, peer: int, endpoints: Iterable[Endpoint], first: Path | None = None) -> tuple[Path, ...]:
         """At most `MAX_CANDIDATES` different paths: ``first``, then by rank, as advertised, then over relays."""
@@ -74,7 +76,12 @@ class Candidates:
             return None
 
     def _allowed(self, address: IPv4Address | IPv6Address | None) -> bool:
-        return address is None or (is_reachable(address) and not any(address in prefix for prefix in self._mesh))
+        return address is None or (is_reachable(address) and not self._leads_into_mesh(address))
+
+    def _leads_into_mesh(self, address: IPv4Address | IPv6Address) -> bool:
+        """There may be a prefix for every peer, but they are of few lengths."""
+        lengths = (length for length in self._lengths if length <= address.max_prefixlen)
+        return any(ip_network((address, length), strict=False) in self._mesh for length in lengths)
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:

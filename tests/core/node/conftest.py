@@ -18,6 +18,7 @@ from ghostwire import (
     PeerStats,
     Provider,
     Receive,
+    Sockets,
     Transport,
     Tunnel,
     TunnelContext,
@@ -119,6 +120,16 @@ class FakeTunnel(Tunnel):
 
     async def close(self) -> None:
         self.running = False
+
+
+class NoWayOut(Sockets):
+    """Sockets of a machine that reaches nobody."""
+
+    def udp(self, host: str, port: int) -> Any:
+        raise PlatformError("no network")
+
+    async def connect(self, protocol: Any, host: str, port: int, **options: Any) -> Any:
+        raise Unavailable(f"no way to {host}")
 
 
 class FakeChannel:
@@ -307,6 +318,7 @@ class Kit:
 
     CONFIG, CONTROL_KEY, URL = CONFIG, CONTROL_KEY, URL
     Channel, Path, Server, Transport, Tunnel = FakeChannel, FakePath, FakeServer, FakeTransport, FakeTunnel
+    NoWayOut = NoWayOut
     full_map, map_node, own_node, welcome = map(staticmethod, (full_map, map_node, own_node, welcome))
 
     def __init__(self, state: FilePath) -> None:

@@ -64,3 +64,10 @@ def test_endpoints_of_a_transport_that_is_not_there_are_left_out(kit: Any) -> No
 def test_a_peer_with_many_endpoints_gets_sixteen_candidates(kit: Any) -> None:
     texts = [f"192.0.2.{n}:41641" for n in range(1, 60)]
     assert len(Candidates([kit.Transport()], NetworkMap()).paths(2, udp(*texts, *texts))) == MAX_CANDIDATES == 16
+
+
+def test_an_address_of_a_peers_own_is_refused_where_the_mesh_has_no_common_prefix(kit: Any) -> None:
+    candidates = Candidates([kit.Transport()], NetworkMap())
+    candidates.avoid([ip_network("10.77.0.2"), ip_network("10.77.0.3"), ip_network("fd00:1:2::/48")])
+    assert [path.endpoint for path in candidates.paths(2, udp("10.77.0.3:1", "10.77.0.4:1"))] == ["10.77.0.4:1"]
+    assert candidates.refused == 1

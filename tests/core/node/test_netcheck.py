@@ -7,22 +7,11 @@ from typing import Any
 
 import pytest
 
-from ghostwire import Sockets
-from ghostwire.errors import PlatformError, Unavailable
+from ghostwire.errors import Unavailable
 from ghostwire.model import MapChange, MapRelay
 from ghostwire.testing import simulated
 
 SILENT = MapRelay(id=1, name="r1", region=5, region_name="fra", host="192.0.2.50")
-
-
-class NoWayOut(Sockets):
-    """Sockets of a machine that reaches nobody."""
-
-    def udp(self, host: str, port: int) -> Any:
-        raise PlatformError("no network")
-
-    async def connect(self, *arguments: Any, **options: Any) -> Any:
-        raise Unavailable("no network")
 
 
 async def no_names(host: str) -> Sequence[str]:
@@ -35,7 +24,7 @@ async def joined(kit: Any, relay: MapRelay = SILENT, **overrides: Any) -> Any:
         relays = MapChange(cursor=whole.cursor, relays=(relay,))
         return kit.welcome(hello), whole, relays
 
-    rig = kit.rig(overrides={"sockets": NoWayOut(), **overrides})
+    rig = kit.rig(overrides={"sockets": kit.NoWayOut(), **overrides})
     rig.server.answer = answer
     node = await rig.joined()
     await asyncio.sleep(60)
@@ -60,7 +49,7 @@ async def test_who_waits_for_a_look_is_told_that_the_node_goes_down(kit: Any) ->
 async def test_the_report_says_why_a_region_is_not_reached(kit: Any) -> None:
     node = await joined(kit)
     report = await node.netcheck()
-    assert [each.trouble for each in report.regions] == ["r1: no network"]
+    assert [each.trouble for each in report.regions] == ["r1: no way to 192.0.2.50"]
     await node.close()
 
 

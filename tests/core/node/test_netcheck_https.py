@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from ghostwire import Sockets
 from ghostwire.engine import MILLISECOND, SECOND
-from ghostwire.errors import AuthenticationFailed, PlatformError, RemoteProtocolError, Unavailable
+from ghostwire.errors import AuthenticationFailed, RemoteProtocolError, Unavailable
 from ghostwire.frontdoor.certificate import ensure_certificate, fingerprint, server_context
 from ghostwire.model import MapRelay
 from ghostwire.node.netcheck import https
@@ -109,13 +108,8 @@ async def test_over_tls_nothing_is_asked_of_a_relay_without_the_pinned_certifica
         ({"ipv4": "none", "ipv6": "2001:db8::2"}, "2001:db8::2"),
     ],
 )
-def test_the_maps_address_goes_before_the_name_and_ipv4_before_ipv6(places: dict[str, str], connected: str) -> None:
-    class Remembering(Sockets):
-        def udp(self, host: str, port: int) -> Any:
-            raise PlatformError("no network")
-
-        async def connect(self, protocol: Any, host: str, port: int, **options: Any) -> Any:
-            raise Unavailable(f"asked for {host}")
-
-    with pytest.raises(Unavailable, match=f"asked for {connected}$"):
-        asyncio.run(https.round_trip(relay(**places), Remembering(), ManualClock()))
+def test_the_maps_address_goes_before_the_name_and_ipv4_before_ipv6(
+    kit: Any, places: dict[str, str], connected: str
+) -> None:
+    with pytest.raises(Unavailable, match=f"no way to {connected}$"):
+        asyncio.run(https.round_trip(relay(**places), kit.NoWayOut(), ManualClock()))

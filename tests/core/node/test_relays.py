@@ -10,36 +10,22 @@ from ghostwire import (
     Identity,
     Path,
     RelayTransport,
-    Sockets,
     TransportContext,
     parse_relay_endpoint,
     relay_endpoint,
 )
-from ghostwire.errors import PlatformError, Refused, Unavailable
+from ghostwire.errors import Refused
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.model import Endpoint, MapChange, MapRelay, NetworkMap
 from ghostwire.node.candidates import MAX_CANDIDATES, Candidates
-from ghostwire.node.fanout import FanOut
-from ghostwire.node.paths import Reach
 from ghostwire.node.relays import Relays
 from ghostwire.node.status import path_status, region_of
-from ghostwire.testing import ManualClock, simulated
+from ghostwire.testing import simulated
 from ghostwire.wire.messages import HomeRelay, Report
 
 FRA1 = MapRelay(id=1, name="fra1", region=5, region_name="fra", host="192.0.2.50", stun_port=0)
 FRA2 = MapRelay(id=2, name="fra2", region=5, region_name="fra", host="192.0.2.51", stun_port=0)
 NYC = MapRelay(id=3, name="nyc1", region=6, region_name="nyc", host="192.0.2.60", stun_port=0)
-INITIATION, RESPONSE, DATA = b"\x01\0\0\0first", b"\x02\0\0\0answer", b"\x04\0\0\0data"
-
-
-class NoWayOut(Sockets):
-    """Sockets of a machine that reaches nobody."""
-
-    def udp(self, host: str, port: int) -> Any:
-        raise PlatformError("no network")
-
-    async def connect(self, *arguments: Any, **options: Any) -> Any:
-        raise Unavailable("no network")
 
 
 class FakeRelay(RelayTransport):
@@ -158,7 +144,7 @@ def test_a_home_needs_a_region_that_exists_and_a_transport(kit: Any, relay: Fake
 
 @simulated
 async def test_map_and_assignment_reach_the_transport_of_a_running_node(kit: Any) -> None:
-    rig, relay = kit.rig(overrides={"sockets": NoWayOut()}), FakeRelay(kit)
+    rig, relay = kit.rig(overrides={"sockets": kit.NoWayOut()}), FakeRelay(kit)
     rig.transports.append(relay)
     rig.server.answer = lambda hello: (kit.welcome(hello), _with_relays(kit.full_map(hello), FRA1, FRA2))
     node = await rig.joined()
@@ -219,70 +205,6 @@ def test_what_a_relay_brings_in_another_nodes_name_leads_nowhere(kit: Any, relay
     assert source is not None
     assert source.endpoint.startswith("5/")
     assert candidates.source(2, relay.path(f"6/{NodeKey(bytes([3] * 32))}")) is None
-
-
-# The composite path
-
-
-def over_relay(kit: Any) -> Any:
-    path = kit.Path("5/peer", "derp")
-    path.relayed = True
-    return path
-
-
-@pytest.fixture
-def fan(clock: ManualClock) -> FanOut:
-    return FanOut(clock)
-
-
-def test_data_goes_over_the_best_guess_and_the_relay_at_once(kit: Any, fan: FanOut) -> None:
-    guess, other, relayed = kit.Path("guess"), kit.Path("other"), over_relay(kit)
-    fan.offer([guess, other, relayed])
-    assert fan.send([DATA])
-    assert [path.sent for path in (guess, other, relayed)] == [[DATA], [], [DATA]]
-    fan.offer([relayed, guess, other])
-    fan.send([DATA])
-    assert [len(path.sent) for path in (guess, other, relayed)] == [1, 0, 2]
-
-
-@pytest.mark.parametrize(("reach", "heard"), [(Reach.ALL, "dor"), (Reach.DIRECT, "do"), (Reach.RELAYED, "r")])
-def test_an_initiation_goes_as_far_as_it_is_to_reach(kit: Any, fan: FanOut, reach: Reach, heard: str) -> None:
-    paths = {"d": kit.Path("direct"), "o": kit.Path("other"), "r": over_relay(kit)}
-    fan.offer(list(paths.values()), reach)
-    fan.send([INITIATION])
-    assert "".join(name for name, path in paths.items() if path.sent) == heard
-
-
-@pytest.mark.parametrize("reach", list(Reach))
-def test_where_there_is_nothing_within_reach_an_initiation_goes_everywhere(kit: Any, fan: FanOut, reach: Reach) -> None:
-    only = kit.Path("direct") if reach is Reach.RELAYED else over_relay(kit)
-    fan.offer([only], reach)
-    assert fan.send([INITIATION])
-    assert only.sent == [INITIATION]
-
-
-def test_an_answer_goes_back_where_the_peer_was_heard(kit: Any, fan: FanOut) -> None:
-    guess, relayed = kit.Path("guess"), over_relay(kit)
-    fan.offer([guess, relayed])
-    fan.heard = relayed
-    fan.send([RESPONSE, DATA])
-    assert (guess.sent, relayed.sent) == ([DATA], [RESPONSE, DATA])
-
-
-def test_a_relayed_peer_that_has_another_home_gets_the_initiation_there(kit: Any, fan: FanOut) -> None:
-    class Anywhere(type(over_relay(kit))):  # type: ignore[misc]
-        def __eq__(self, other: object) -> bool:
-            return isinstance(other, Anywhere)
-
-        def __hash__(self) -> int:
-            return 0
-
-    before, after = Anywhere("0/peer", "derp"), Anywhere("6/peer", "derp")
-    fan.offer([before])
-    fan.send([INITIATION])
-    fan.offer([after])
-    fan.offer([after])
-    assert (before.sent, after.sent) == ([INITIATION], [INITIATION])
 
 
 # What people see
