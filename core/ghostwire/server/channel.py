@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ghostwire.capabilities.http import RequestHead, StreamUpgrade
+from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.engine import Entropy
 from ghostwire.errors import RemoteProtocolError
 from ghostwire.frontdoor.admission import Admission
@@ -89,6 +90,14 @@ class ControlUpgrade(StreamUpgrade):
         self._arm()
         transport.set_protocol(stream)
         return stream.data_received(_first_message(head) + rest)
+
+    def register(self, metrics: Metrics) -> None:
+        """Make the counters known."""
+        counters = self.counters
+        metrics.gauge("server_control_streams", "Control streams open", lambda: len(self.streams))
+        metrics.counter("server_control_refused_total", "Too many from one address", lambda: counters.refused)
+        metrics.counter("server_control_timed_out_total", "Said no hello in time", lambda: counters.timed_out)
+        metrics.counter("server_control_violations_total", "Broke the protocol", lambda: counters.violations)
 
     def close(self) -> None:
         """Close every stream; harmless when called twice."""

@@ -30,11 +30,11 @@ from ghostwire.keys import ControlKey, load_or_create_private_key
 from ghostwire.server.api.relays import RelayRoutes
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.channel import ControlUpgrade
-from ghostwire.server.embedded import Embedded, Place
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
 from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.server.relays.derp_map_source import DerpMapSource
+from ghostwire.server.relays.embedded import Embedded, Place
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
@@ -153,6 +153,7 @@ class Server:
 
     async def _start_door(self, upgrade: ControlUpgrade) -> None:
         self._closing.callback(upgrade.close)
+        upgrade.register(self.metrics)
         upgrades: list[StreamUpgrade] = self._host.create_all("ghostwire_upgrades", self._context)
         self._relays = any(offered.token == RELAYED for offered in upgrades)
         app: Any = application([*self._routes(), *self._host.create_all("ghostwire_routes", self._context)])
@@ -165,8 +166,8 @@ class Server:
     def _routes(self) -> Iterator[Routes]:
         plane, mesh, relays = self.plane, self._mesh, self.plane.relays
         yield CoreRoutes(mesh, plane.administration, plane.sessions.presence, relays.homes, self._describe)
-        administration = RelayAdministration(mesh, relays, self._entropy)
-        yield RelayRoutes(administration, relays, self.embedded, partial(self.join_token, scheme=RELAY), mesh.now)
+        administration, load = RelayAdministration(mesh, relays, self._entropy), lambda: self.embedded.load
+        yield RelayRoutes(administration, relays, load, partial(self.join_token, scheme=RELAY), mesh.now)
 
     async def _follow_derp_map(self) -> None:
         source = DerpMapSource(self._mesh, self.config.server.derp_map, log)

@@ -9,7 +9,7 @@ import pytest
 from ghostwire.capabilities.relaying import Load
 from ghostwire.errors import StateError
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
-from ghostwire.server.embedded import Embedded, Place
+from ghostwire.server.relays.embedded import Embedded, Place
 from ghostwire.server.server import Server
 from ghostwire.testing import simulated
 from ghostwire.testing.mesh import MemoryMesh

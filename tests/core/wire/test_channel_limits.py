@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.errors import Unavailable
 from ghostwire.server.channel import BURST, MAX_PENDING, RATE, REPORT_COST, ControlStream, Limits
 from ghostwire.testing import simulated
@@ -120,6 +121,23 @@ async def test_one_address_has_only_so_many_unfinished_handshakes(make_rig: Make
     assert rig.upgrade.counters.refused == 1
     await asyncio.sleep(11)
     await rig.join()
+
+
+@simulated
+async def test_what_strangers_did_wrong_can_be_read_off_the_metrics(make_rig: MakeRig) -> None:
+    rig, metrics = make_rig(limits=Limits(unfinished_per_address=1)), Metrics()
+    rig.upgrade.register(metrics)
+    await rig.raw()
+    with pytest.raises(Unavailable, match="busy"):
+        await rig.connect()
+    await asyncio.sleep(11)
+    await rig.join()
+    assert metrics.values() == {
+        "server_control_streams": 1,
+        "server_control_refused_total": 1,
+        "server_control_timed_out_total": 1,
+        "server_control_violations_total": 0,
+    }
 
 
 @simulated

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
+from ghostwire.capabilities.relaying import Load
 from ghostwire.frontdoor.rest import body_of, route
 from ghostwire.model import Relay
-from ghostwire.server.embedded import Embedded
 from ghostwire.server.relays import derp_map, records
 from ghostwire.server.relays.administration import Alteration, Order, RelayAdministration
 from ghostwire.server.relays.relays import Relays
@@ -23,7 +23,7 @@ _PLAIN = [name for name in Relay.__struct_fields__ if name not in ("digest", "ex
 
 
 class RelayRoutes(Routes):
-    """``token(secret)`` makes the join token of a new relay's secret."""
+    """``own_load`` is what the server's own relay carries; ``token(secret)`` the join token of a new relay's secret."""
 
     name = "relays"
 
@@ -31,11 +31,11 @@ class RelayRoutes(Routes):
         self,
         administration: RelayAdministration,
         relays: Relays,
-        embedded: Embedded | None,
+        own_load: Callable[[], Load | None],
         token: Callable[[str], str],
         now: Callable[[], int],
     ) -> None:
-        self._administration, self._relays, self._embedded = administration, relays, embedded
+        self._administration, self._relays, self._own_load = administration, relays, own_load
         self._token, self._now = token, now
 
     def public(self) -> Sequence[BaseRoute]:
@@ -112,5 +112,5 @@ class RelayRoutes(Routes):
         session = self._relays.sessions.get(relay.id)
         if session is not None:
             return {**msgspec.structs.asdict(session.load), "version": session.version}
-        own = self._embedded.load if self._embedded is not None and relay.source == records.EMBEDDED else None
+        own = self._own_load() if relay.source == records.EMBEDDED else None
         return {"clients": own.clients if own else None, "bytes_per_second": None, "version": ""}
