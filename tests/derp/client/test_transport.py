@@ -296,6 +296,36 @@ async def test_a_relay_that_restarts_by_itself_is_left_for_another(new_world):
 
 
 @simulated
+async def test_the_assigned_relay_is_come_back_to_once_it_has_restarted(new_world):
+    world = new_world()
+    berlin, potsdam = world.relay("berlin", 1), world.relay("potsdam", 1)
+    alice = await world.online("alice", 1, 1)
+    berlin.guest(alice).send(frames.RESTARTING, (1000).to_bytes(4) + (5000).to_bytes(4))
+    await world.until(lambda: alice.key.raw in potsdam.guests and alice.key.raw not in berlin.guests)
+    await world.until(lambda: alice.key.raw in berlin.guests and alice.key.raw not in potsdam.guests)
+    await world.close()
+
+
+@simulated
+async def test_who_looks_for_a_better_relay_returns_at_once_from_one_that_was_lost_while_idle(new_world):
+    world = new_world()
+    world.relay("berlin", 1)
+    tokyo, kyoto = world.relay("tokyo", 2, draining=True), world.relay("kyoto", 2)
+    bob = await world.online("bob", 2)
+    kyoto.kill()
+    await world.until(lambda: bob.key.raw in tokyo.guests)
+    alice = await world.online("alice", 1)
+    for pause in (20, 62):
+        assert alice.path(bob, 2).send([b"hello"])
+        await asyncio.sleep(pause)
+    tokyo.guest(alice).transport.abort()
+    await world.until(lambda: not alice.transport.connected(2))
+    assert alice.path(bob, 2).send([b"once more"])
+    assert await world.until(lambda: len(bob.inbox.datagrams) == 3) < 1
+    await world.close()
+
+
+@simulated
 async def test_a_lone_relay_that_restarts_says_when_to_come_back(new_world):
     world = new_world()
     berlin = world.relay("berlin", 1)

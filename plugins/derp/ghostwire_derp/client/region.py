@@ -121,12 +121,13 @@ class Region:
         return self._waiting.add(peer, datagrams)
 
     def sweep(self) -> None:
-        """Close what nobody has used for a while."""
-        if self._wanted():
-            return
-        self._give_up()
-        if self._connection is not None:
-            self._leave(self._connection)
+        """Close what nobody has used for a while, and get back to a relay that has restarted."""
+        if not self._wanted():
+            self._give_up()
+            if self._connection is not None:
+                self._leave(self._connection)
+        elif self._task is None and self._candidates():
+            self._begin()
 
     def suspect(self) -> None:
         """The links changed, or time was lost: find out whether the connection still works, and wait no longer."""
@@ -174,6 +175,8 @@ class Region:
         self._counters.lost += 1
         if self._wanted():
             self._begin(max(self._pause, self._backoff.next()))
+        else:
+            self._give_up()
 
     def _restarting(self, connection: Connection, event: Restarting) -> None:
         """Leave before the relay does, where there is another; else come back when it asks for it."""
