@@ -9,13 +9,15 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from ghostwire.engine import Clock
+from ghostwire.engine import SECOND, Clock
 from ghostwire.system.resources import Tide
 from ghostwire_derp.relay.router import Router
 from ghostwire_derp.relay.sockets import SocketStream, TlsStream, tune
 
 EVENTS: Final = 256
 """Streams looked at in one pass."""
+SHARE: Final = SECOND // 20
+"""Nanoseconds after which others get their turn in any case."""
 FLOOD: Final = 1024
 """Streams whose end leaves enough memory free to give it back."""
 UNBOUNDED: Final = 1 << 40
@@ -28,7 +30,11 @@ Turn = tuple[SocketStream, int]
 
 
 class Poller:
-    """Reads whatever is readable, then lets the router write: a pass. ``budget`` bounds its bytes; 0 for no bound."""
+    """Reads whatever is readable, then lets the router write: a round. A pass is one round of at most ``budget`` bytes.
+
+    Without a budget (0) a pass has as many rounds as take as long as what else the loop did since the last one: so a
+    storm of strangers' handshakes leaves half of the time for passing frames on.
+    """
 
     def __init__(self, router: Router, clock: Clock, budget: int, settle: Callable[[], None]) -> None:
         self._router, self._arena, self._counters, self._clock = router, router.arena, router.counters, clock
@@ -37,6 +43,7 @@ class Poller:
         self._again: dict[SocketStream, None] = {}
         self._left: list[Turn] = []
         self._tide = Tide(FLOOD)
+        self._ended = clock.now()
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
         self.epoll = select.epoll()
@@ -76,7 +83,15 @@ class Poller:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self._router.begin(self._clock.now())
+        now = self._clock.now()
+        until = now + min(now - self._ended, SHARE)
+        while self._round(now) and not self._budget and (now := self._clock.now()) < until:
+            pass
+        self._ended = now
+
+    def _round(self, now: int) -> bool:
+        """One turn for all who have something to read or room to write; whether there was anybody."""
+        self._router.begin(now)
         budget, turns = self._budget or UNBOUNDED, self._turns()
         for position, (stream, event) in enumerate(turns):
             if budget <= 0:
@@ -85,6 +100,7 @@ class Poller:
             if not stream.owner.closed:
                 budget -= self._serve(stream, event, budget)
         self._settle()
+        return bool(turns)
 
     def _turns(self) -> list[Turn]:
         """Whose turn it is: those that the last pass left, before anybody has another; else all who have something."""
