@@ -8,7 +8,7 @@ import ssl
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ghostwire.errors import AuthenticationFailed
+from ghostwire.errors import AuthenticationFailed, GhostwireError, Unavailable
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,6 +42,14 @@ def check_relay(transport: asyncio.Transport, relay: MapRelay) -> None:
             "someone is in between, or its certificate changed and the server was not told",
             "relay-certificate",
         )
+
+
+def untrusted(relay: MapRelay, error: ssl.SSLError) -> GhostwireError:
+    """What to raise where TLS with this relay failed by ``error``: AuthenticationFailed or Unavailable."""
+    where = f"relay {relay.name} ({relay.host}:{relay.port})"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return AuthenticationFailed(f"{where}: its certificate is not trusted ({error.verify_message})")
+    return Unavailable(f"{where}: TLS failed ({getattr(error, 'reason', None) or error})")
 
 
 @cache

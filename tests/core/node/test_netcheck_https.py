@@ -98,6 +98,13 @@ async def test_over_tls_nothing_is_asked_of_a_relay_without_the_pinned_certifica
     assert bool(asked) is genuine
 
 
+@simulated
+async def test_a_certificate_that_nobody_vouches_for_is_told_in_a_line(tmp_path: Path) -> None:
+    pair = ensure_certificate(tmp_path, {HOST}, running_clock().wall() // SECOND)
+    with pytest.raises(AuthenticationFailed, match=r"relay r \(192.*\): its certificate is not trusted \(self-signed"):
+        await measured(FINE, [], relay(tls=True), server_context(*pair))
+
+
 @pytest.mark.parametrize(
     ("places", "connected"),
     [

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ghostwire.errors import AuthenticationFailed
+from ghostwire.errors import AuthenticationFailed, Unavailable
 from ghostwire.frontdoor.certificate import server_context
 from ghostwire.model import MapRelay
 from ghostwire.system.sockets import SystemSockets
-from ghostwire.system.tls import check_relay, relay_tls, system_roots
+from ghostwire.system.tls import check_relay, relay_tls, system_roots, untrusted
 
 
 def relay(**fields: Any) -> MapRelay:
@@ -58,8 +58,17 @@ async def test_every_other_is_refused(port: int, pin: str) -> None:
 
 
 async def test_without_a_pin_the_roots_decide(port: int) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate"):
+    with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate") as caught:
         await reach(port, relay())
+    said = untrusted(relay(), caught.value)
+    assert isinstance(said, AuthenticationFailed)
+    assert str(said) == "relay r1 (relay.example:443): its certificate is not trusted (self-signed certificate)"
+
+
+def test_what_else_fails_in_tls_may_pass() -> None:
+    said = untrusted(relay(), ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)"))
+    assert isinstance(said, Unavailable)
+    assert str(said).startswith("relay r1 (relay.example:443): TLS failed (")
 
 
 async def test_a_root_that_is_trusted_and_a_name_that_fits_are_enough(

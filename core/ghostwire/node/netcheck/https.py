@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import cast
 
 import h11
@@ -22,11 +23,14 @@ async def round_trip(relay: MapRelay, sockets: Sockets, clock: Clock) -> int:
 
     Unavailable, RemoteProtocolError or AuthenticationFailed where no relay answers.
     """
-    from ghostwire.system.tls import check_relay, relay_tls  # needed where UDP is blocked alone
+    from ghostwire.system.tls import check_relay, relay_tls, untrusted  # needed where UDP is blocked alone
 
-    transport, asking = await sockets.connect(
-        lambda: _Asking(clock), _address(relay), relay.port, tls=relay_tls(relay), server_name=relay.host
-    )
+    try:
+        transport, asking = await sockets.connect(
+            lambda: _Asking(clock), _address(relay), relay.port, tls=relay_tls(relay), server_name=relay.host
+        )
+    except ssl.SSLError as error:
+        raise untrusted(relay, error) from None
     try:
         check_relay(transport, relay)
         return await asking.ask(relay)

@@ -111,5 +111,5 @@ class Measuring:
                 results.https[region] = await https.round_trip(relay, self._parts.sockets, self._clock)
                 return
             except (GhostwireError, OSError) as error:
-                results.troubles[region] = f"{relay.name}: {error}"
+                results.troubles[region] = str(error)
                 self._parts.log.debug("netcheck: %s: %s", relay.name, error)

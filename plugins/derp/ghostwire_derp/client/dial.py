@@ -7,9 +7,9 @@ import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ghostwire.errors import AuthenticationFailed, GhostwireError, Unavailable
+from ghostwire.errors import Unavailable
 from ghostwire.hints import one_line
-from ghostwire.system.tls import check_relay, relay_tls
+from ghostwire.system.tls import check_relay, relay_tls, untrusted
 from ghostwire_derp.client.connection import Connection, Owner
 from ghostwire_derp.client.engine import DerpClient
 from ghostwire_derp.client.relays import addresses
@@ -56,7 +56,7 @@ class Dialer:
                     connection, address, relay.port, tls=tls, server_name=relay.host
                 )
             except ssl.SSLError as error:
-                raise _untrusted(relay, error) from None
+                raise untrusted(relay, error) from None
             except (OSError, ValueError) as error:  # ValueError: TLS takes no such server name
                 raise Unavailable(f"relay {relay.name} ({address}): {one_line(error)}") from None
             try:
@@ -68,13 +68,6 @@ class Dialer:
             return made
 
         return attempt
-
-
-def _untrusted(relay: MapRelay, error: ssl.SSLError) -> GhostwireError:
-    where = f"relay {relay.name} ({relay.host}:{relay.port})"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return AuthenticationFailed(f"{where}: its certificate is not trusted ({error.verify_message})")
-    return Unavailable(f"{where}: TLS failed ({error.reason or error})")
 
 
 async def _first(attempts: Sequence[Attempt]) -> Connection:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import cast
 
 from ghostwire import Sockets
 from ghostwire.errors import GhostwireError, Unavailable
 from ghostwire.hints import one_line
 from ghostwire.model import MapRelay
-from ghostwire.system.tls import check_relay, relay_tls
+from ghostwire.system.tls import check_relay, relay_tls, untrusted
 from ghostwire_derp.client.relays import addresses
 from ghostwire_derp.client.upgrade import Upgrade
 
@@ -31,7 +32,9 @@ async def dial(relay: MapRelay, sockets: Sockets) -> tuple[asyncio.Transport, by
             error = failure
         except TimeoutError:
             error = Unavailable(f"{address}: no answer within {CONNECT_TIMEOUT:.0f} s")
-        except OSError as failure:  # TLS's verdict among them
+        except ssl.SSLError as failure:
+            error = untrusted(relay, failure)
+        except OSError as failure:
             error = Unavailable(f"{address}: {one_line(failure)}")
     raise error
 
