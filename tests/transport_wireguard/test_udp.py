@@ -17,7 +17,7 @@ from ghostwire import BURST, SEALED_MTU, Buffer, Metrics, Path
 from ghostwire.errors import PlatformError
 from ghostwire.wire.messages import MAX_ENDPOINTS
 from ghostwire_transport_wireguard import udp_options, udp_port
-from ghostwire_transport_wireguard.udp import UdpTransport, parse_endpoint
+from ghostwire_transport_wireguard.udp import UdpTransport, socket_address
 from ghostwire_transport_wireguard.udp_port import UdpPath, equal_runs
 
 Make = Callable[..., UdpTransport]
@@ -376,7 +376,7 @@ def test_text_that_is_no_endpoint_is_refused(text):
 @given(st.text(max_size=60))
 def test_any_text_gives_an_endpoint_or_a_value_error(text):
     try:
-        _, address = parse_endpoint(text)
+        _, address = socket_address(text)
     except ValueError:
         return
     assert 0 < address[1] < 65_536

@@ -85,7 +85,10 @@ class Candidates:
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
-    """The address in ``host:port`` or ``[host]:port``; None where the text is no such thing."""
+    """The address in ``host:port`` or ``[host]:port``; None where the text is no such thing.
+
+    Laxer than `ghostwire.wire.endpoint`, for what some transport reads as an address must not slip through.
+    """
     try:
         address = ip_address(text.rpartition(":")[0].strip("[]"))
     except ValueError:

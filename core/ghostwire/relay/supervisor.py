@@ -16,6 +16,7 @@ from ghostwire.folders import Folders, make_folder
 from ghostwire.relay.pipe import Mesh, Recertified, Setup
 from ghostwire.relay.relaying import LiveRelaying
 from ghostwire.relay.slot import Slot
+from ghostwire.wire.endpoint import format_endpoint
 from ghostwire.wire.messages import AdmittedKeys, Message
 
 MESH_KEY_BYTES = 32
@@ -104,7 +105,7 @@ class Supervisor:
     def _config_of_worker(self) -> Config:
         """The configuration with the port that was found out."""
         host, port = split_listen(self._config.relay.listen)
-        listen = f"[{host}]:{port or self.port}" if ":" in host else f"{host}:{port or self.port}"
+        listen = format_endpoint(host, port or self.port)
         return msgspec.structs.replace(self._config, relay=msgspec.structs.replace(self._config.relay, listen=listen))
 
     def _mesh(self) -> Mesh:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from ghostwire.capabilities.transport import BURST, Buffer, Path, Receive, Transport
 from ghostwire.errors import LocalProtocolError, PlatformError
 from ghostwire.testing.nat import Address
+from ghostwire.wire.endpoint import format_endpoint, parse_endpoint
 
 if TYPE_CHECKING:
     from ghostwire.testing.network import Host
@@ -71,7 +71,7 @@ class MemoryPath(Path):
 
     def __init__(self, transport: MemoryTransport, target: Address) -> None:
         self._transport, self._target = transport, target
-        self.endpoint = format_endpoint(target)
+        self.endpoint = format_endpoint(*target)
 
     @property
     def transport(self) -> str:  # type: ignore[override]
@@ -113,11 +113,12 @@ class MemoryTransport(Transport):
         """The host's present addresses with the port."""
         if self._port is None:
             return ()
-        return [format_endpoint((address, self._port.number)) for address in self._host.addresses]
+        return [format_endpoint(address, self._port.number) for address in self._host.addresses]
 
     def path(self, endpoint: str) -> MemoryPath:
         """The path to ``address:port`` or ``[address]:port``."""
-        return MemoryPath(self, parse_endpoint(endpoint))
+        host, port = parse_endpoint(endpoint)
+        return MemoryPath(self, (str(host), port))
 
     def send(self, target: Address, datagrams: Sequence[Buffer]) -> bool:
         """What paths call."""
@@ -134,23 +135,3 @@ class MemoryTransport(Transport):
     def _arrived(self, source: Address, burst: list[bytes]) -> None:
         if self._receive is not None:
             self._receive(MemoryPath(self, source), burst)
-
-
-def parse_endpoint(text: str) -> Address:
-    """``192.0.2.1:41641`` or ``[2001:db8::1]:41641``; ValueError says what was expected."""
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-        number = int(port)
-    except ValueError:
-        raise ValueError(f"not an endpoint: {text!r}; expected address:port") from None
-    if not colon or not 0 < number < 65536 or bracketed != (address.version == 6):
-        raise ValueError(f"not an endpoint: {text!r}; expected address:port")
-    return str(address), number
-
-
-def format_endpoint(address: Address) -> str:
-    """The text `parse_endpoint` reads."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import re
 import socket
 from collections.abc import Sequence
 
 from ghostwire import NodeContext, Receive, Transport
 from ghostwire.errors import PlatformError
+from ghostwire.wire.endpoint import format_endpoint, parse_endpoint
 from ghostwire.wire.messages import MAX_ENDPOINTS
 from ghostwire_transport_wireguard.udp_counters import UdpCounters
 from ghostwire_transport_wireguard.udp_port import Address, UdpPath, UdpPort
 
-_ENDPOINT = re.compile(r"(?:(\d[\d.]*)|\[([0-9A-Fa-f:.]+)\]):(\d{1,5})", re.ASCII)
 _NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
@@ -69,12 +68,12 @@ class UdpTransport(Transport):
             version = ipaddress.ip_address(text).version
             port = self._ports[socket.AF_INET if version == 4 else socket.AF_INET6].number
             if port:
-                found.append(f"{text}:{port}" if version == 4 else f"[{text}]:{port}")
+                found.append(format_endpoint(text, port))
         return found[:MAX_ENDPOINTS]
 
     def path(self, endpoint: str) -> UdpPath:
         """The path to ``1.2.3.4:5`` or ``[2001:db8::1]:5``; ValueError where nothing could be reached there."""
-        family, address = parse_endpoint(endpoint)
+        family, address = socket_address(endpoint)
         return self._ports[family].path(address)
 
     async def close(self) -> None:
@@ -83,15 +82,9 @@ class UdpTransport(Transport):
             port.close()
 
 
-def parse_endpoint(text: str) -> tuple[socket.AddressFamily, Address]:
+def socket_address(text: str) -> tuple[socket.AddressFamily, Address]:
     """Family and socket address of an endpoint's text; ValueError says what is wrong with it."""
-    match = _ENDPOINT.fullmatch(text)
-    if not match:
-        raise ValueError(f"not a UDP endpoint (1.2.3.4:5 or [2001:db8::1]:5 expected): {text[:80]!r}")
-    host = ipaddress.IPv4Address(match[1]) if match[1] else ipaddress.IPv6Address(match[2])
-    port = int(match[3])
-    if not 0 < port < 65_536:
-        raise ValueError(f"no such UDP port: {text!r}")
+    host, port = parse_endpoint(text)
     if host.is_unspecified or host.is_multicast or str(host) == "255.255.255.255":
         raise ValueError(f"not the address of one machine: {text!r}")
     if isinstance(host, ipaddress.IPv4Address):

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from ghostwire import Buffer, Path, Receive
+from ghostwire.wire.endpoint import format_endpoint
 from ghostwire_transport_wireguard.udp_counters import UdpCounters
 from ghostwire_transport_wireguard.udp_options import (
     JOINED_BYTES,
@@ -39,8 +40,7 @@ class UdpPath(Path):
     def __init__(self, port: UdpPort, address: Address) -> None:
         self._port, self.address = port, address
         self._hash = hash(address)
-        host = address[0]
-        self.endpoint = f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+        self.endpoint = format_endpoint(address[0], address[1])
 
     def send(self, datagrams: Sequence[Buffer]) -> bool:
         """Send now; False where the socket's buffer was full, the address unreachable or a size impossible."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ghostwire.engine import MILLISECOND
 from ghostwire.model import MapRelay
+from ghostwire.wire.endpoint import format_endpoint
 
 FAMILIES = (4, 6)
 FIRST_TRIES, FIRST_GAP = 3, 100 * MILLISECOND
@@ -71,14 +72,9 @@ def incremental(regions: Regions, addresses: Addresses, latencies: Mapping[int, 
 def _region(region: int, regions: Regions, addresses: Addresses, tries: int, gap: int) -> Iterator[Probe]:
     for family in FAMILIES:
         places = [
-            endpoint(addresses[relay.id][family], relay.stun_port)
+            format_endpoint(addresses[relay.id][family], relay.stun_port)
             for relay in regions[region]
             if relay.stun_port and family in addresses.get(relay.id, {})
         ]
         for number in range(tries if places else 0):
             yield Probe(region, family, places[number % len(places)], number * gap)
-
-
-def endpoint(address: str, port: int) -> str:
-    """As transports write it."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ghostwire.model import MapRelay
-from ghostwire.node.netcheck.plan import FAMILIES, endpoint
 from ghostwire.node.netcheck.report import NetcheckReport, RegionReport, milliseconds
 from ghostwire.node.netcheck.round import Mapped, Round
+from ghostwire.wire.endpoint import format_endpoint
 
 
 class Results:
@@ -36,7 +36,7 @@ class Results:
 
     def report(self, *, at: int, before: NetcheckReport | None, home: int | None, reason: str) -> NetcheckReport:
         """The report; of an incremental look what it could not find is taken from the one ``before``."""
-        first = {family: endpoint(*self._mapped[family][0]) if self._mapped[family] else "" for family in FAMILIES}
+        first = {family: format_endpoint(*each[0]) if each else "" for family, each in self._mapped.items()}
         varies = len(set(self._mapped[4])) > 1 if len(self._mapped[4]) > 1 else None
         return NetcheckReport(
             at=at,
