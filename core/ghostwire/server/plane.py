@@ -85,12 +85,17 @@ class ControlPlane:
         self.streams.start()
         self._started = True
 
+    def hang_up(self) -> None:
+        """Tell all who are connected that the server goes; harmless when called twice."""
+        self.sessions.close()
+        self.relays.hang_up()
+
     async def close(self) -> None:
         """End the sessions, then the storage; harmless when called twice."""
         if self._started:
             self._started = False
             self._expiry.close()
-            self.sessions.close()
+            self.hang_up()
             await self.relays.close()
             await self.gate.close()
             await self._ephemeral.close()

@@ -153,6 +153,7 @@ class Server:
 
     async def _start_door(self, upgrade: ControlUpgrade) -> None:
         self._closing.callback(upgrade.close)
+        self._closing.callback(self.plane.hang_up)
         upgrade.register(self.metrics)
         upgrades: list[StreamUpgrade] = self._host.create_all("ghostwire_upgrades", self._context)
         self._relays = any(offered.token == RELAYED for offered in upgrades)

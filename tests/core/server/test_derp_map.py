@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostwire.config import CHECKS
@@ -90,6 +90,7 @@ def test_a_wrong_map_is_refused_by_region_and_node(content, said):
     assert "\n" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.recursive(st.none() | st.integers() | st.text(max_size=9), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["Regions", "1", "Nodes", "RegionID", "Name"]), inner)).map(lambda value: json.dumps(value).encode()))  # fmt: skip # noqa: E501
 def test_whatever_it_holds_it_is_read_or_refused(content):
     with contextlib.suppress(RemoteProtocolError):
@@ -109,6 +110,7 @@ RELAY = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(RELAY, unique_by=lambda relay: relay["Name"], min_size=1))
 def test_a_map_that_is_written_says_what_was_read(nodes):
     relays = derp_map.parse(text(*nodes))

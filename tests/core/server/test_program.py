@@ -1,5 +1,6 @@
 """`ghostwire server` as a process: what it prints and refuses, how it ends; nodes come over real TCP and TLS."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ from ghostwire.wire.messages import (
 GHOSTWIRE = str(Path(sys.executable).with_name("ghostwire"))
 
 
-@contextmanager
+@contextlib.contextmanager
 def server(state: Path, *options: str, config: Path | None = None, plugin: str = "") -> Iterator[subprocess.Popen[str]]:
     """A server process that is ready; ``ready`` is its line. Its STUN server takes any free port."""
     if config is None:
@@ -84,6 +84,12 @@ class Machine:
 
     async def join(self, token: JoinToken, *, control_key: ControlKey | None = None):
         """The server's answer, Welcome or Refused; with Welcome comes the first map."""
+        async with self.session(token, control_key=control_key) as (_, answer):
+            return answer
+
+    @contextlib.asynccontextmanager
+    async def session(self, token: JoinToken, *, control_key: ControlKey | None = None):
+        """A session and the server's answer in it."""
         known = control_key or token.control_key
         channel = await connect(token.url, self.machine, known, SystemSockets(), os.urandom)
         try:
@@ -100,7 +106,7 @@ class Machine:
             answer = await channel.receive()
             if isinstance(answer, Welcome):
                 assert isinstance(await channel.receive(), MapChange)
-            return answer
+            yield channel, answer
         finally:
             await channel.close()
 
@@ -215,6 +221,15 @@ async def test_keys_are_refused_with_their_reason(tmp_path):
         assert "used by another machine" in again.message
         with pytest.raises(AuthenticationFailed, match="another key than the join token named"):
             await Machine().join(used, control_key=PrivateKey.generate().public(ControlKey))
+
+
+async def test_who_is_connected_hears_that_the_server_goes(tmp_path):
+    with server(tmp_path, "--no-tls") as process:
+        async with Machine().session(token(tmp_path)) as (channel, _):
+            process.send_signal(signal.SIGTERM)
+            goodbye = await channel.receive()
+        assert (goodbye.code, goodbye.retry_after) == ("busy", 1)
+        assert "shutting down" in goodbye.message
 
 
 def test_it_ends_cleanly_on_sigterm_and_leaves_private_files_only(tmp_path):

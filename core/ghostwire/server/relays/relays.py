@@ -59,10 +59,13 @@ class Relays:
         self._streams.start()
         self._open = True
 
-    async def close(self) -> None:
-        """End the sessions and everything else."""
+    def hang_up(self) -> None:
+        """End the sessions, of which nothing follows any more."""
         self._open = False
         self.sessions.close()
+
+    async def close(self) -> None:
+        """Assign nobody and expect nobody any more."""
         self._attendance.close()
         self.homes.close()
         await self._streams.close()
