@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from ghostwire.frontdoor.outbox import RECORD, Outbox
+from ghostwire.system.delivery import deliver
 
 AT_ONCE = 16
 """Records read or written before other work gets its turn."""
@@ -130,7 +131,7 @@ class TlsTransport(asyncio.Transport):
         except (EOFError, OSError) as error:
             ending = error
         if chunks:
-            self._deliver(b"".join(chunks))
+            self._call(deliver, self._protocol, b"".join(chunks))
         if isinstance(ending, EOFError):
             self._hear_the_end()
         elif ending is not None:
@@ -157,12 +158,6 @@ class TlsTransport(asyncio.Transport):
         if not self._closing:
             self._call(self._protocol.eof_received)
             self.close()
-
-    def _deliver(self, data: bytes) -> None:
-        if isinstance(self._protocol, asyncio.BufferedProtocol):
-            self._call(_fill, self._protocol, data)
-        else:
-            self._call(self._protocol.data_received, data)
 
     # writing
 
@@ -347,13 +342,3 @@ def _names(connection: socket.socket) -> dict[str, Any]:
         names["sockname"] = connection.getsockname()
         names["peername"] = connection.getpeername()
     return names
-
-
-def _fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    """Into the protocol's own buffer, as often as it takes."""
-    view = memoryview(data)
-    while view:
-        room = memoryview(protocol.get_buffer(len(view)))[: len(view)]
-        room[:] = view[: len(room)]
-        protocol.buffer_updated(len(room))
-        view = view[len(room) :]

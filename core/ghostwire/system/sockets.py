@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 from ghostwire.capabilities.contexts import Sockets
 from ghostwire.errors import PermissionDenied, PlatformError, Unavailable
+from ghostwire.system.delivery import deliver
 from ghostwire.system.proxy import Asking, Holding, Proxy, proxy_for
 from ghostwire.system.tls import system_roots
 
@@ -96,7 +97,7 @@ async def _beyond(
     transport.set_protocol(made)
     made.connection_made(transport)
     if holding.rest:
-        cast("asyncio.Protocol", made).data_received(holding.rest)
+        deliver(made, holding.rest)
     return transport, made
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ghostwire.capabilities.contexts import Sockets
 from ghostwire.engine import SECOND
 from ghostwire.errors import PlatformError, Unavailable
+from ghostwire.system.delivery import deliver
 from ghostwire.testing.nat import Address
 
 if TYPE_CHECKING:
@@ -208,10 +209,7 @@ class MemoryStream(asyncio.Transport):
 
     def _deliver(self, data: bytes) -> None:
         try:
-            if isinstance(self._protocol, asyncio.BufferedProtocol):
-                _feed(self._protocol, data)
-            else:
-                self._protocol.data_received(data)
+            deliver(self._protocol, data)
         except Exception as error:
             self._loop.call_exception_handler({"message": "data_received() failed", "exception": error})
             self.abort()
@@ -336,14 +334,3 @@ async def _secure(
         stream.abort()
         raise
     return wrapped._get_app_transport()  # type: ignore[attr-defined, no-any-return]
-
-
-def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    """Fill a buffered protocol's own buffer, as often as it takes."""
-    view = memoryview(data)
-    while view:
-        buffer = protocol.get_buffer(len(view))
-        size = min(len(view), len(buffer))  # type: ignore[arg-type]
-        memoryview(buffer)[:size] = view[:size]
-        protocol.buffer_updated(size)
-        view = view[size:]

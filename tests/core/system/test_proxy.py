@@ -46,6 +46,24 @@ class Talk(asyncio.Protocol):
         self.lost.set_result(None)
 
 
+class Buffered(asyncio.BufferedProtocol):
+    """A client whose own buffer is small."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self.buffer = bytearray(3)
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.heard += self.buffer[:nbytes]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(None)
+
+
 class Greeter(asyncio.Protocol):
     """A server that speaks first, then echoes."""
 
@@ -151,6 +169,17 @@ async def test_its_refusal_is_one_line_without_secrets(
     for secret in (SECRET, CREDENTIALS, "user:p", base64.b64encode(f"user:{SECRET}".encode()).decode()):
         assert secret not in told
     assert caplog.records == []
+    proxy.close()
+
+
+async def test_bytes_right_behind_its_consent_reach_a_protocol_with_a_buffer_too(
+    proxies: MakeProxy, monkeypatch: Any
+) -> None:
+    proxy = await proxies(answer=b"HTTP/1.1 200 x\r\n\r\nwelcome").start()
+    monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{proxy.port}")
+    _, client = await SystemSockets().connect(Buffered, "relay.example", 80)
+    await client.lost
+    assert client.heard == b"welcome"
     proxy.close()
 
 
