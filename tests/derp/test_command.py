@@ -24,7 +24,7 @@ Start = Callable[..., "asyncio.Future[Running]"]
 
 
 class Running:
-    """A relay process that has said it is ready."""
+    """A relay process that has said it is ready, or nothing: then it has ended by itself."""
 
     def __init__(self, process: asyncio.subprocess.Process, ready: str) -> None:
         self.process, self.ready = process, ready
@@ -32,8 +32,8 @@ class Running:
     async def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Its exit status, and what it logged."""
         assert self.process.stderr is not None
-        if self.process.returncode is None:
-            self.process.send_signal(number)
+        if self.ready and self.process.returncode is None:
+            self.process.send_signal(number)  # which would reap one that has ended, before the loop can
         log = (await self.process.stderr.read()).decode()
         return await self.process.wait(), log
 

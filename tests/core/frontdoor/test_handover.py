@@ -17,6 +17,8 @@ from ghostwire.frontdoor.handover import take_socket
 from ghostwire.testing import Network, simulate
 
 TOTAL = 8 * 1024 * 1024
+WAITING = 256 * 1024
+"""Far more than the send buffer of a socket that was made small."""
 
 
 class Early(asyncio.Protocol):
@@ -140,7 +142,7 @@ async def test_what_waits_to_be_written_keeps_the_connection_where_it_is(listeni
 
     class Full(asyncio.Protocol):
         def connection_made(self, transport: Any) -> None:
-            transport.write(bytes(TOTAL))
+            transport.write(bytes(WAITING))
             assert take_socket(transport) is None
             transport.close()
             assert take_socket(transport) is None
@@ -149,7 +151,7 @@ async def test_what_waits_to_be_written_keeps_the_connection_where_it_is(listeni
             gate.set_result(exc)
 
     server = await asyncio.get_running_loop().create_server(Full, sock=listening)
-    assert len(await asyncio.to_thread(say_and_wait, listening.getsockname()[1], b"")) == TOTAL
+    assert len(await asyncio.to_thread(say_and_wait, listening.getsockname()[1], b"")) == WAITING
     await gate
     server.close()
 

@@ -235,7 +235,6 @@ class World:
         self.story: list[str] = []
         """Who joined and left which relay, in order: "berlin joined alice"."""
         self._state = state
-        self._changed = asyncio.Event()
 
     def relay(self, name: str, region: int, *, real: bool = False, **fields: Any) -> SmallRelay:
         """One more relay, which runs; a ``real`` one can do less for a test."""
@@ -290,7 +289,7 @@ class World:
         began = loop.time()
         while not reached():
             assert loop.time() - began < seconds, f"not within {seconds} s; {self.story}"
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.005)
         return loop.time() - began
 
     async def close(self) -> None:
