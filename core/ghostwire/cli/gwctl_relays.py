@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -23,26 +23,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 relay_argument = click.argument("relay", shell_complete=completion.relays)
 
 
+class _Field(NamedTuple):
+    """What nodes need to know of a relay, as an option; ``usual`` is what a new one has, empty: it must be told."""
+
+    name: str
+    metavar: str
+    help: str
+    usual: str = ""
+    type: click.IntRange | None = None
+
+
 _PORT = click.IntRange(1, 65535)
-_FIELDS: Mapping[str, tuple[click.IntRange | None, str, str]] = {
-    "--region": (None, "NAME", "Its region: relays of one stand in for each other."),
-    "--region-id": (_PORT, "N", "The number of a region that is new; usual: the next free from 900."),
-    "--host": (None, "HOST", "The name or address that nodes connect to."),
-    "--port": (_PORT, "PORT", "The TCP port that nodes connect to; usual: 3478."),
-    "--stun-port": (click.IntRange(0, 65535), "PORT", "The UDP port of STUN, 0: none; usual: what the relay says."),
-    "--ipv4": (None, "ADDRESS", "Its IPv4 address, where DNS is not to be asked; none: not over IPv4."),
-    "--ipv6": (None, "ADDRESS", "The same for IPv6."),
-    "--capacity": (click.IntRange(1), "N", "How many clients it can carry, beside its region's others; usual: 1000."),
-}
-"""What nodes need to know of a relay, as options for making one and for changing it: type, placeholder, help."""
+_FIELDS = (
+    _Field("--region", "NAME", "Its region: relays of one stand in for each other."),
+    _Field("--region-id", "N", "The number of a region that is new.", "the next free from 900", _PORT),
+    _Field("--host", "HOST", "The name or address that nodes connect to."),
+    _Field("--port", "PORT", "The TCP port that nodes connect to.", "3478", _PORT),
+    _Field("--stun-port", "PORT", "The UDP port of STUN, 0: none.", "what the relay says", click.IntRange(0, 65535)),
+    _Field("--ipv4", "ADDRESS", "Its IPv4 address; '': as DNS says; none: not over IPv4.", "as DNS says"),
+    _Field("--ipv6", "ADDRESS", "Its IPv6 address; '': as DNS says; none: not over IPv6.", "as DNS says"),
+    _Field("--capacity", "N", "How many clients it can carry, beside its region's others.", "1000", click.IntRange(1)),
+)
 
 
-def _described(*required: str) -> Callable[[F], F]:
-    """Gives a command these options."""
+def _described(*, new: bool) -> Callable[[F], F]:
+    """Gives a command the options that describe a relay, be it a new one or what is to be another way."""
 
     def decorate(command: F) -> F:
-        for name, (kind, metavar, text) in reversed(tuple(_FIELDS.items())):
-            command = click.option(name, type=kind, required=name in required, metavar=metavar, help=text)(command)
+        for field in reversed(_FIELDS):
+            text = f"{field.help} Usual: {field.usual}." if new and field.usual else field.help
+            must = new and not field.usual
+            option = click.option(field.name, type=field.type, required=must, metavar=field.metavar, help=text)
+            command = option(command)
         return command
 
     return decorate
@@ -53,24 +65,25 @@ def relays() -> None:
     """The relays that nodes use where no direct path is (on the server's machine)."""
 
 
-@relays.command("list")
+@relays.command("list", short_help="List all relays by region.")
 @as_json
 @click.pass_obj
 def relays_list(program: Program, json_: bool) -> None:
-    """List all relays."""
+    """List all relays by region: how many clients each has now, and how many nodes are at home there."""
     found = ServerApi(program.folders).get(PATH)
     if json_:
         print_json(found)
         return
     columns = ("id", "name", "region", "address", "stun", "state", "clients", "nodes", "capacity")
-    print_table(columns, map(_row, found["relays"]), empty="no relays; `gwctl relays create` lets one enrol")
+    by_region = sorted(found["relays"], key=lambda relay: (relay["region"]["id"], relay["id"]))
+    print_table(columns, map(_row, by_region), empty="no relays; `gwctl relays create` lets one enrol")
 
 
 def _row(relay: Mapping[str, Any]) -> Sequence[str]:
     return (
         str(relay["id"]),
         relay["name"],
-        f"{relay['region']['name']} ({relay['region']['id']})",
+        _region(relay),
         _address(relay),
         str(relay["stun_port"] or "-"),
         _state(relay),
@@ -78,6 +91,10 @@ def _row(relay: Mapping[str, Any]) -> Sequence[str]:
         str(relay["nodes"]),
         str(relay["capacity"]),
     )
+
+
+def _region(relay: Mapping[str, Any]) -> str:
+    return f"{relay['region']['name']} ({relay['region']['id']})"
 
 
 def _address(relay: Mapping[str, Any]) -> str:
@@ -110,7 +127,7 @@ def _fields(relay: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     return [
         ("id", str(relay["id"])),
         ("name", relay["name"]),
-        ("region", f"{relay['region']['name']} ({relay['region']['id']})"),
+        ("region", _region(relay)),
         ("address", _address(relay)),
         ("tls", "yes" if relay["tls"] else "no"),
         ("stun port", str(relay["stun_port"] or "none")),
@@ -127,7 +144,7 @@ def _fields(relay: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
 
 @relays.command("create", short_help="Make a relay, and print the token by which it enrols.")
 @click.argument("name")
-@_described("--region", "--host")
+@_described(new=True)
 @click.option("--ttl", default="", metavar="TIME", help="How long its token is good: 90s, 30m, 1h (usual), 7d.")
 @as_json
 @click.pass_obj
@@ -145,15 +162,15 @@ def relays_create(program: Program, /, name: str, ttl: str, json_: bool, **given
         print_json(made)
         return
     relay = made["relay"]
-    region, until = relay["region"], age(relay["token_expires"])
-    click.echo(f"relay {relay['name']} of region {region['name']} ({region['id']}) may enrol; its token:", err=True)
+    click.echo(f"relay {relay['name']} of region {_region(relay)} may enrol; its token:", err=True)
     click.echo(made["token"])
+    until = age(relay["token_expires"])
     click.echo(f"good once, until it ends {until}; on its machine: ghostwire relay --token-file FILE", err=True)
 
 
 @relays.command("set")
 @relay_argument
-@_described()
+@_described(new=False)
 @as_json
 @click.pass_obj
 def relays_set(program: Program, /, relay: str, json_: bool, **given: Any) -> None:
@@ -162,10 +179,15 @@ def relays_set(program: Program, /, relay: str, json_: bool, **given: Any) -> No
     if not order:
         raise UsageError("say what to change, for instance --capacity 5000; see: gwctl relays set --help")
     changed = ServerApi(program.folders).patch(f"{PATH}/{segment(relay)}", order)
+    _answer(changed, json_, f"{changed['name']} is changed")
+
+
+def _answer(relay: Mapping[str, Any], json_: bool, text: str) -> None:
+    """What became of a relay: the relay for programs, a line for people."""
     if json_:
-        print_json(changed)
+        print_json(relay)
     else:
-        click.echo(f"{changed['name']} is changed")
+        click.echo(text)
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,10 +201,7 @@ def _said(given: Mapping[str, Any]) -> dict[str, Any]:
 def relays_drain(program: Program, relay: str, json_: bool) -> None:
     """Let RELAY take nobody new, and move its nodes to others of its region, a few each second."""
     drained = ServerApi(program.folders).post(f"{PATH}/{segment(relay)}/drain")
-    if json_:
-        print_json(drained)
-        return
-    click.echo(f"{drained['name']} takes nobody new; {_left(drained)}")
+    _answer(drained, json_, f"{drained['name']} takes nobody new; {_left(drained)}")
 
 
 def _left(drained: Mapping[str, Any]) -> str:
@@ -204,10 +223,7 @@ def _left(drained: Mapping[str, Any]) -> str:
 def relays_undrain(program: Program, relay: str, json_: bool) -> None:
     """Let RELAY take nodes again."""
     found = ServerApi(program.folders).post(f"{PATH}/{segment(relay)}/undrain")
-    if json_:
-        print_json(found)
-    else:
-        click.echo(f"{found['name']} takes nodes again")
+    _answer(found, json_, f"{found['name']} takes nodes again")
 
 
 @relays.command("delete", short_help="Remove a relay from the mesh for good.")
@@ -219,10 +235,7 @@ def relays_delete(program: Program, relay: str, yes: bool, json_: bool) -> None:
     """Remove RELAY from the mesh for good; `gwctl relays drain` first spares its nodes the break."""
     confirm(f"Remove the relay {relay} from the mesh?", yes)
     gone = ServerApi(program.folders).delete(f"{PATH}/{segment(relay)}")
-    if json_:
-        print_json(gone)
-    else:
-        click.echo(f"{relay} is removed")
+    _answer(gone, json_, f"{relay} is removed")
 
 
 @relays.command("derpmap")

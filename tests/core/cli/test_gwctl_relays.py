@@ -52,6 +52,18 @@ def test_relays_are_listed_for_people_and_programs(serve: Serve, run: Run) -> No
     assert json.loads(run(relays, "list", "--json").stdout)["relays"][0] == RELAY
 
 
+def test_relays_are_listed_by_region(serve: Serve, run: Run) -> None:
+    other = {**RELAY, "id": 1, "name": "south-1", "region": {"id": 901, "name": "south"}}
+    serve("server").answers["GET", PATH] = (200, {"relays": [other, RELAY]})
+    shown = run(relays, "list").stdout
+    assert shown.index("north-1") < shown.index("south-1")
+
+
+def test_what_is_usual_for_a_new_relay_is_not_said_of_one_to_be_changed(run: Run) -> None:
+    assert "Usual: 3478." in run(relays, "create", "--help").stdout
+    assert "Usual" not in run(relays, "set", "--help").stdout
+
+
 def test_a_mesh_without_relays_says_how_to_get_one(serve: Serve, run: Run) -> None:
     serve("server").answers["GET", PATH] = (200, {"relays": []})
     assert "relays create" in run(relays, "list").stdout
