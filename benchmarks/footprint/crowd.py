@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 from ghostwire.keys import DiscoKey, NodeKey, PrivateKey
 from ghostwire.model import Endpoint
-from ghostwire.uplink.channel import Channel, connect
 from ghostwire.system.sockets import SystemSockets
+from ghostwire.uplink.channel import Channel, connect
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import PROTOCOL, Credentials, Hello, Host, Report, Welcome
 
