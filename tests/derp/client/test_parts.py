@@ -12,7 +12,7 @@ from ghostwire.engine import SECOND
 from ghostwire.keys import NodeKey, RelayKey
 from ghostwire.model import MapRelay
 from ghostwire.testing import ManualClock
-from ghostwire_derp.client.limits import TokenBucket
+from ghostwire_derp.bucket import Bucket
 from ghostwire_derp.client.notices import INTERVAL, Notices
 from ghostwire_derp.client.path import DerpPath
 from ghostwire_derp.client.relays import Relays, addresses
@@ -153,7 +153,7 @@ def test_addresses_are_literals_first_and_the_name_where_dns_is_to_say(ipv4, ipv
 
 
 def test_a_bucket_fills_no_higher_than_its_burst():
-    bucket = TokenBucket(1000, 2000, 0)
+    bucket = Bucket(1000, 2000, 0)
     assert bucket.take(2000, 0)
     assert not bucket.take(1, 0)
     assert bucket.take(500, SECOND // 2)

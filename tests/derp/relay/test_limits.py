@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from ghostwire import Metrics, Siblings
 from ghostwire.engine import SECOND
+from ghostwire_derp.bucket import Bucket
 from ghostwire_derp.frames import FORWARD_PACKET, RECV_PACKET, frame
-from ghostwire_derp.relay.limits import LEAST_BURST, Bucket
+from ghostwire_derp.relay.limits import LEAST_BURST
 from ghostwire_derp.settings import Settings
 
 RATE = 100_000

@@ -27,8 +27,8 @@ from ghostwire.errors import AuthenticationFailed, GhostwireError, RemoteProtoco
 from ghostwire.hints import one_line
 from ghostwire.keys import RelayKey, equal
 from ghostwire_derp import frames
+from ghostwire_derp.bucket import Bucket
 from ghostwire_derp.client.events import Event, Health, Opened, PeerGone, Received, Restarting
-from ghostwire_derp.client.limits import TokenBucket
 from ghostwire_derp.client.reader import MAX_PACKET, Frame, FrameReader
 from ghostwire_derp.client.upgrade import Upgrade
 
@@ -68,7 +68,7 @@ class DerpClient:
         self._reader = FrameReader()
         self._out: list[bytes] = []
         self._pong = b""
-        self._bucket: TokenBucket | None = None
+        self._bucket: Bucket | None = None
         self._preferred = False
         self._spoke: int | None = None
         self._give_up: int | None = None
@@ -160,7 +160,7 @@ class DerpClient:
             raise RemoteProtocolError("sent a ServerInfo that makes no sense") from None
         if info.token_bucket_bytes_per_second > 0:
             burst = max(info.token_bucket_bytes_burst, MAX_PACKET + frames.HEADER_BYTES)
-            self._bucket = TokenBucket(info.token_bucket_bytes_per_second, burst, now)
+            self._bucket = Bucket(info.token_bucket_bytes_per_second, burst, now)
         self.opened = True
         if self._preferred:
             self._out.append(_PREFERRED[True])

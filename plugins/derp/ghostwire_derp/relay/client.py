@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
-from ghostwire_derp.relay.limits import Bucket
+from ghostwire_derp.bucket import Bucket
 from ghostwire_derp.relay.outlet import Outgoing, Outlet
 
 Closing = Callable[["Client", str], None]

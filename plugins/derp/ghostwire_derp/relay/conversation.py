@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
+from ghostwire_derp.bucket import Bucket
 from ghostwire_derp.frames import (
     CLOSE_PEER,
     DISCO_MAGIC,
@@ -25,7 +26,7 @@ from ghostwire_derp.frames import (
     frame,
 )
 from ghostwire_derp.relay.client import NOTICE_BURST, NOTICE_RATE, Client, Role
-from ghostwire_derp.relay.limits import MAX_PAYLOAD, Bucket
+from ghostwire_derp.relay.limits import MAX_PAYLOAD
 from ghostwire_derp.relay.outlet import Outgoing
 from ghostwire_derp.relay.peers import Peers
 

@@ -13,6 +13,7 @@ from ghostwire.engine import Entropy
 from ghostwire.errors import AuthenticationFailed, RemoteProtocolError
 from ghostwire.frontdoor.admission import Admission
 from ghostwire.keys import NodeKey, equal
+from ghostwire_derp.bucket import Bucket
 from ghostwire_derp.frames import (
     CLIENT_INFO,
     HEADER_BYTES,
@@ -24,7 +25,6 @@ from ghostwire_derp.frames import (
     header,
 )
 from ghostwire_derp.relay.client import Client, Closing, Role
-from ghostwire_derp.relay.limits import Bucket
 from ghostwire_derp.relay.login import LEAST_LOGIN, ClientInfo, Login
 from ghostwire_derp.relay.outlet import Outgoing, Stream
 
