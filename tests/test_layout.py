@@ -41,7 +41,7 @@ LAYERS = {
     "hookspecs": {"ghostwire"},
     "plugins": {"errors", "hints", "config", "ghostwire", "hookspecs"},
     "frontdoor": BASE | {"ghostwire", "capabilities", "driver", "system", "wire"},
-    "uplink": BASE | {"ghostwire", "capabilities", "wire"},
+    "uplink": BASE | {"ghostwire", "capabilities", "system", "wire"},
     "server": PROGRAM | {"frontdoor"},
     "relay": PROGRAM | {"frontdoor", "uplink"},
     "node": PROGRAM | {"uplink"},

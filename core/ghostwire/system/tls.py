@@ -1,4 +1,4 @@
-"""TLS towards relays: the system's roots decide, or the one certificate that the map pins."""
+"""TLS towards others: the system's roots decide, or the one certificate that the map pins, or a handshake inside it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def relay_tls(relay: MapRelay) -> ssl.SSLContext | None:
     """
     if not relay.tls:
         return None
-    return _pinned() if relay.certificate else system_roots()
+    return unverified() if relay.certificate else system_roots()
 
 
 def check_relay(transport: asyncio.Transport, relay: MapRelay) -> None:
@@ -59,8 +59,8 @@ def system_roots() -> ssl.SSLContext:
 
 
 @cache
-def _pinned() -> ssl.SSLContext:
-    """Accepts any certificate: `check_relay` compares it."""
+def unverified() -> ssl.SSLContext:
+    """Accepts any certificate: for whoever compares it (`check_relay`), or has a handshake of his own inside."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return _modern(context)

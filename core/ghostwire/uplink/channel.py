@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
 from base64 import b64encode
 from collections import deque
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import h11
 
 from ghostwire.errors import AuthenticationFailed, GhostwireError, RemoteProtocolError, Unavailable, UsageError
+from ghostwire.system.tls import unverified
 from ghostwire.wire import messages
 from ghostwire.wire.serverurl import ServerUrl
 from ghostwire.wire.session import HANDSHAKE_HEADER, ControlSession
@@ -59,7 +59,7 @@ async def connect(
 
 
 async def _open(url: str, target: ServerUrl, session: ControlSession, sockets: Sockets) -> Channel:
-    tls = client_tls() if target.tls else None
+    tls = unverified() if target.tls else None  # the control session inside authenticates the server by its key
     transport, upgrading = await sockets.connect(
         lambda: _Upgrading(url, target, session), target.host, target.port, tls=tls
     )
@@ -68,17 +68,6 @@ async def _open(url: str, target: ServerUrl, session: ControlSession, sockets: S
     except BaseException:
         transport.abort()
         raise
-
-
-@functools.cache
-def client_tls() -> ssl.SSLContext:
-    """TLS that verifies no certificate: the control session inside authenticates the server by its key."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _parse(url: str) -> ServerUrl:
