@@ -53,6 +53,7 @@ class MemberSockets(SystemSockets):
     """Sockets in a member of the lab."""
 
     def __init__(self, lab: Lab, member: str) -> None:
+        super().__init__()
         self._namespace = lab.ns(member)
 
     def udp(self, host: str, port: int) -> socket.socket:

@@ -112,6 +112,7 @@ def compose(host: Host, config: Config, folders: Folders) -> Parts:
         entropy=os.urandom,
         connect=channel.connect,
         echo=echo,
+        lookup=maker.sockets.resolve,
         host=messages.Host(node.hostname or socket.gethostname(), _system(), __version__),
         interface=node.interface,
         mtu=node.mtu,

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 
 from ghostwire import Metrics, Platform, Provider, Service, Sockets, Transport, Tunnel
 from ghostwire.engine import Clock, Entropy
-from ghostwire.node.netcheck.names import Lookup, system_lookup
+from ghostwire.node.netcheck.names import Lookup
 from ghostwire.uplink.control import Connect
 from ghostwire.wire.messages import Host
 
@@ -35,9 +35,9 @@ class Parts:
     entropy: Entropy
     connect: Connect
     echo: Echo
+    lookup: Lookup
     services: Sequence[Provider[Service]] = ()
     bare: str = "udp"
-    lookup: Lookup = system_lookup
     host: Host = field(default_factory=Host)
     interface: str = "gw0"
     mtu: int = 1280

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 from ghostwire.capabilities.contexts import Sockets
 from ghostwire.errors import PermissionDenied, PlatformError, Unavailable
 from ghostwire.system.delivery import deliver
+from ghostwire.system.names import Resolver
 from ghostwire.system.proxy import Asking, Holding, Proxy, proxy_for
 from ghostwire.system.tls import system_roots
 
@@ -20,7 +21,10 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class SystemSockets(Sockets):
-    """Sockets of this machine."""
+    """Sockets of this machine. ``resolve`` gives a host's addresses (see `Resolver`)."""
+
+    def __init__(self) -> None:
+        self.resolve = Resolver()
 
     def udp(self, host: str, port: int) -> socket.socket:
         """A bound, non-blocking UDP socket of the host's family; an IPv6 one takes IPv6 alone."""
@@ -52,10 +56,10 @@ class SystemSockets(Sockets):
         name = (server_name or host) if tls else None
         if proxy is None:
             with _one_line(f"{host}:{port}"):
-                return await _open(protocol, host, port, tls, name)
+                return await self._open(protocol, host, port, tls, name)
         asking = Asking(proxy, host, port)
         with _one_line(str(proxy)):
-            transport, _ = await _to_proxy(proxy, asking)
+            transport, _ = await self._to_proxy(proxy, asking)
         try:
             with _one_line(f"{host}:{port}: through {proxy}"):
                 return await _beyond(transport, asking, protocol(), tls, name)
@@ -63,21 +67,29 @@ class SystemSockets(Sockets):
             transport.abort()
             raise
 
+    async def _open(
+        self, protocol: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, name: str | None
+    ) -> tuple[asyncio.Transport, P]:
+        """At the first of the host's addresses that answers."""
+        errors = list[OSError]()
+        for address in await self.resolve(host):
+            try:
+                return await asyncio.get_running_loop().create_connection(
+                    protocol, address, port, ssl=tls, server_hostname=name
+                )
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                errors.append(error)
+        raise errors[0] if errors else OSError("it has no address")
 
-async def _open(
-    protocol: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, name: str | None
-) -> tuple[asyncio.Transport, P]:
-    loop = asyncio.get_running_loop()
-    return await loop.create_connection(protocol, host, port, ssl=tls, server_hostname=name)
-
-
-async def _to_proxy(proxy: Proxy, asking: Asking) -> tuple[asyncio.Transport, Asking]:
-    tls = system_roots() if proxy.tls else None
-    try:
-        return await _open(lambda: asking, proxy.host, proxy.port, tls, proxy.host if tls else None)
-    except ssl.SSLError as error:
-        reason = getattr(error, "verify_message", "") or error.reason
-        raise Unavailable(f"{proxy}: no TLS with it ({reason})") from None
+    async def _to_proxy(self, proxy: Proxy, asking: Asking) -> tuple[asyncio.Transport, Asking]:
+        tls = system_roots() if proxy.tls else None
+        try:
+            return await self._open(lambda: asking, proxy.host, proxy.port, tls, proxy.host if tls else None)
+        except ssl.SSLError as error:
+            reason = getattr(error, "verify_message", "") or error.reason
+            raise Unavailable(f"{proxy}: no TLS with it ({reason})") from None
 
 
 async def _beyond(

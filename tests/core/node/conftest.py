@@ -247,6 +247,10 @@ def full_map(hello: Hello, *others: int, revision: int = 5) -> MapChange:
     )
 
 
+async def nobody_known(host: str) -> Sequence[str]:
+    raise OSError(f"{host}: not known")
+
+
 @dataclass
 class Rig:
     """A node with everything around it; `node` makes it anew on the same state folder, as a restart does."""
@@ -283,6 +287,7 @@ class Rig:
             entropy=SeededEntropy(1),
             connect=self.server.connect,
             echo=self._echo,
+            lookup=nobody_known,
         )
         return replace(parts, **self.overrides)
 

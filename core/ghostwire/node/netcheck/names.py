@@ -22,12 +22,6 @@ NONE = "none"
 """A relay's address of a family that it is not to be reached over."""
 
 
-async def system_lookup(host: str) -> Sequence[str]:
-    """As this machine resolves names."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, 0)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
 class Names:
     """Resolves at most once in `FRESH`."""
 
