@@ -64,7 +64,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.relay", description=__doc__)
     parser.add_argument("--json", action="store_true", default=os.environ.get("JSON") == "1")
-    parser.add_argument("--seconds", type=float, default=1.5, help="that count of every measurement")
+    parser.add_argument("--seconds", type=float, default=1.25, help="that count of every measurement")
     parser.add_argument("--rounds", type=int, default=2, help="of all relays in turn")
     return parser.parse_args()
 

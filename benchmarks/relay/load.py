@@ -19,11 +19,11 @@ from ghostwire_derp import frames
 
 CHUNK = 256 * 1024
 SHARE = 64 * 1024
-"""Bytes that a sender writes in one turn where nothing paces it."""
+"""Bytes that a sender writes in one turn, at most; where nothing paces it, always."""
 BURST = 10
-"""Frames that a paced sender writes in one turn."""
+"""Frames that a paced sender writes in one turn, at least."""
 AT_ONCE = 40
-"""Such bursts between two looks at what has arrived."""
+"""Turns of paced senders between two looks at what has arrived."""
 WARM_UP, SILENCE, DRAIN = 0.4, 0.2, 3.0
 """Seconds before anything counts; without a byte until all has arrived; at most waited for that."""
 STEP, STEEPNESS, HIGHEST, HELD_BACK, AS_GOOD = 0.4, 1.5, 32, 0.9, 0.95
@@ -60,7 +60,9 @@ class Sender:
         head = frames.header.pack(kind, frames.KEY_BYTES + payload)
         data = (_MARK + client.key).ljust(payload, b".")
         once = b"".join(head + target + data for target in targets)
-        self._block = memoryview(once * (CHUNK // len(once) + 1))
+        copies, more = CHUNK // len(once) + 1, SHARE // len(once) + 1
+        self._cycle = copies * len(once)
+        self._block = memoryview(once * (copies + more))  # so that no write is cut short where it begins anew
         self._at = self._sent = self._refused = 0
 
     @property
@@ -78,7 +80,7 @@ class Sender:
             return
         self._refused = 0
         self._sent += done
-        self._at = (self._at + done) % len(self._block)
+        self._at = (self._at + done) % self._cycle
 
     def finish(self) -> bool:
         """Write the frame that was begun to its end; whether that is done."""
@@ -200,20 +202,29 @@ class Load:
     def _serve(self, poller: select.epoll, rate: float, began: float, end: float) -> None:
         granted = 0.0
         while (now := time.monotonic()) < end:
-            due = (now - began) * rate
-            for _ in range(AT_ONCE):  # more would keep receivers waiting, and look like the relay's loss
-                if granted + BURST > due:
-                    break
-                granted += BURST
-                sender = next(self._turns)
-                sender.push(sender.frame * BURST)  # what the socket does not take is not sent
-            else:
-                granted = max(granted, due - AT_ONCE * BURST)
+            granted = self._grant(granted, (now - began) * rate)
             for sock, event in poller.poll(TICK, len(self._pulls) + len(self._pushes)):
                 if event & select.EPOLLOUT:
                     self._pushes[sock](SHARE)
                 if event & ~select.EPOLLOUT:
                     self._pulls[sock]()
+
+    def _grant(self, granted: float, due: float) -> float:
+        """Have senders write what is due in turn, all the more of it the more they lag behind; how far that goes.
+
+        As many turns as there could be would keep receivers waiting, and look like the relay's loss; bursts that stay
+        small would cost generator and relay more a frame than senders without a limit do, and look like its collapse.
+        """
+        count, most = len(self._senders), SHARE // (HEAD + self.payload)
+        granted = max(granted, due - count * most)  # what could not be sent in time is not sent at all
+        burst = min(most, max(BURST, int(due - granted) // count))
+        for _ in range(AT_ONCE):
+            if granted + burst > due:
+                break
+            granted += burst
+            sender = next(self._turns)
+            sender.push(sender.frame * burst)  # nor what the socket does not take
+        return granted
 
     def _received(self) -> int:
         return sum(receiver.frames for receiver in self._receivers)

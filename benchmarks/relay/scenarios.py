@@ -87,7 +87,12 @@ class Scenarios:
         return metrics
 
     def _overload(self, pairs: Sequence[Pair]) -> Metrics:
-        """How much of the maximum arrives where two senders a receiver offer twice as much, or all that they can."""
+        """How much of the maximum arrives where twice as much is offered, or all that two senders a receiver can.
+
+        The maximum is that of ``clients_1000``, measured anew right before. Offered is what 200 senders try to write to
+        100 receivers; what their sockets refuse, because the relay reads no faster, counts as offered. Goodput is what
+        the receivers get meanwhile; they are read after every `AT_ONCE` turns of senders, however much is due.
+        """
         crossed = [(pairs[PAIRS + number][0], pairs[number][1]) for number in range(PAIRS)]
         most = self._best("clients_1000", flows(pairs[:PAIRS])).received  # again: what else runs here may have changed
         metrics: Metrics = {}
