@@ -47,10 +47,15 @@ async def test_who_waits_for_a_look_is_told_that_the_node_goes_down(kit: Any) ->
 
 @simulated
 async def test_the_report_says_why_a_region_is_not_reached(kit: Any) -> None:
-    node = await joined(kit)
-    report = await node.netcheck()
-    assert [each.trouble for each in report.regions] == ["no way to 192.0.2.50"]
-    await node.close()
+    class Silence(kit.NoWayOut):
+        async def connect(self, *arguments: Any, **options: Any) -> Any:
+            await asyncio.sleep(60)
+
+    for sockets, trouble in ((kit.NoWayOut(), "no way to 192.0.2.50"), (Silence(), "no answer in time")):
+        node = await joined(kit, sockets=sockets)
+        report = await node.netcheck()
+        assert [each.trouble for each in report.regions] == [trouble]
+        await node.close()
 
 
 @simulated

@@ -106,6 +106,7 @@ class Measuring:
 
     async def _ask(self, results: Results, region: int, relays: Iterable[MapRelay]) -> None:
         """The first relay that answers gives its region's round trip."""
+        results.troubles[region] = "no answer in time"
         for relay in relays:
             try:
                 results.https[region] = await https.round_trip(relay, self._parts.sockets, self._clock)
