@@ -5,6 +5,7 @@ import gc
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from ghostwire.errors import Unavailable
@@ -18,11 +19,24 @@ async def no_names(host: str) -> Sequence[str]:
     raise UnicodeError("encoding with 'idna' codec failed (UnicodeError: label empty or too long)")
 
 
-async def joined(kit: Any, relay: MapRelay = SILENT, **overrides: Any) -> Any:
+class Answering(asyncio.Transport):
+    """A stream to a relay that answers whatever is asked."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__()
+        self._protocol = protocol
+
+    def write(self, data: Any) -> None:
+        self._protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    def abort(self) -> None: ...
+
+
+async def joined(kit: Any, *relays: MapRelay, **overrides: Any) -> Any:
     def answer(hello: Any) -> Sequence[Any]:
         whole = kit.full_map(hello)
-        relays = MapChange(cursor=whole.cursor, relays=(relay,))
-        return kit.welcome(hello), whole, relays
+        told = MapChange(cursor=whole.cursor, relays=relays or (SILENT,))
+        return kit.welcome(hello), whole, told
 
     rig = kit.rig(overrides={"sockets": kit.NoWayOut(), **overrides})
     rig.server.answer = answer
@@ -56,6 +70,27 @@ async def test_the_report_says_why_a_region_is_not_reached(kit: Any) -> None:
         report = await node.netcheck()
         assert [each.trouble for each in report.regions] == [trouble]
         await node.close()
+
+
+@simulated
+async def test_a_relay_that_is_silent_keeps_no_other_of_its_region_from_being_measured(kit: Any) -> None:
+    tried: list[str] = []
+
+    class OneIsSilent(kit.NoWayOut):
+        async def connect(self, protocol: Any, host: str, port: int, **options: Any) -> Any:
+            tried.append(host)
+            await asyncio.sleep(60 if host == SILENT.host else 0)
+            made = protocol()
+            transport = Answering(made)
+            made.connection_made(transport)
+            return transport, made
+
+    second = msgspec.structs.replace(SILENT, id=2, name="r2", host="192.0.2.51", tls=False)
+    node = await joined(kit, SILENT, second, sockets=OneIsSilent())
+    tried.clear()
+    (region,) = (await node.netcheck()).regions
+    assert (tried, region.https_ms is not None, region.trouble) == ([SILENT.host, second.host], True, "")
+    await node.close()
 
 
 @simulated

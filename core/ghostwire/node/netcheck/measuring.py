@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,8 +20,10 @@ from ghostwire.wire.stun import HEADER_BYTES, TRANSACTION_BYTES, mapped_address
 
 PATIENCE = 5.0
 """Seconds that a look takes at most."""
-MOST_OVER_HTTPS = 16
-"""Regions asked over HTTPS in one look."""
+MOST_OVER_HTTPS, MOST_OF_A_REGION = 16, 3
+"""Regions asked over HTTPS in one look, and relays of each."""
+HEAD_START = 0.3
+"""Seconds that a relay has to answer before the next of its region is asked too."""
 
 _TRANSACTION = slice(HEADER_BYTES - TRANSACTION_BYTES, HEADER_BYTES)
 
@@ -104,13 +106,28 @@ class Measuring:
             for task in tasks:
                 task.cancel()
 
-    async def _ask(self, results: Results, region: int, relays: Iterable[MapRelay]) -> None:
-        """The first relay that answers gives its region's round trip."""
+    async def _ask(self, results: Results, region: int, relays: Sequence[MapRelay]) -> None:
+        """The first relay that answers gives its region's round trip; none waits for another that is silent."""
         results.troubles[region] = "no answer in time"
-        for relay in relays:
-            try:
-                results.https[region] = await https.round_trip(relay, self._parts.sockets, self._clock)
-                return
-            except (GhostwireError, OSError) as error:
-                results.troubles[region] = str(error)
-                self._parts.log.debug("netcheck: %s: %s", relay.name, error)
+        tasks = [
+            asyncio.ensure_future(self._time(results, region, relay, number * HEAD_START))
+            for number, relay in enumerate(relays[:MOST_OF_A_REGION])
+        ]
+        try:
+            for each in asyncio.as_completed(tasks):
+                if await each:
+                    return
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _time(self, results: Results, region: int, relay: MapRelay, delay: float) -> bool:
+        """Whether the relay answered."""
+        await asyncio.sleep(delay)
+        try:
+            results.https[region] = await https.round_trip(relay, self._parts.sockets, self._clock)
+        except (GhostwireError, OSError) as error:
+            results.troubles[region] = str(error)
+            self._parts.log.debug("netcheck: %s: %s", relay.name, error)
+            return False
+        return True
