@@ -55,9 +55,11 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, saying which command may have been meant."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            ctx.fail(f"no such command {args[0]!r}{did_you_mean(args[0], self.list_commands(ctx))}")
+        """As click does it, saying which command may have been meant; or what keeps the plugins' from being known."""
+        if args and not args[0].startswith("-") and args[0] not in self._table:
+            known = {**self._table, **self._further(ctx)}
+            if args[0] not in known:
+                ctx.fail(f"no such command {args[0]!r}{did_you_mean(args[0], known)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -89,6 +89,13 @@ def test_a_command_that_calls_exit_itself_is_left_alone():
         guarded(lambda: exit(3))
 
 
+def test_what_keeps_a_plugins_command_from_being_known_is_the_error(tmp_path, capsys):
+    config = tmp_path / "wrong.toml"
+    config.write_text("[relay]\nlisen = ''\n")
+    assert main.ghostwire(["--config", str(config), "relay"]) == 2
+    assert capsys.readouterr().err == f"error: {config}:2: relay.lisen: unknown setting; did you mean 'listen'?\n"
+
+
 def test_an_unknown_command_says_which_may_have_been_meant(capsys):
     assert main.ghostwire(["servre"]) == 2
     assert capsys.readouterr().err.startswith("error: no such command 'servre'; did you mean 'server'?")
