@@ -1,26 +1,26 @@
 """DERP's frames, for the relay and its clients alike (Tailscale's derp, protocol version 2).
 
-    +------+--------------+-----------------+
-    | type | length (BE)  | payload         |
-    | 1    | 4            | length bytes    |
-    +------+--------------+-----------------+
++------+--------------+-----------------+
+| type | length (BE)  | payload         |
+| 1    | 4            | length bytes    |
++------+--------------+-----------------+
 
-    01 ServerKey      relay>client   magic(8) key(32)
-    02 ClientInfo     client>relay   node key(32) nonce(24) box(JSON)
-    03 ServerInfo     relay>client   nonce(24) box(JSON)
-    04 SendPacket     client>relay   destination(32) data
-    05 RecvPacket     relay>client   source(32) data
-    06 KeepAlive      relay>client
-    07 NotePreferred  client>relay   0 or 1: whether this is the client's home
-    08 PeerGone       relay>client   key(32) reason(1)
-    09 PeerPresent    relay>relay    key(32) address(16) port(2) flags(1)
-    0a ForwardPacket  relay>relay    source(32) destination(32) data
-    10 WatchConns     relay>relay
-    11 ClosePeer      relay>relay    key(32)
-    12 Ping           both           8 bytes
-    13 Pong           both           the 8 bytes of the Ping
-    14 Health         relay>client   text; empty: well
-    15 Restarting     relay>client   reconnect in (4, ms), try for (4, ms)
+01 ServerKey      relay>client   magic(8) key(32)
+02 ClientInfo     client>relay   node key(32) nonce(24) box(JSON)
+03 ServerInfo     relay>client   nonce(24) box(JSON)
+04 SendPacket     client>relay   destination(32) data
+05 RecvPacket     relay>client   source(32) data
+06 KeepAlive      relay>client
+07 NotePreferred  client>relay   0 or 1: whether this is the client's home
+08 PeerGone       relay>client   key(32) reason(1)
+09 PeerPresent    relay>relay    key(32) address(16) port(2) flags(1)
+0a ForwardPacket  relay>relay    source(32) destination(32) data
+10 WatchConns     relay>relay
+11 ClosePeer      relay>relay    key(32)
+12 Ping           both           8 bytes
+13 Pong           both           the 8 bytes of the Ping
+14 Health         relay>client   text; empty: well
+15 Restarting     relay>client   reconnect in (4, ms), try for (4, ms)
 """
 
 from __future__ import annotations
