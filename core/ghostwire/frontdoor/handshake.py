@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
+
+HANDSHAKE = b"\x16"
+"""The type of a handshake's first record (RFC 8446 section 5.1)."""
 
 
-async def accept(connection: socket.socket, context: ssl.SSLContext, timeout: float) -> ssl.SSLSocket:
+async def accept(
+    connection: socket.socket, context: ssl.SSLContext, timeout: float, turn: Callable[[], Awaitable[None]]
+) -> ssl.SSLSocket:
     """``connection`` (non-blocking) with TLS on it; OSError, and it is closed, where that takes over ``timeout`` s.
 
-    Every other failure is an OSError too. TLS takes 50 KB at once, so a client that says nothing gets none.
+    Every other failure is an OSError too. TLS takes 50 KB and most of a millisecond: a client that does not begin a
+    handshake gets none, and one that does waits for its ``turn``.
     """
     async with asyncio.timeout(timeout):
         with connection:  # until it has become the other
             await _readable(connection.fileno())
+            if connection.recv(1, socket.MSG_PEEK) != HANDSHAKE:
+                raise ConnectionAbortedError("no TLS handshake")
+            await turn()
             secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         try:
             await _shake_hands(secured)

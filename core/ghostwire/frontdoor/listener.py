@@ -17,13 +17,14 @@ from contextlib import suppress
 from ghostwire.frontdoor.admission import Admission
 from ghostwire.frontdoor.handshake import accept
 from ghostwire.frontdoor.tls_transport import TlsTransport
+from ghostwire.frontdoor.turnstile import Turnstile
 from ghostwire.system.resources import Tide
 
 TLS_TIMEOUT = 10.0
 MAX_HANDSHAKES = 1024
 MAX_HANDSHAKES_PER_ADDRESS = 256
-AT_ONCE = 64
-"""Connections accepted before other work gets its turn."""
+AT_ONCE, HANDSHAKES_AT_ONCE = 64, 4
+"""Connections accepted, and handshakes begun, before other work gets its turn."""
 PAUSE = 1.0
 """Seconds until connections are accepted again after the system had no more descriptors."""
 
@@ -39,6 +40,8 @@ class TlsListener:
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._handshakes: dict[asyncio.Task[None], str] = {}
+        self._slow: dict[asyncio.Task[None], None] = {}
+        self._turnstile = Turnstile(HANDSHAKES_AT_ONCE)
         self._tide = Tide(MAX_HANDSHAKES_PER_ADDRESS)
         self.admission = Admission(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS)
 
@@ -74,23 +77,32 @@ class TlsListener:
             return
         connection.setblocking(False)
         task = self._loop.create_task(self._shake_hands(connection))
-        self._handshakes[task] = client
+        self._handshakes[task], self._slow[task] = client, None
         self._tide.held(len(self._handshakes))
         task.add_done_callback(self._left)
 
     def _make_room(self) -> None:
-        """Give up the handshake that takes longest."""
-        for task in self._handshakes:
+        """Give up the handshake of whoever keeps us waiting longest."""
+        for task in self._slow:
             self._leave(task)
             task.cancel()
             break
 
+    async def _turn(self) -> None:
+        """Whoever waits for us makes no room for others."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._slow.pop(task, None)
+        await self._turnstile.turn()
+        self._slow[task] = None
+
     async def _shake_hands(self, connection: socket.socket) -> None:
         with suppress(OSError):  # strangers decide how often: no line in the log
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            TlsTransport(await accept(connection, self._tls, TLS_TIMEOUT), self._protocol())
+            TlsTransport(await accept(connection, self._tls, TLS_TIMEOUT, self._turn), self._protocol())
 
     def _leave(self, task: asyncio.Task[None]) -> None:
+        self._slow.pop(task, None)
         client = self._handshakes.pop(task, None)
         if client is not None:
             self.admission.leave(client)

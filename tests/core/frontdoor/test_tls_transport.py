@@ -21,6 +21,7 @@ from ghostwire.frontdoor.handover import take_socket
 from ghostwire.frontdoor.handshake import accept
 from ghostwire.frontdoor.outbox import RECORD
 from ghostwire.frontdoor.tls_transport import AT_ONCE, TlsTransport
+from ghostwire.frontdoor.turnstile import Turnstile
 
 MEGABYTE = 1024 * 1024
 
@@ -95,7 +96,7 @@ async def connected(tls: ssl.SSLContext, protocol: Recorder, sndbuf: int = 0) ->
     near.setblocking(False)
     far.settimeout(10)
     client = asyncio.create_task(asyncio.to_thread(client_context().wrap_socket, far))
-    TlsTransport(await accept(near, tls, 10), protocol)
+    TlsTransport(await accept(near, tls, 10, Turnstile(1).turn), protocol)
     return protocol, await client
 
 
@@ -411,7 +412,7 @@ async def test_keys_may_change_and_handshakes_may_not_be_repeated(tls: ssl.SSLCo
         assert client.stdin is not None
         assert client.stdout is not None
         near, _ = await loop.sock_accept(listening)
-    TlsTransport(await accept(near, tls, 10), protocol)
+    TlsTransport(await accept(near, tls, 10, Turnstile(1).turn), protocol)
     client.stdin.write(b"before\n")
     await protocol.until(lambda: protocol.sizes)
     client.stdin.write(b"K\n" if version == "-tls1_3" else b"R\n")
