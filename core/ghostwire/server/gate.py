@@ -60,16 +60,16 @@ class Gate:
             return False
         return True
 
-    def too_often(self, stream: ControlStream, who: str) -> bool:
-        """Whether ``who`` begins too many sessions, and was refused for it."""
-        wait = self._begun.wait(who)
+    def too_often(self, stream: ControlStream, kind: str, id_: int) -> bool:
+        """Whether this ``node`` or ``relay`` begins too many sessions, and was refused for it."""
+        wait = self._begun.wait(f"{kind} {id_}")
         if wait:
-            self.refuse(stream, "busy", f"this {who.split()[0]} begins too many sessions; try again later", wait)
+            self.refuse(stream, "busy", f"this {kind} begins too many sessions; try again later", wait)
         return wait > 0
 
-    def begins(self, who: str) -> None:
-        """Count a session of ``who``."""
-        self._begun.take(who)
+    def begins(self, kind: str, id_: int) -> None:
+        """Count a session of this ``node`` or ``relay``."""
+        self._begun.take(f"{kind} {id_}")
 
     def enrol(
         self, stream: ControlStream, work: Callable[[Transaction], T], enrolled: Callable[[T], None], *, secret: bool

@@ -10,7 +10,7 @@ from ghostwire.frontdoor.admission import origin_of
 
 
 class Buckets:
-    """A token bucket for each address (each /64 of IPv6), of a bounded number of addresses.
+    """A token bucket for each address (each /64 of IPv6), or whatever else has a name, of a bounded number of them.
 
     ``burst`` at once, then one every ``interval`` seconds.
     """

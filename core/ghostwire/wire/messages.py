@@ -173,7 +173,6 @@ class RelayWelcome(Message, frozen=True, kw_only=True, tag="relay-welcome"):
     protocol: int
     relay: MapRelay
     mesh_key: bytes
-    server_time: int = 0
 
     def __repr__(self) -> str:
         return f"RelayWelcome({self.relay!r}, mesh key hidden)"

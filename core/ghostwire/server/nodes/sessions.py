@@ -66,7 +66,7 @@ class Sessions:
             return
         claim = Claim.of(stream.machine_key, hello, self._mesh.now())
         node = self._mesh.state.node_of_machine(claim.machine_key)
-        if node is not None and self._gate.too_often(stream, f"node {node.id}"):
+        if node is not None and self._gate.too_often(stream, "node", node.id):
             return
         if node is not None and claim.matches(node) and not expired(node, claim.now):
             self._open(stream, hello, node)
@@ -113,7 +113,7 @@ class Sessions:
             return
         assert current is not None
         older = self._sessions.get(current.id)
-        self._gate.begins(f"node {current.id}")
+        self._gate.begins("node", current.id)
         session = Session(current.id, stream, self._maps.resume(hello.cursor))
         self._sessions[current.id] = session
         if older is not None:

@@ -79,7 +79,7 @@ class RelaySessions:
         if not self._gate.passes(stream, hello.key):
             return
         known = self._mesh.state.relay_of_machine(stream.machine_key)
-        if known is not None and self._gate.too_often(stream, f"relay {known.id}"):
+        if known is not None and self._gate.too_often(stream, "relay", known.id):
             return
         try:
             claim = Claim.of(stream.machine_key, hello, self._mesh.now())
@@ -128,20 +128,17 @@ class RelaySessions:
 
     def _begin(self, session: RelaySession, relay: Relay, mesh_key: bytes) -> None:
         older = self._sessions.get(relay.id)
-        self._gate.begins(f"relay {relay.id}")
+        self._gate.begins("relay", relay.id)
         self._sessions[relay.id] = session
         if older is not None:
             older.end(REPLACED)
-        session.push(messages.encode(self._welcome(relay, mesh_key)))
+        welcome = RelayWelcome(protocol=messages.PROTOCOL, relay=records.seen(relay), mesh_key=mesh_key)
+        session.push(messages.encode(welcome))
         session.stream.on_closed(lambda: self._closed(session))
         session.stream.on_drained(lambda: self._drained(session))
         session.stream.on_message(lambda message: self._take(session, message))
         self._streams.add(session)
         self.arrived(relay.id)
-
-    def _welcome(self, relay: Relay, mesh_key: bytes) -> RelayWelcome:
-        seen, now = records.seen(relay), self._mesh.now()
-        return RelayWelcome(protocol=messages.PROTOCOL, relay=seen, mesh_key=mesh_key, server_time=now)
 
     def _introduce(self, session: RelaySession, relay: Relay) -> None:
         siblings = self._siblings(relay)
