@@ -86,6 +86,20 @@ def test_a_relay_needs_the_mesh_key_and_nothing_else(house: Any) -> None:
     assert house.router.load.clients == 0
 
 
+def test_a_relay_that_logged_in_by_an_older_mesh_key_is_no_relay_any_more(house: Any) -> None:
+    alice, sibling, fellow = house.join(), relay(house), relay(house, FELLOW)
+    house.router.rekey()
+    assert not sibling.closed
+    house.relaying.mesh = Siblings(mesh_key=b"n" * 32)
+    house.router.rekey()
+    assert [guest.closed for guest in (alice, sibling, fellow)] == [False, True, False]
+    assert house.counters.closed_removed == 1
+    newer = relay(house, b"n" * 32)
+    house.router.rekey()
+    assert not newer.closed
+    assert relay(house).closed
+
+
 def test_a_watcher_learns_who_is_here_who_comes_and_who_goes(house: Any) -> None:
     alice, watcher = house.join(), relay(house)
     prober = house.join(address="2001:db8::7", IsProber=True)

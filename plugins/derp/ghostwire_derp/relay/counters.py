@@ -41,7 +41,7 @@ CLOSES: Final = {
     "violation": "Clients closed for an oversized or a forbidden frame, or a flood of frames that are no packets.",
     "duplicate": "Clients closed as their key has too many connections: those that sent least lately.",
     "slow": "Clients closed as nothing could be written to them for too long.",
-    "removed": "Clients closed as their key is admitted no longer.",
+    "removed": "Clients closed as their key, or the mesh key of a relay, is admitted no longer.",
     "ordered": "Clients closed at another relay's word.",
 }
 """Why clients were closed."""

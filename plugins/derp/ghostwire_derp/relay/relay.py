@@ -46,6 +46,7 @@ class Relay:
         metrics.gauge("ghostwire_relay_clients", "Nodes connected now.", lambda: self.load().clients)
         relaying.measure(self.load)
         relaying.on_removed(self._removed)
+        relaying.on_siblings(self._siblings_changed)
 
     # Clients
 
@@ -120,6 +121,11 @@ class Relay:
     def _removed(self, keys: Sequence[NodeKey]) -> None:
         self.router.begin(self._clock.now())
         self.router.remove(keys)
+        self._soon()
+
+    def _siblings_changed(self) -> None:
+        self.router.begin(self._clock.now())
+        self.router.rekey()
         self._soon()
 
     def _soon(self) -> None:

@@ -45,6 +45,7 @@ class Router:
         self._pauses = Pauses()
         self._clients: dict[Client, None] = {}
         self._links: dict[Link, None] = {}
+        self._mesh_key = b""
         self._sweep_at: int | None = None
 
     # Streams
@@ -81,6 +82,12 @@ class Router:
         """These keys are admitted no longer."""
         for key in keys:
             for client in self.peers.connections(key.raw):
+                self.close(client, "removed")
+
+    def rekey(self) -> None:
+        """Close siblings that logged in by a mesh key that counts no longer: one of them may have left the mesh."""
+        if self._mesh_key != self._relaying.siblings.mesh_key:
+            for client in [client for client in self._clients if client.role is Role.SIBLING]:
                 self.close(client, "removed")
 
     def close_all(self) -> None:
@@ -156,6 +163,7 @@ class Router:
                 self.close(extra, "duplicate")
         else:
             client.parse = self._exchange.forwards
+            self._mesh_key = self._relaying.siblings.mesh_key
 
     def _unlink(self, link: Link) -> None:
         self.outgoing.forget(link)
