@@ -152,6 +152,14 @@ def test_of_two_connections_of_one_key_the_last_to_send_gets_the_packets(house: 
     assert house.router.load.clients == 2
 
 
+def test_who_heard_whom_takes_no_more_memory_than_its_share(tools: Any) -> None:
+    house = tools.House(Limits(all_heard_by=20))
+    guests = [house.join() for _ in range(10)]
+    for guest in guests:
+        guest.send(*[tools.packet(other.key) for other in guests])
+    assert {len(house.peers.heard_by(guest.key)) for guest in guests} == {2}
+
+
 def test_a_key_has_only_so_many_connections_and_those_that_sent_least_lately_go(tools: Any) -> None:
     house = tools.House(Limits(per_key=3))
     bob, first = house.join(), house.join()

@@ -19,8 +19,9 @@ class Limits:
 
     ``per_key`` is how many may be of one key. ``asides`` is how many frames that are no packets one read of a client
     may hold. Times are in nanoseconds, queues in bytes. ``queued`` is what all queues together may hold before each is
-    cut to ``scarce_queue``. ``heard_by`` is how many are told of a client's going. ``logins`` is how many a second are
-    worked on, and ``login_burst`` how many at once, so that a storm of them leaves time for passing frames on.
+    cut to ``scarce_queue``. ``heard_by`` is how many are told of a client's going, ``all_heard_by`` what the clients
+    share for that. ``logins`` is how many a second are worked on, and ``login_burst`` how many at once, so that a storm
+    of them leaves time for passing frames on.
     """
 
     total: int = 65_536
@@ -41,6 +42,7 @@ class Limits:
     control_queue: int = 64 * 1024
     relay_queue: int = 4 * 1024 * 1024
     relay_control_queue: int = 32 * 1024 * 1024
-    queued: int = 64 * 1024 * 1024
+    queued: int = 32 * 1024 * 1024
     scarce_queue: int = 16 * 1024
     heard_by: int = 4_096
+    all_heard_by: int = 1_000_000

@@ -15,8 +15,8 @@ Changed = Callable[[bytes, bool], None]
 class Peers:
     """``active`` maps each key to the connection in use: of several, the one that sent last."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, share: int) -> None:
+        self._limit, self._share = limit, share
         self.active: dict[bytes, Client] = {}
         self.routes = Routes()
         self.on_local: list[Changed] = []
@@ -77,8 +77,8 @@ class Peers:
         return self.heard_by(key) if known else set()
 
     def note(self, heard_by: set[bytes], destination: bytes) -> None:
-        """Somebody's packets go to ``destination``; beyond the limit an arbitrary other is forgotten."""
-        if len(heard_by) >= self._limit:
+        """Somebody's packets go to ``destination``; beyond the limit, or his share, an arbitrary other is forgotten."""
+        if heard_by and len(heard_by) >= min(self._limit, self._share // (len(self._heard_by) or 1)):
             heard_by.pop()
         heard_by.add(destination)
 

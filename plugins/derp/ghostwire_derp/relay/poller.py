@@ -18,8 +18,8 @@ EVENTS: Final = 256
 """Streams looked at in one pass."""
 SHARE: Final = SECOND // 20
 """Nanoseconds after which others get their turn in any case."""
-FLOOD: Final = 1024
-"""Streams whose end leaves enough memory free to give it back."""
+FLOOD, QUEUED = 1024, 16 * 1024 * 1024
+"""Streams, and bytes waiting for them, whose end leaves enough memory free to give it back."""
 UNBOUNDED: Final = 1 << 40
 """More bytes than a pass can read."""
 KEPT: Final = 1 << 16
@@ -42,7 +42,7 @@ class Poller:
         self._streams: dict[int, SocketStream] = {}
         self._again: dict[SocketStream, None] = {}
         self._left: list[Turn] = []
-        self._tide = Tide(FLOOD)
+        self._tide, self._queues = Tide(FLOOD), Tide(QUEUED)
         self._ended = clock.now()
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
@@ -64,6 +64,7 @@ class Poller:
         if self._streams.pop(stream.number, None) is not None:
             self.epoll.unregister(stream.number)
             self._tide.held(len(self._streams))
+            self._queues.held(self._router.outgoing.queued)
 
     def again(self, stream: SocketStream) -> None:
         """Read this stream in the next pass even if epoll does not name it."""

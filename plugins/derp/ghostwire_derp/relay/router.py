@@ -35,7 +35,7 @@ class Router:
         self._relaying = relaying
         self.outgoing = Outgoing(limits or Limits())
         self.arena, self.counters, self.limits = self.outgoing.arena, self.outgoing.counters, self.outgoing.limits
-        self.peers = Peers(self.limits.heard_by)
+        self.peers = Peers(self.limits.heard_by, self.limits.all_heard_by)
         self._conversation = Conversation(self.peers, self.outgoing)
         handle, missed = self._conversation.handle, self._conversation.missed
         self._exchange = Exchange(self.peers, self.outgoing, handle, missed)
