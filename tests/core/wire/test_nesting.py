@@ -9,12 +9,13 @@ from ghostwire.errors import Refused, RemoteProtocolError
 from ghostwire.frontdoor.rest import body_of
 from ghostwire.wire import messages
 
-DEEP = 3000
+DEEP = 30_000
 
 
 @pytest.mark.parametrize("decode", [messages.decode_to_server, messages.decode_to_node])
 def test_a_control_message_of_any_depth_is_malformed(decode: object) -> None:
-    lists, maps = b"\x81\xa1x" + b"\x91" * DEEP + b"\xc0", b"\x81\xa1x" * DEEP + b"\xc0"
+    depth = messages.MAX_FRAME_TO_SERVER // 4
+    lists, maps = b"\x81\xa1x" + b"\x91" * depth + b"\xc0", b"\x81\xa1x" * depth + b"\xc0"
     for frame in (lists, maps):
         with pytest.raises(RemoteProtocolError, match="malformed control message"):
             decode(frame)  # type: ignore[operator]
