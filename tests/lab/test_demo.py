@@ -58,6 +58,8 @@ def test_the_demo_ends_well_and_cleans_up(temporary: Path) -> None:
     assert done.stdout.splitlines()[-1] == "demo: ok"
     for pattern in (
         r"ping alice -> bob: 100\.64\.\S+ [\d.]+ ms, fd\S+ [\d.]+ ms",
+        r"path alice -> carol: direct",
+        r"path dave -> alice: over the relay",
         r"tcp alice -> carol: \d+ MiB in [\d.]+ s, \d+ Mbit/s",
         r"carol +100\.64\.\S+.* udp ",
         r"on dave, `gwctl netcheck` says: no UDP; HTTPS to the relay takes [\d.]+ ms",

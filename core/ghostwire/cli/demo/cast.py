@@ -171,10 +171,10 @@ class Node(Actor):
         status = self.status()
         return status["state"] == "running" and len(status["peers"]) == peers
 
-    def is_relayed_to(self, name: str) -> bool:
-        """Whether what it sends to a peer goes through a relay."""
+    def has_path(self, name: str, *, relayed: bool) -> bool:
+        """Whether its path to a peer is confirmed, and of this kind."""
         paths = {peer["name"]: peer["path"] for peer in self.status()["peers"]}
-        return bool((paths[name] or {}).get("relayed"))
+        return paths[name] is not None and paths[name]["relayed"] is relayed
 
     def netcheck(self) -> dict[str, Any]:
         """What ``gwctl netcheck --json`` prints."""

@@ -84,7 +84,7 @@ def _play(narrator: Narrator, actors: list[Actor], folder: Path) -> None:
         actors.extend([*nodes, cut_off])
         _enrol(narrator, server, [*nodes, cut_off])
         _ping_everybody(narrator, stage, nodes)
-        directly = _transfer(narrator, stage, nodes[0], nodes[2])
+        directly = _transfer(narrator, stage, nodes[0], nodes[2], relayed=False)
         _show(narrator, nodes[0], "status")
         _go_through_the_relay(narrator, stage, cut_off, nodes[0], directly)
         _restart_without_server(narrator, stage, server, nodes)
@@ -129,9 +129,14 @@ def _ping(narrator: Narrator, stage: Stage, source: Node, target: Node) -> None:
         narrator.say(f"ping {names}: {', '.join(found)}")
 
 
-def _transfer(narrator: Narrator, stage: Stage, source: Node, target: Node, beside: str = "") -> float:
-    """Send for a while and say how much arrived; bits a second."""
+def _transfer(
+    narrator: Narrator, stage: Stage, source: Node, target: Node, *, relayed: bool, beside: str = ""
+) -> float:
+    """Send for a while over such a path and say how much arrived; bits a second."""
     names = f"{source.place.name} -> {target.place.name}"
+    with narrator.doing(f"looking for a {'relayed' if relayed else 'direct'} path {names}"):
+        wait_for("it is found", lambda: source.has_path(target.place.name, relayed=relayed))
+        narrator.say(f"path {names}: {'over the relay' if relayed else 'direct; the session began over the relay'}")
     with narrator.doing(f"sending over TCP {names}"):
         address = target.addresses()[0]
         arrived, seconds = transfer(stage, source.place, target.place, address, seconds=TRANSFER_SECONDS)
@@ -162,9 +167,8 @@ def _go_through_the_relay(narrator: Narrator, stage: Stage, source: Node, target
         narrator.say(f"on {source.place.name}, `gwctl netcheck` says: no UDP; HTTPS to the relay takes {latency} ms")
     _ping(narrator, stage, source, target)
     _ping(narrator, stage, target, source)
-    _transfer(narrator, stage, source, target, f" through the relay in the server; {_mbit(directly)} without one")
-    with narrator.doing("looking which way the packets took"):
-        wait_for(f"{source.place.name}'s path is relayed", lambda: source.is_relayed_to(target.place.name))
+    beside = f" through the relay in the server; {_mbit(directly)} without one"
+    _transfer(narrator, stage, source, target, relayed=True, beside=beside)
     _show(narrator, source, "status")
 
 
