@@ -22,6 +22,7 @@ from ghostwire.engine import SECOND, Clock
 from ghostwire.frontdoor.admission import Admission
 from ghostwire.frontdoor.answers import refuse
 from ghostwire.frontdoor.guard import guarded
+from ghostwire.system.resources import Tide
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIApplication, ASGIReceiveCallable, ASGISendCallable, Scope
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WEBSOCKET = "websocket"
-MAX_HEAD = 64 * 1024
+MAX_HEAD = 16 * 1024
 HEAD_TIMEOUT = 10.0
 BODY_TIMEOUT = 60.0
 KEEP_ALIVE = 5
-MAX_MESSAGE = 1024 * 1024
-"""Bytes of one WebSocket message."""
+MAX_MESSAGE = 80 * 1024
+"""Bytes of one WebSocket message, all of which are held until it is whole: a DERP frame of the largest packet fits."""
 MAX_CONNECTIONS = 4096
 MAX_PER_ADDRESS = 512
 """HTTP connections and WebSockets at once; one that was upgraded to a raw stream no longer counts."""
@@ -53,6 +54,7 @@ class Backend:
         self.websockets = _has_websockets(app)
         self.admission = Admission(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.local = Admission(MAX_CONNECTIONS, MAX_PER_USER)
+        self.tide = Tide(MAX_PER_ADDRESS)
         self.waiting: dict[HttpProtocol, None] = {}
         """Connections from the network whose clients we wait for, in the order we began to."""
         self.state = ServerState()
@@ -85,6 +87,7 @@ class HttpProtocol(H11Protocol):
         super().connection_made(transport)
         self._admitted = self._admitted or (self.client[0] if self.client else "")
         self._counted = self._admission.enter(self._admitted, self._make_room)
+        self._backend.tide.held(self._admission.count)
         if not self._counted:
             self.connections.discard(self)
             return transport.abort()
@@ -195,6 +198,7 @@ class HttpProtocol(H11Protocol):
         if self._counted:
             self._admission.leave(self._admitted)
             self._counted = False
+            self._backend.tide.held(self._admission.count)
 
 
 class LocalProtocol(HttpProtocol):

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import CloseCode, Frame
@@ -63,6 +64,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return super().handle_cont(event)
         self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
         return self.handle_parser_exception()
+
+    async def send(self, message: Any) -> None:
+        """Send it. An app that cannot know yet that its client broke the rules, and was hung up on, is told so."""
+        await self.writable.wait()
+        if self.close_sent and message["type"] == "websocket.send":
+            raise ClientDisconnected
+        await super().send(message)
 
     def keepalive_timeout(self) -> None:
         """The client has not answered a ping."""

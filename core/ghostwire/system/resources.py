@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from contextlib import suppress
 from typing import Final
 
 QUARTER: Final = 4
+EBB: Final = 1.0
+"""Seconds until what the last of them held is free too."""
 
 
 def raise_descriptors() -> None:
@@ -26,7 +29,10 @@ def give_back() -> None:
 
 
 class Tide:
-    """Gives memory back when a flood of at least ``flood`` things, connections say, has ebbed to a quarter."""
+    """Gives memory back soon after a flood of at least ``flood`` things, connections say, has ebbed to a quarter.
+
+    Used within the event loop.
+    """
 
     def __init__(self, flood: int) -> None:
         self._flood, self._highest = flood, 0
@@ -37,4 +43,4 @@ class Tide:
             self._highest = count
         elif self._highest >= self._flood and count * QUARTER <= self._highest:
             self._highest = count
-            give_back()
+            asyncio.get_running_loop().call_later(EBB, give_back)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
@@ -27,7 +28,7 @@ HEAD = (
 
 
 class Endpoints:
-    """``/echo`` sends back what it gets, ``/flood`` sends without end."""
+    """``/echo`` sends back what it gets, ``/flood`` sends without end, ``/tick`` a little in each pass of the loop."""
 
     def __init__(self) -> None:
         self.codes: list[int] = []
@@ -47,6 +48,14 @@ class Endpoints:
             await websocket.send_bytes(bytes(65536))
             self.flooding += 1
 
+    async def tick(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                await websocket.send_bytes(b"tick")
+                await asyncio.sleep(0)
+        self.codes.append(1006)
+
 
 @pytest.fixture
 def endpoints() -> Endpoints:
@@ -55,7 +64,7 @@ def endpoints() -> Endpoints:
 
 @pytest_asyncio.fixture
 async def door(endpoints) -> AsyncIterator[FrontDoor]:
-    routes = [WebSocketRoute("/echo", endpoints.echo), WebSocketRoute("/flood", endpoints.flood)]
+    routes = [WebSocketRoute(f"/{name}", getattr(endpoints, name)) for name in ("echo", "flood", "tick")]
     door = FrontDoor(Starlette(routes=routes))
     await door.start("127.0.0.1", 0)
     yield door
@@ -112,6 +121,17 @@ async def test_a_message_that_is_too_long_ends_it(door):
     async with opened(door, "/echo") as websocket:
         await websocket.send(bytes(MAX_MESSAGE + 1))
         assert await refused(websocket) == 1009
+
+
+async def test_an_app_that_sends_to_who_was_hung_up_on_is_told_and_nothing_is_logged(door, endpoints, caplog):
+    async with opened(door, "/tick") as websocket:
+        await websocket.send(bytes(MAX_MESSAGE + 1))
+        with suppress(ConnectionClosed):
+            while await websocket.recv() == b"tick":
+                pass
+        assert websocket.close_code == 1009
+    await until(lambda: endpoints.codes == [1006])
+    assert caplog.records == []
 
 
 async def test_a_message_without_end_ends_it(door):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from ghostwire.system import resources
 from ghostwire.system.resources import Tide
+from ghostwire.testing import simulated
 
 ASK = """
 import resource
@@ -27,8 +29,9 @@ def test_a_program_has_all_the_descriptors_that_it_may_have() -> None:
     assert asked.stdout == "(128, 128)\n"
 
 
-def test_memory_is_given_back_once_a_flood_has_ebbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = []
+@simulated
+async def test_memory_is_given_back_once_a_flood_has_ebbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
     monkeypatch.setattr(resources, "give_back", lambda: given.append(1))
     tide = Tide(100)
     for count in (*range(99), *range(99, -1, -1)):
@@ -36,9 +39,11 @@ def test_memory_is_given_back_once_a_flood_has_ebbed(monkeypatch: pytest.MonkeyP
     assert not given
     for count in (*range(401), *range(400, 100, -1)):
         tide.held(count)
+    await asyncio.sleep(2)
     assert not given
     for count in range(100, -1, -1):
         tide.held(count)
+    await asyncio.sleep(2)
     assert len(given) == 2  # at 100, and at 25 where that was the highest since
 
 
