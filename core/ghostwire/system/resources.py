@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 from contextlib import suppress
 from typing import Final
@@ -21,9 +22,13 @@ def raise_descriptors() -> None:
 
 
 def give_back() -> None:
-    """Give memory that is free back to the system; without glibc that is left to its C library. Takes milliseconds."""
+    """Give memory that nothing needs back to the system; without glibc that is left to its C library.
+
+    Takes some milliseconds.
+    """
     import ctypes  # few programs ever see a flood
 
+    gc.collect()
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
