@@ -31,6 +31,8 @@ def check_map_url(url: str) -> None:
 
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if parts.username is not None:
+        raise ValueError("expected a URL without user and password: it is shown in logs")
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))):
         raise ValueError(f"expected an https:// URL, or http:// to this machine, not {url!r}")
 

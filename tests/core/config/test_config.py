@@ -48,6 +48,10 @@ def test_settings_are_typed():
             "[server]\nurl = 'https://me@mesh'",
             "gw.toml:2: server.url: expected a URL like https://mesh.example.com:8080, not 'https://me@mesh'",
         ),
+        (
+            "[server]\nderp_map = 'https://me:secret@mesh/map'",
+            "gw.toml:2: server.derp_map: expected a URL without user and password: it is shown in logs",
+        ),
         ("[server]\nipv4 = '10.0.0.1/8'", "gw.toml:2: server.ipv4: 10.0.0.1/8 has host bits set"),
         (
             "[server]\nipv4 = 'fd00::/48'",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nacl.public import Box, PublicKey
 
 from ghostwire import Siblings
-from ghostwire.keys import NodeKey
+from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire_derp.frames import CLIENT_INFO, MAGIC, NOTE_PREFERRED, PING, PONG, RECV_PACKET, SERVER_INFO, SERVER_KEY
 from ghostwire_derp.frames import frame as frame_of
 from ghostwire_derp.relay.limits import Limits
@@ -77,6 +77,13 @@ def test_who_does_not_hold_the_key_is_refused(house: Any, tools: Any) -> None:
     forged = tools.login(mallory.private, house.relaying.private_key.public_raw)
     mallory.send(forged[:5] + alice.key + forged[37:])
     assert mallory.closed
+    assert house.counters.refused_forged == 1
+
+
+def test_a_login_at_another_relay_is_worth_nothing_here(house: Any, tools: Any) -> None:
+    alice = house.connect()
+    alice.send(tools.login(alice.private, PrivateKey(b"another relay's private key, 32 ").public_raw))
+    assert alice.closed
     assert house.counters.refused_forged == 1
 
 
