@@ -19,7 +19,7 @@ from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.wire.box import Box
 
 CLIENT_INFO = b'{"version":2,"CanAckPings":true}'
-"""DERP's ClientInfo (protocols.md 1.3). ``meshKey`` is left out: a server refuses an empty one."""
+"""DERP's ClientInfo (protocol version 2). ``meshKey`` is left out: a server refuses an empty one."""
 MAX_SEALED = 1024
 """The longest ServerInfo that is opened."""
 MAX_RELAYS = 256
