@@ -47,7 +47,7 @@ from ghostwire.capabilities.transport import (
     parse_relay_endpoint,
     relay_endpoint,
 )
-from ghostwire.capabilities.tunnel import Filter, PeerStats, Tunnel, TunnelEvents, TunnelPeer
+from ghostwire.capabilities.tunnel import Activity, Filter, PeerStats, Tunnel, TunnelEvents, TunnelPeer
 
 if TYPE_CHECKING:
     import click
@@ -85,6 +85,7 @@ __all__ = [
     "BURST",
     "MESH_MTU",
     "SEALED_MTU",
+    "Activity",
     "Admission",
     "Authenticator",
     "Buffer",

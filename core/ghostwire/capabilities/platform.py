@@ -65,6 +65,10 @@ class Platform(ABC):
     def local_addresses(self) -> Sequence[str]:
         """This machine's unicast addresses that peers might reach, without loopback, link-local and mesh ones."""
 
+    def gateway(self) -> str | None:
+        """The IPv4 address of the router by which this machine reaches the internet; None where there is none."""
+        return None
+
     @abstractmethod
     def watch_links(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` after links or addresses change; the result stops watching."""

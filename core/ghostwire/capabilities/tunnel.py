@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -40,14 +40,35 @@ class PeerStats(msgspec.Struct, frozen=True):
     path: Path | None
 
 
+class Activity(NamedTuple):
+    """When data last moved between this node and a peer; nanoseconds of the clock, 0 for never.
+
+    Data are packets of the device, keepalives are none. ``unanswered`` is when the oldest data was sent after which
+    nothing authentic has come over an attached path, 0 where nothing waits for an answer; ``heard`` is when anything
+    authentic last came over an attached path.
+    """
+
+    sent: int = 0
+    received: int = 0
+    unanswered: int = 0
+    heard: int = 0
+
+
 class TunnelEvents(Protocol):
-    """What a tunnel tells the node; called from the tunnel's own loop pass, must not block."""
+    """What a tunnel tells the node; called from the tunnel's own loop pass, must not block.
+
+    What is told is told before the datagrams of the same pass are sent, which then go over the paths it led to.
+    """
+
+    def awake(self, peer: int) -> None:
+        """Data moves, in either direction, for the first time since the peer was put to `Tunnel.rest`, or ever."""
 
     def wanted(self, peer: int) -> None:
         """An initiation is about to go to this peer: a packet waits for it, or its session must be renewed."""
 
     def authenticated(self, peer: int, source: Path) -> None:
-        """An authenticated datagram came from a source that is not among the peer's attached paths."""
+        """Authenticated datagrams came from a source that is not among the peer's attached paths; told at most once
+        a second for one source."""
 
     def established(self, peer: int, source: Path) -> None:
         """A handshake with this peer was completed over ``source``."""
@@ -86,9 +107,23 @@ class Tunnel(ABC):
         A better path is found by it sooner. Harmless for an unknown peer; a tunnel that cannot leaves it.
         """
 
+    def test(self, peer: int, path: Path) -> None:  # noqa: B027 (a tunnel that cannot does nothing)
+        """Begin a handshake with this peer now, its initiation over this path alone: `TunnelEvents.established` tells
+        over which path it was completed, so that one that carries WireGuard proves itself. Not repeated; the caller
+        sees to it that this is rare. Harmless for an unknown peer.
+        """
+
+    def activity(self, peer: int) -> Activity:
+        """When data last moved; costs nothing."""
+        return Activity()
+
+    def rest(self, peer: int) -> None:  # noqa: B027 (as above)
+        """Tell `TunnelEvents.awake` when data moves again."""
+
     @abstractmethod
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
-        """Take sealed datagrams that arrived from ``source``."""
+        """Take sealed datagrams that arrived from ``source``. The answer to an initiation goes back there alone, so
+        that a completed handshake proves a path in both directions."""
 
     @abstractmethod
     def stats(self) -> Sequence[PeerStats]:

@@ -39,7 +39,11 @@ class ServerConfig(Table, frozen=True, kw_only=True):
 
 
 class NodeConfig(Table, frozen=True, kw_only=True):
-    """``[node]``. An empty ``platform`` is the first one offered; an empty ``hostname`` this machine's own."""
+    """``[node]``. An empty ``platform`` is the first one offered; an empty ``hostname`` this machine's own.
+
+    ``endpoints`` are further addresses (``1.2.3.4:41641``) at which peers reach this node, by a forwarded port, say.
+    ``port_mapping`` lets it ask the router for one (NAT-PMP, PCP, UPnP).
+    """
 
     interface: str = "gw0"
     mtu: Annotated[int, msgspec.Meta(ge=1280, le=9000)] = 1280
@@ -47,6 +51,8 @@ class NodeConfig(Table, frozen=True, kw_only=True):
     platform: str = ""
     operator: str = ""
     hostname: str = ""
+    endpoints: tuple[str, ...] = ()
+    port_mapping: bool = True
 
 
 class RelayConfig(Table, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from ghostwire.model import Endpoint
 from ghostwire.node.candidates import Candidates
 from ghostwire.node.fanout import FanOut
 from ghostwire.node.interest import Interests
-from ghostwire.node.paths import Answer, Paths, Renew, Search, Use
+from ghostwire.node.paths.by_handshake import Answer, Paths, Renew, Search, Use
 from ghostwire.wire.messages import MAX_ENDPOINTS, Interest
 
 Endpoints = tuple[Endpoint, ...]
@@ -46,6 +46,9 @@ class Director:
     def direct(self, tunnel: Tunnel) -> None:
         """Attach paths to this tunnel."""
         self._attach, self._renew = tunnel.attach, tunnel.renew
+
+    def awake(self, peer: int) -> None:
+        """Data moves again."""
 
     def wanted(self, peer: int) -> None:
         """An initiation is about to go to this peer."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ghostwire import Buffer, Path
 from ghostwire.engine import SECOND, Clock
-from ghostwire.node.paths import Reach
+from ghostwire.node.paths.by_handshake import Reach
 
 INITIATION, RESPONSE = 1, 2
 """The first bytes of WireGuard's handshake messages."""

@@ -7,7 +7,7 @@ import pytest
 
 from ghostwire import Path
 from ghostwire.node.fanout import FRESH, FanOut
-from ghostwire.node.paths import Reach
+from ghostwire.node.paths.by_handshake import Reach
 from ghostwire.testing import ManualClock
 
 INITIATION, RETRY = b"\x01\0\0\0first", b"\x01\0\0\0second"

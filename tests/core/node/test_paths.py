@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ghostwire import Path
 from ghostwire.engine import SECOND
-from ghostwire.node.paths import GRACE, PROBE, PROBES, TRUST, Answer, Paths, Reach, Renew, Search, Use
+from ghostwire.node.paths.by_handshake import GRACE, PROBE, PROBES, TRUST, Answer, Paths, Reach, Renew, Search, Use
 
 NOW = 1_000 * SECOND
 

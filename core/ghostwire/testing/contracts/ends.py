@@ -20,9 +20,14 @@ class RecordedEvents:
     """What a tunnel told its node."""
 
     def __init__(self) -> None:
+        self.wakings: list[int] = []
         self.wants: list[int] = []
         self.sources: list[tuple[int, Path]] = []
         self.handshakes: list[tuple[int, Path]] = []
+
+    def awake(self, peer: int) -> None:
+        """Data moves again."""
+        self.wakings.append(peer)
 
     def wanted(self, peer: int) -> None:
         """An initiation is about to go out."""

@@ -1,0 +1,1 @@
+"""Path choice: which way each peer's packets go."""
