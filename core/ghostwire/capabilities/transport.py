@@ -94,6 +94,10 @@ class RelayTransport(Transport):
     def connected(self, region: int) -> bool:
         """Whether a connection to that region is logged in."""
 
+    def at(self, region: int) -> int | None:
+        """The id of the relay that the connection to that region leads to; None where it is not known."""
+        return None
+
     @abstractmethod
     def heard(self, region: int) -> int | None:
         """When that region's connection last brought a frame, in nanoseconds of the clock; None for never."""

@@ -31,13 +31,17 @@ class TunnelPeer(msgspec.Struct, frozen=True):
 
 
 class PeerStats(msgspec.Struct, frozen=True):
-    """A peer's counters. Bytes are sealed bytes; ``last_handshake`` is Unix nanoseconds, 0 for never."""
+    """A peer's counters. Bytes are sealed bytes; ``last_handshake`` is Unix nanoseconds, 0 for never.
+
+    ``heard_over`` is the path over which the last authenticated datagram came, where that is known.
+    """
 
     id: int
     received_bytes: int
     sent_bytes: int
     last_handshake: int
     path: Path | None
+    heard_over: Path | None = None
 
 
 class Activity(NamedTuple):

@@ -23,6 +23,7 @@ from ghostwire.node.filter import MapFilter
 from ghostwire.node.making import Surroundings, create_transports, create_tunnel, node_context
 from ghostwire.node.netcheck.netcheck import Netcheck
 from ghostwire.node.parts import Parts
+from ghostwire.node.paths.report import PathsReport
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS
@@ -133,6 +134,20 @@ class Dataplane:
     def path(self, peer: int) -> Path | None:
         """The peer's confirmed path."""
         return self._director.path(peer)
+
+    def latency(self, peer: int) -> float | None:
+        """The round trip over the peer's direct path in milliseconds, where it was measured."""
+        return None
+
+    def explain(self, peer: int) -> PathsReport:
+        """What path choice says of itself."""
+        path, node = self.path(peer), self._around.network.nodes.get(peer)
+        name = node.name if node is not None else ""
+        if path is None:
+            return PathsReport(peer=peer, name=name, state="searching", why="no path is confirmed")
+        why = "it carried the last handshake"
+        using, state = (f"{path.transport} {path.endpoint}",), "searching" if path.relayed else "direct"
+        return PathsReport(peer=peer, name=name, state=state, why=why, using=using)
 
     def stats(self) -> Sequence[PeerStats]:
         """Every peer's counters."""

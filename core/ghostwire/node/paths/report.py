@@ -12,7 +12,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     packets came from there), ``cache`` (it worked before), ``map`` (relays). ``state`` is ``used``, ``answers``,
     ``silent``, ``untried``, ``barred`` (answers pings and carries no packets), ``connected`` or ``not connected``
     (relays). ``points`` as in `ghostwire.node.paths.points`; ``why`` tells in a line what the candidate lacks to be
-    used, or what speaks for it.
+    used, or what speaks for it. ``region`` and ``relay`` name a relayed one for people, as far as they are known.
     """
 
     transport: str
@@ -25,6 +25,8 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     pinged_s: float | None = None
     answered_s: float | None = None
     why: str = ""
+    region: str = ""
+    relay: str = ""
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
