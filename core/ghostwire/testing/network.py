@@ -1,10 +1,11 @@
-"""A network in memory: hosts with addresses, links with faults, address translators, cuts and partitions.
+"""A network in memory: hosts with addresses, links with faults, routers of every kind, cuts and partitions.
 
     network = Network(clock, seed=1)
     server = network.host("server", "192.0.2.1")
     router = network.nat("router", "203.0.113.7", NatKind.PORT_RESTRICTED)
     laptop = network.host("laptop", "10.0.0.5", nat=router)
     network.link(server, laptop, Link(latency=40 * MILLISECOND, loss=0.2))
+    network.drop(lambda sender, receiver, payload: describe(payload) == "data")  # a middlebox that passes disco
 
 Datagrams go through `Host.bind` and `ghostwire.testing.datagrams`, streams through `Host.listen` and `Host.sockets`.
 Chance comes from the seed, so that a failed run can be repeated.
@@ -18,11 +19,13 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ghostwire.engine import MILLISECOND, SECOND, Clock
 from ghostwire.testing.datagrams import Port
 from ghostwire.testing.loop import running_clock
-from ghostwire.testing.nat import MAPPING_TIMEOUT, Address, Nat, NatKind
+from ghostwire.testing.nat import Address, Firewall, Nat, NatKind
+from ghostwire.testing.routing import Addresses, Route, space_of
 from ghostwire.testing.streams import Factory, Listener, MemorySockets, MemoryStream
 from ghostwire.testing.trace import Sighting, Trace
 
@@ -31,6 +34,9 @@ RETRANSMISSION = 200 * MILLISECOND
 IN_FLIGHT = 4096
 """The most datagrams one host may have under way; more are dropped."""
 _EPHEMERAL = range(49152, 65536)
+
+Drop = Callable[["Host", "Host | None", bytes], bool]
+"""Tells whether a middlebox drops a datagram: its sender, who will receive it (None: not known yet), its payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,14 @@ class Link:
 class Host:
     """A machine on the network; make it with `Network.host`."""
 
-    def __init__(self, network: Network, name: str, addresses: tuple[str, ...], nat: Nat | None) -> None:
-        self.network, self.name, self.addresses, self.nat = network, name, addresses, nat
+    def __init__(self, network: Network, name: str) -> None:
+        self.network, self.name = network, name
+        self.addresses: tuple[str, ...] = ()
+        self.nat: Nat | None = None
+        self.firewall: Firewall | None = None
+        """What stands before those of its addresses that no translator hides."""
+        self.datagrams = True
+        """Without, only streams pass to and from it, as behind a router that blocks UDP."""
         self.sockets = MemorySockets(self)
         self.ports: dict[int, Port] = {}
         self.listeners: dict[int, Listener] = {}
@@ -78,9 +90,9 @@ class Host:
         listener = self.listeners[number] = Listener(self, number, factory, tls)
         return listener
 
-    def move(self, *addresses: str, nat: Nat | None = None) -> None:
-        """Roam: the host leaves its addresses (and translator) for these; open ports stay, streams break."""
-        self.network.readdress(self, addresses, nat)
+    def move(self, *addresses: str, nat: Nat | None = None, firewall: Firewall | None = None) -> None:
+        """Roam: the host leaves its addresses (and routers) for these; open ports stay, streams break."""
+        self.network.readdress(self, addresses, nat, firewall)
         for stream in self.network.streams_of(self):
             stream.sever()
         for changed in list(self._watchers):
@@ -116,17 +128,6 @@ class Host:
         return f"Host({self.name}, {', '.join(self.addresses)})"
 
 
-@dataclass(slots=True)
-class _Route:
-    """Where a datagram goes: the source its receiver sees, who receives it, and at which of his own addresses."""
-
-    source: Address
-    target: Address
-    receiver: Host | None = None
-    inner: Address = ("", 0)
-    gate: Nat | None = None
-
-
 class Network:
     """All hosts and what lies between them."""
 
@@ -137,40 +138,52 @@ class Network:
         self.trace = Trace()
         self.taps: list[Callable[[Host, Address, bytes], None]] = []
         """Called with every datagram that is sent: by whom, whereto, what."""
+        self.drops: list[Drop] = []
         self.hosts: dict[str, Host] = {}
         self.streams: dict[MemoryStream, None] = {}
         """Every end of a stream, in order of opening."""
         self._random = random.Random(repr(seed))
         self._seed = seed
-        self._owners: dict[tuple[Nat | None, str], Host | Nat] = {}
+        self._addresses = Addresses()
         self._links: dict[tuple[Host, Host], Link] = {}
         self._cuts: set[tuple[Host, Host]] = set()
+        self._blocks: set[tuple[Host, Host]] = set()
         self._groups: dict[Host, int] = {}
         self._arrivals: dict[tuple[Host, Host | None], int] = {}
-        self._under_way: list[tuple[int, int, Host, _Route, Sighting]] = []
+        self._under_way: list[tuple[int, int, Route, Sighting]] = []
         self._count = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
-    def host(self, name: str, *addresses: str, nat: Nat | None = None) -> Host:
+    def host(self, name: str, *addresses: str, nat: Nat | None = None, firewall: Firewall | None = None) -> Host:
         """Add a machine; behind a translator its IPv4 addresses are private."""
         if name in self.hosts:
             raise ValueError(f"there is a host {name} already")
-        host = self.hosts[name] = Host(self, name, (), nat)
-        self.readdress(host, addresses, nat)
+        host = Host(self, name)
+        self.readdress(host, addresses, nat, firewall)
+        self.hosts[name] = host
         return host
 
-    def nat(self, name: str, address: str, kind: NatKind, *, timeout: int = MAPPING_TIMEOUT) -> Nat:
-        """Add an address translator."""
-        nat = Nat(name, address, kind, timeout=timeout, seed=(self._seed, name))
-        self._own(None, address, nat)
+    def nat(self, name: str, address: str, kind: NatKind, *, outer: Nat | None = None, **more: Any) -> Nat:
+        """Add an address translator, itself behind ``outer``; ``more`` is as in `Nat`."""
+        nat = Nat(name, address, kind, outer=outer, seed=(self._seed, name), **more)
+        self._addresses.give(outer, address, nat)
         return nat
 
-    def readdress(self, host: Host, addresses: Iterable[str], nat: Nat | None) -> None:
-        """Give a host these addresses instead of its present ones."""
-        self._owners = {place: owner for place, owner in self._owners.items() if owner is not host}
-        host.addresses, host.nat = tuple(addresses), nat
+    def readdress(
+        self, host: Host, addresses: Iterable[str], nat: Nat | None = None, firewall: Firewall | None = None
+    ) -> None:
+        """Give a host these addresses and routers instead of its present ones."""
+        self._addresses.take(host)
+        host.addresses, host.nat, host.firewall = tuple(addresses), nat, firewall
         for address in host.addresses:
-            self._own(_realm(address, nat), address, host)
+            self._addresses.give(space_of(address, nat), address, host)
+
+    def reboot(self, nat: Nat) -> None:
+        """A translator restarts: it loses its mappings, and streams through it are reset."""
+        nat.forget()
+        for stream in list(self.streams):
+            if _is_behind(stream.local, nat) and not _is_behind(stream.remote, nat):
+                stream.sever()
 
     def link(self, one: Host, other: Host, link: Link, back: Link | None = None) -> None:
         """Lay a link between two hosts; ``back`` is the other direction where it differs."""
@@ -180,14 +193,26 @@ class Network:
         """Let nothing through from ``source`` to ``target``, nor back unless ``one_way``; streams stall."""
         self._cuts |= {(source, target)} if one_way else {(source, target), (target, source)}
 
+    def block(self, source: Host, target: Host, *, one_way: bool = False) -> None:
+        """Let no datagram through from ``source`` to ``target``, nor back unless ``one_way``; streams go on."""
+        self._blocks |= {(source, target)} if one_way else {(source, target), (target, source)}
+
+    def drop(self, what: Drop) -> Callable[[], None]:
+        """Put a middlebox between all hosts that drops those datagrams for which ``what`` says so (sender, receiver,
+        payload); the result takes it away."""
+        self.drops.append(what)
+        return lambda: self.drops.remove(what) if what in self.drops else None
+
     def partition(self, *groups: Iterable[Host]) -> None:
         """Let hosts reach only those of their own group; hosts in no group form one together."""
         self._groups = {host: number for number, group in enumerate(groups, 1) for host in group}
         self._resume()
 
     def heal(self) -> None:
-        """Undo every cut and partition; stalled streams go on."""
+        """Undo every cut, block, partition and middlebox; stalled streams go on."""
         self._cuts.clear()
+        self._blocks.clear()
+        self.drops.clear()
         self._groups.clear()
         self._resume()
 
@@ -211,7 +236,7 @@ class Network:
 
     def find(self, name: str) -> Host | None:
         """The public host with this name or address."""
-        owner = self.hosts.get(name) or self._owners.get((None, name))
+        owner = self.hosts.get(name) or self._addresses.find(name)
         return owner if isinstance(owner, Host) else None
 
     def diagram(self, last: int = 60) -> str:
@@ -229,47 +254,48 @@ class Network:
     def carry(self, port: Port, target: Address, payloads: list[bytes]) -> bool:
         """Take a burst from a host's port; False where any of it could not even be sent."""
         host, now = port.host, self.clock.now()
-        route = self._route(host, port.number, target, now)
-        sent = [self._send(host, route, payload, now) for payload in payloads]
+        route = self._addresses.out(host, port.number, target, now)
+        receiver = self._addresses.receiver(route, now)
+        sent = [self._send(route, receiver, payload, now) for payload in payloads]
         return all(sent)
 
-    def _send(self, host: Host, route: _Route, payload: bytes, now: int) -> bool:
+    def _send(self, route: Route, receiver: Host | None, payload: bytes, now: int) -> bool:
+        host = route.sender
         for tap in self.taps:
             tap(host, route.target, payload)
-        receiver = route.receiver
-        name = receiver.name if receiver else route.target[0]
-        sighting = Sighting(now, host.name, name, payload)
+        sighting = Sighting(now, host.name, receiver.name if receiver else route.target[0], payload)
         self.trace.add(sighting)
-        if receiver is None:
+        if not route.found:
             sighting.fate = "nobody there"
             return True
-        link = self.between(host, receiver)
+        link = self.between(host, receiver) if receiver else self.default
         if len(payload) > link.mtu or host.in_flight >= IN_FLIGHT:
             sighting.fate = "too long" if len(payload) > link.mtu else "queue full"
             return False
-        self._travel(host, receiver, link, route, sighting)
+        sighting.fate = self._fault(host, receiver, link, payload)
+        if not sighting.fate:
+            for _ in range(2 if self._random.random() < link.duplication else 1):
+                self._schedule(route, receiver, link, sighting)
         return True
 
-    def _travel(self, host: Host, receiver: Host, link: Link, route: _Route, sighting: Sighting) -> None:
-        if not self.connected(host, receiver):
-            sighting.fate = "cut"
-        elif not link.datagrams:
-            sighting.fate = "blocked"
-        elif self._random.random() < link.loss:
-            sighting.fate = "lost"
-        else:
-            copies = 2 if self._random.random() < link.duplication else 1
-            for _ in range(copies):
-                self._schedule(host, receiver, link, route, sighting)
+    def _fault(self, host: Host, receiver: Host | None, link: Link, payload: bytes) -> str:
+        """Why the network loses a datagram; nothing where it does not."""
+        if receiver is not None and not self.connected(host, receiver):
+            return "cut"
+        if not link.datagrams or not host.datagrams or (receiver is not None and (host, receiver) in self._blocks):
+            return "blocked"
+        if any(drop(host, receiver, payload) for drop in self.drops):
+            return "dropped"
+        return "lost" if self._random.random() < link.loss else ""
 
-    def _schedule(self, host: Host, receiver: Host, link: Link, route: _Route, sighting: Sighting) -> None:
-        arrival = self.clock.now() + link.latency + self._random.randint(0, link.jitter)
+    def _schedule(self, route: Route, receiver: Host | None, link: Link, sighting: Sighting) -> None:
+        host, arrival = route.sender, self.clock.now() + link.latency + self._random.randint(0, link.jitter)
         if self._random.random() < link.reordering:
             arrival += self._random.randint(1, link.latency + link.jitter + MILLISECOND)
         else:
             arrival = self._arrivals[host, receiver] = max(arrival, self._arrivals.get((host, receiver), 0))
         host.in_flight += 1
-        heapq.heappush(self._under_way, (arrival, next(self._count), host, route, sighting))
+        heapq.heappush(self._under_way, (arrival, next(self._count), route, sighting))
         if self._under_way[0][0] == arrival:
             self._arm(arrival)
 
@@ -282,50 +308,32 @@ class Network:
     def _arrive_due(self) -> None:
         self._timer = None
         while self._under_way and self._under_way[0][0] <= self.clock.now():
-            _, _, host, route, sighting = heapq.heappop(self._under_way)
-            self._arrive(host, route, sighting)
+            _, _, route, sighting = heapq.heappop(self._under_way)
+            route.sender.in_flight -= 1
+            sighting.fate = self._arrive(route, sighting.payload)
         if self._under_way:
             self._arm(self._under_way[0][0])
 
-    def _arrive(self, host: Host, route: _Route, sighting: Sighting) -> None:
-        host.in_flight -= 1
-        receiver, now = route.receiver, self.clock.now()
-        if receiver is None or route.inner[0] not in receiver.addresses:
-            sighting.fate = "moved away"
-        elif route.gate is not None and not route.gate.admits(route.target[1], route.source, now):
-            sighting.fate = f"refused by {route.gate.name}"
-        elif (port := receiver.ports.get(route.inner[1])) is None:
-            sighting.fate = "port closed"
-        elif not port.deliver(route.source, sighting.payload):
-            sighting.fate = "receive queue full"
-
-    def _route(self, host: Host, number: int, target: Address, now: int) -> _Route:
-        own = host.address_towards(target[0])
-        if own is None:
-            return _Route(("", 0), target)
-        source = (own, number)
-        neighbour = self._owners.get((_realm(target[0], host.nat), target[0]))
-        if isinstance(neighbour, Host):
-            return _Route(source, target, neighbour, target)
-        if host.nat is not None and ":" not in own:
-            source = host.nat.outward(source, target, now)
-        owner = self._owners.get((None, target[0]))
-        if isinstance(owner, Nat):
-            inner = owner.inner(target[1], now)
-            receiver = self._owners.get((owner, inner[0])) if inner else None
-            return _Route(source, target, receiver if isinstance(receiver, Host) else None, inner or ("", 0), owner)
-        return _Route(source, target, owner, target)
-
-    def _own(self, realm: Nat | None, address: str, owner: Host | Nat) -> None:
-        if (realm, address) in self._owners:
-            raise ValueError(f"{address} belongs to {self._owners[realm, address].name}")
-        self._owners[realm, address] = owner
+    def _arrive(self, route: Route, payload: bytes) -> str:
+        """Hand over a datagram; the result says why that was impossible."""
+        receiver, place, refusing = self._addresses.admit(route, self.clock.now())
+        if receiver is None:
+            return f"refused by {refusing}" if refusing else "moved away"
+        if not receiver.datagrams:
+            return "blocked"
+        port = receiver.ports.get(place[1])
+        if port is None:
+            return "port closed"
+        return "" if port.deliver(route.source, payload) else "receive queue full"
 
     def _resume(self) -> None:
         for stream in list(self.streams):
             stream.resume()
 
 
-def _realm(address: str, nat: Nat | None) -> Nat | None:
-    """Whose address space an address is in: only IPv4 is translated."""
-    return None if ":" in address else nat
+def _is_behind(host: Host, nat: Nat) -> bool:
+    """Whether a translator stands between a host and the public network."""
+    space = host.nat
+    while space is not None and space is not nat:
+        space = space.outer
+    return space is nat
