@@ -1,0 +1,1 @@
+"""Disco at a node: its peers' keys, answers to their pings, and what bounds them."""

@@ -1,0 +1,59 @@
+"""Whose disco key it is, after the network map; each change of the map costs what changed."""
+
+from __future__ import annotations
+
+from ghostwire.keys import DiscoKey
+from ghostwire.model import MapChange, NetworkMap
+
+
+class Directory:
+    """Disco keys to nodes, and back. A key that several nodes have (the server is wrong then) is nobody's."""
+
+    def __init__(self, own: DiscoKey, network: NetworkMap) -> None:
+        self._own, self._network = own, network
+        self._keys: dict[int, DiscoKey] = {}
+        self._holders: dict[DiscoKey, tuple[int, ...]] = {}
+        self.shared = 0
+        """Keys that several nodes have."""
+
+    def follow(self, change: MapChange | None) -> None:
+        """The map changed so (None: all of it may be new)."""
+        nodes = self._network.nodes.values() if change is None else change.nodes
+        if change is None or change.full:
+            gone = self._keys.keys() - {node.id for node in nodes}
+        else:
+            gone = set(change.removed_nodes)
+        for id_ in gone:
+            self._drop(id_)
+        for node in nodes:
+            if self._keys.get(node.id) != node.disco_key:
+                self._drop(node.id)
+                self._hold(node.id, node.disco_key)
+
+    def peer(self, key: DiscoKey) -> int | None:
+        """The one peer that has this key."""
+        holders = self._holders.get(key, ())
+        return holders[0] if len(holders) == 1 and key != self._own else None
+
+    def key(self, peer: int) -> DiscoKey | None:
+        """The key of this peer, if it has one of its own."""
+        key = self._keys.get(peer)
+        return key if key is not None and self.peer(key) == peer else None
+
+    def __contains__(self, key: DiscoKey) -> bool:
+        """Whether any node of the map has this key."""
+        return key in self._holders
+
+    def _hold(self, id_: int, key: DiscoKey) -> None:
+        self._keys[id_] = key
+        holders = self._holders[key] = (*self._holders.get(key, ()), id_)
+        self.shared += len(holders) == 2
+
+    def _drop(self, id_: int) -> None:
+        key = self._keys.pop(id_, None)
+        if key is None:
+            return
+        left = tuple(holder for holder in self._holders.pop(key) if holder != id_)
+        if left:
+            self._holders[key] = left
+        self.shared -= len(left) == 1

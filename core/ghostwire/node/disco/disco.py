@@ -1,0 +1,211 @@
+"""Disco's node side: knows its peers by key, answers their pings, and tells path choice what came.
+
+What comes is dropped, and counted, in this order:
+
+    no peer's key, or several nodes'                         before anything is deciphered
+    over a relay that names another node as the sender       likewise
+    over the rate limits, of the peer or of all              likewise
+    not from the key's holder, or malformed
+    a ping that names another node, or is shorter than its pong
+    a call-me-maybe over no relay, or within a second of the peer's last
+
+A ping is answered where it came from, and nothing is kept of it. Pongs are told as they come: path choice knows which
+pings it sent where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ghostwire import SEALED_MTU, Buffer, Metrics, Path, parse_relay_endpoint
+from ghostwire.engine import Clock, Entropy
+from ghostwire.errors import LocalProtocolError, RemoteProtocolError
+from ghostwire.keys import DiscoKey, NodeKey, PrivateKey
+from ghostwire.model import MapChange, MapNode, NetworkMap
+from ghostwire.node.candidates import address_of, is_reachable
+from ghostwire.node.disco.counters import Counters
+from ghostwire.node.disco.directory import Directory
+from ghostwire.node.disco.events import DiscoEvents
+from ghostwire.node.disco.limits import Allowance
+from ghostwire.node.disco.sessions import Session, Sessions
+from ghostwire.wire import disco as wire
+from ghostwire.wire.endpoint import parse_endpoint
+
+RATE, BURST = 1_000, 2_000
+"""Datagrams a second, and at once, of all peers together from known sources; as many again from others."""
+RELAY_ADDRESS = "127.3.3.40"
+"""The address that stands for relays in a pong, with the region's number as port; as stock clients have it."""
+_PADDING = SEALED_MTU - wire.PING_BYTES
+
+
+class Disco:
+    """Speaks disco with the peers of the map under this node's disco key."""
+
+    def __init__(
+        self,
+        private_key: PrivateKey,
+        node_key: NodeKey,
+        network: NetworkMap,
+        clock: Clock,
+        entropy: Entropy,
+        events: DiscoEvents,
+    ) -> None:
+        self._own, self._node_key = private_key.public(DiscoKey), node_key
+        self._network, self._clock, self._entropy, self._events = network, clock, entropy, events
+        self._directory = Directory(self._own, network)
+        self._sessions = Sessions(private_key)
+        self._allowance = Allowance(RATE, BURST)
+        self.counters = Counters()
+        self.follow(None)
+
+    def follow(self, change: MapChange | None) -> None:
+        """The map changed so (None: all of it may be new)."""
+        self._directory.follow(change)
+
+    def register(self, metrics: Metrics) -> None:
+        """Register what is counted."""
+        self.counters.register(metrics)
+        metrics.gauge(
+            "ghostwire_node_disco_shared_keys",
+            "Disco keys that several nodes of the map have, with whom none is spoken.",
+            lambda: self._directory.shared,
+        )
+
+    def ping(self, peer: int, path: Path, transaction: bytes, *, padded: bool) -> bool:
+        """Ask for a pong over this path; False where it was not sent. A padded ping has `SEALED_MTU` bytes, so that
+        its pong shows that the path carries full packets."""
+        ping = wire.Ping(transaction, self._node_key, _PADDING if padded else 0)
+        sent = self._send(peer, path, ping)
+        self.counters.sent_pings += sent
+        return sent
+
+    def call_me_maybe(self, peer: int, path: Path, endpoints: Sequence[str]) -> bool:
+        """Ask over a relay to be pinged at those endpoints that are ``IP:port``, of which the first
+        `ghostwire.wire.disco.MAX_CALLED` count; False where there are none, or it was not sent."""
+        if not path.relayed:
+            raise LocalProtocolError("a call-me-maybe goes over a relayed path")
+        callable_ = tuple(text for text in dict.fromkeys(endpoints) if _is_endpoint(text))[: wire.MAX_CALLED]
+        sent = bool(callable_) and self._send(peer, path, wire.CallMeMaybe(callable_))
+        self.counters.sent_calls += sent
+        return sent
+
+    def receive(self, source: Path, datagram: Buffer) -> None:
+        """Take a datagram that begins with disco's magic."""
+        key = wire.sender(datagram)
+        if key is None:
+            self.counters.malformed += 1
+            return
+        peer = self._peer(key, source)
+        session = None if peer is None else self._admit(key, source)
+        if peer is None or session is None:
+            return
+        try:
+            message = wire.unseal(datagram, session.box)
+        except RemoteProtocolError:
+            self.counters.malformed += 1
+            return
+        session.heard(source)
+        self._take(peer, session, source, message, len(datagram))
+
+    def _peer(self, key: DiscoKey, source: Path) -> MapNode | None:
+        """Who sent it, where it is a peer; over a relay, that must name the same."""
+        id_ = self._directory.peer(key)
+        peer = None if id_ is None else self._network.nodes.get(id_)
+        if peer is None:
+            if key in self._directory and key != self._own:
+                self.counters.ambiguous += 1
+            else:
+                self.counters.strangers += 1
+        elif source.relayed and _relayed(source)[1] != peer.node_key:
+            self.counters.misdirected += 1
+            return None
+        return peer
+
+    def _admit(self, key: DiscoKey, source: Path) -> Session | None:
+        """The session, unless the limits are reached; to make one costs as much as to hear something."""
+        session, now = self._sessions.get(key), self._clock.now()
+        known = session is not None and session.knows(source)
+        within = session is None or session.admits(known, now)
+        if not (within and self._allowance.take(known, now)):
+            self.counters.limited += 1
+            return None
+        return session or self._session(key)
+
+    def _session(self, key: DiscoKey) -> Session | None:
+        try:
+            return self._sessions.open(key)
+        except RemoteProtocolError:
+            self.counters.malformed += 1
+            return None
+
+    def _take(self, peer: MapNode, session: Session, source: Path, message: wire.Message | None, size: int) -> None:
+        match message:
+            case wire.Ping():
+                self._pinged(peer, session, source, message, size)
+            case wire.Pong(transaction, mapped):
+                self.counters.pongs += 1
+                self._events.ponged(peer.id, source, transaction, mapped)
+            case wire.CallMeMaybe(endpoints):
+                self._called(peer.id, session, source, endpoints)
+            case None:
+                self.counters.ignored += 1
+
+    def _pinged(self, peer: MapNode, session: Session, source: Path, ping: wire.Ping, size: int) -> None:
+        """Old clients name no node."""
+        if ping.node_key not in (None, peer.node_key):
+            self.counters.misdirected += 1
+        elif size < wire.PONG_BYTES:
+            self.counters.short_pings += 1
+        else:
+            self.counters.pings += 1
+            pong = wire.Pong(ping.transaction, _observed(source))
+            source.send([wire.seal(pong, self._own, session.box, self._entropy)])
+            self._events.pinged(peer.id, source)
+
+    def _called(self, peer: int, session: Session, source: Path, endpoints: Iterable[str]) -> None:
+        if not source.relayed:
+            self.counters.direct_calls += 1
+        elif not session.calls.take(self._clock.now()):
+            self.counters.frequent_calls += 1
+        else:
+            self.counters.calls += 1
+            told = tuple(dict.fromkeys(endpoints))
+            kept = tuple(text for text in told if _may_live_at(text))
+            self.counters.refused_endpoints += len(told) - len(kept)
+            self._events.called(peer, kept)
+
+    def _send(self, peer: int, path: Path, message: wire.Message) -> bool:
+        key = self._directory.key(peer)
+        session = None if key is None else self._session(key)
+        if session is None:
+            return False
+        return path.send([wire.seal(message, self._own, session.box, self._entropy)])
+
+
+def _relayed(source: Path) -> tuple[int, NodeKey | None]:
+    """The region and the node that a relayed path leads to."""
+    try:
+        return parse_relay_endpoint(source.endpoint)
+    except ValueError:
+        return 0, None
+
+
+def _observed(source: Path) -> str:
+    """Where a ping came from, as its pong says it; empty where that is no address and port."""
+    if not source.relayed:
+        return source.endpoint if _is_endpoint(source.endpoint) else ""
+    port = _relayed(source)[0] % 65_536
+    return f"{RELAY_ADDRESS}:{port}" if port else ""
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        parse_endpoint(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _may_live_at(endpoint: str) -> bool:
+    address = address_of(endpoint)
+    return address is not None and is_reachable(address)
