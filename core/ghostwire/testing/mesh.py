@@ -6,6 +6,7 @@
             alice, bob = await mesh.join("alice"), await mesh.join("bob")
             await alice.ping(bob)
 
+With ``at="symmetric"`` a machine is behind a router of that kind; see `places.PLACES`, and `site` for several there.
 Plugins come from the installed ones, as in a program; the transport, platform and storage are the test kit's.
 """
 
@@ -28,6 +29,7 @@ from ghostwire.plugins.selection import Selection
 from ghostwire.testing.members import MemoryNode, MemoryServer, provided
 from ghostwire.testing.nat import Nat
 from ghostwire.testing.network import Network
+from ghostwire.testing.places import PLACES, Site
 from ghostwire.testing.relays import RELAY_PORT, STUN_PORT, MemoryRelay
 
 STEP = 0.05
@@ -35,9 +37,11 @@ STEP = 0.05
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (TemporaryDirectory makes a private folder in it)
 """Where flushing a file to disk costs nothing, on Linux."""
 
-
 RELAYING = "derp"
 """The plugin that relays."""
+
+At = Site | str | None
+"""A site, or the name of a kind of place, of which a new one is made; None for a public address."""
 
 
 @functools.cache
@@ -65,6 +69,7 @@ class MemoryMesh:
         self.network = Network(seed=seed)
         self.nodes: dict[str, MemoryNode] = {}
         self.relays: dict[str, MemoryRelay] = {}
+        self.sites: list[Site] = []
         self._config, self._tunnel, self._relaying = config or ServerConfig(), tunnel, relaying
         self._transports: list[Provider[Transport]] = []
         self._stack = contextlib.AsyncExitStack()
@@ -97,14 +102,34 @@ class MemoryMesh:
             await relay.stop()
         await self._stack.aclose()
 
-    async def add(self, name: str, *, address: str = "", nat: Nat | None = None) -> MemoryNode:
-        """A machine with a daemon that belongs to no mesh yet."""
+    async def add(self, name: str, *, address: str = "", nat: Nat | None = None, at: At = None) -> MemoryNode:
+        """A machine with a daemon that belongs to no mesh yet; ``at`` is a site, or the name of a kind of place."""
         assert isinstance(self._tunnel, Provider)
         number = len(self.network.hosts) + 1
-        host = self.network.host(name, address or f"198.51.{number // 250}.{number % 250}", nat=nat)
+        if at is None:
+            host = self.network.host(name, address or f"198.51.{number // 250}.{number % 250}", nat=nat)
+        else:
+            host = self.network.host(name)
+            self._site(at).take(host)
         node = self.nodes[name] = MemoryNode(host, self._folder / f"node-{name}", self._tunnel, self._transports)
         await node.start()
         return node
+
+    def site(self, place: str, *, carrier: Nat | None = None) -> Site:
+        """A new site of that kind."""
+        site = Site(self.network, PLACES[place], len(self.sites) + 1, carrier=carrier)
+        self.sites.append(site)
+        return site
+
+    def move(self, node: MemoryNode, at: At) -> None:
+        """Carry a machine to another site, or to a new one of that kind."""
+        self._site(at).take(node.host)
+
+    def _site(self, at: At) -> Site:
+        if isinstance(at, Site):
+            return at
+        assert at is not None
+        return self.site(at)
 
     async def relay(self, name: str, region: str, *, address: str = "", **order: Any) -> MemoryRelay:
         """A relay of its own on a new machine, enrolled; ``order`` is more of the body of ``POST /api/v1/relays``."""
@@ -117,9 +142,11 @@ class MemoryMesh:
         await self.until(lambda: relay.connected, f"{name} should be connected to the server")
         return relay
 
-    async def join(self, name: str, *, address: str = "", nat: Nat | None = None, **order: Any) -> MemoryNode:
+    async def join(
+        self, name: str, *, address: str = "", nat: Nat | None = None, at: At = None, **order: Any
+    ) -> MemoryNode:
         """A new machine, joined by a join token of its own; ``order`` is what is asked of the pre-auth key."""
-        node = await self.add(name, address=address, nat=nat)
+        node = await self.add(name, address=address, nat=nat, at=at)
         await node.node.up(await self.server.token(**order))
         return node
 
