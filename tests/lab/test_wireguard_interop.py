@@ -69,6 +69,8 @@ class Roamer:
     def __init__(self) -> None:
         self.handshakes = 0
 
+    def awake(self, peer: int) -> None: ...
+
     def wanted(self, peer: int) -> None: ...
 
     def authenticated(self, peer: int, source: Way) -> None:

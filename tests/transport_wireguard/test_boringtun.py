@@ -65,6 +65,8 @@ class Node:
             TunnelContext(**shared, private_key=self.key, device=self.device, filter=None, events=self)
         )
 
+    def awake(self, peer: int) -> None: ...
+
     def wanted(self, peer: int) -> None: ...
 
     def authenticated(self, peer: int, source: Way) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ghostwire import TunnelPeer
 from ghostwire.engine import SECOND
 from ghostwire.keys import NodeKey, PrivateKey
-from ghostwire_transport_wireguard.local import Authenticated, Established, Wanted
+from ghostwire_transport_wireguard.local import Authenticated, Awake, Established, Wanted
 
 INITIATION, RESPONSE, TRANSPORT = 1, 2, 4
 THIRD = PrivateKey(b"t" * 32).public(NodeKey)
@@ -140,7 +140,7 @@ def test_a_path_attached_when_the_peer_is_wanted_gets_one_initiation(make_pair: 
     pair = make_pair(attach=False)
     engine = pair.a.engine
     engine.send([make_ipv4("100.64.0.2", "100.64.0.3")], pair.now)
-    assert engine.take_events() == [Wanted(1)]
+    assert engine.take_events() == [Awake(1), Wanted(1)]
     engine.attach(1, [pair.b.path])
     (send,) = engine.take_sends()
     assert send.paths() == (pair.b.path,)
@@ -188,7 +188,7 @@ def test_an_address_moves_to_the_peer_that_has_it_now(connected: Any, make_ipv4:
     third = TunnelPeer(2, THIRD, (net("100.64.0.3"),))
     engine.apply([third, replace(spec, allowed_ips=(net("100.64.0.77"),))], connected.now)
     engine.send([make_ipv4("100.64.0.2", "100.64.0.3")], connected.now)
-    assert engine.take_events() == [Wanted(2)]
+    assert engine.take_events() == [Awake(2), Wanted(2)]
     engine.apply([spec], connected.now)
     connected.sent = connected.send(connected.a, b"back again")
     connected.run(SECOND)

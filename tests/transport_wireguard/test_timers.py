@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from ghostwire.engine import MILLISECOND, SECOND
-from ghostwire_transport_wireguard.local import Authenticated, Established, Wanted
+from ghostwire_transport_wireguard.local import Authenticated, Awake, Established, Wanted
 from ghostwire_transport_wireguard.timers import Timer, TimerQueue
 
 INITIATION, RESPONSE, TRANSPORT = 1, 2, 4
@@ -26,8 +26,8 @@ def test_a_packet_begins_a_handshake_and_arrives_after_it(pair: Any) -> None:
     assert pair.b.kinds() == [RESPONSE]
     assert pair.a.kinds() == [TRANSPORT, TRANSPORT]
     assert pair.b.packets == packets
-    assert pair.a.events == [Wanted(1), Established(1, pair.b.path)]
-    assert pair.b.events == [Established(1, pair.a.path)]
+    assert pair.a.events == [Awake(1), Wanted(1), Established(1, pair.b.path)]
+    assert pair.b.events == [Awake(1), Established(1, pair.a.path)]
     assert drops(pair) == 0
 
 
@@ -209,7 +209,7 @@ def test_events_say_when_a_peer_is_wanted_before_each_initiation(pair: Any) -> N
     pair.carries = lambda sender, datagram: False
     pair.send(pair.a, b"data")
     pair.run(11 * SECOND)
-    assert pair.a.events == [Wanted(1)] * 3
+    assert pair.a.events == [Awake(1), *[Wanted(1)] * 3]
     assert not any(isinstance(event, Authenticated) for event in pair.a.events)
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from ghostwire import Buffer, Path, TunnelPeer
+from ghostwire import Activity, Buffer, Path, TunnelPeer
 from ghostwire.engine import Entropy
 from ghostwire.keys import PrivateKey
 from ghostwire_transport_wireguard.allowed_ips import AllowedIps
@@ -82,6 +82,21 @@ class WireGuardEngine:
         """Begin a handshake with this peer now; harmless for an unknown one."""
         if found := self.peers.get(peer):
             found.renew(now)
+
+    def test(self, peer: int, path: Path, now: int) -> None:
+        """Begin a handshake over this path alone; harmless for an unknown peer."""
+        if found := self.peers.get(peer):
+            found.test(path, now)
+
+    def activity(self, peer: int) -> Activity:
+        """When data last moved; all zeros for an unknown peer."""
+        found = self.peers.get(peer)
+        return Activity() if found is None else found.activity()
+
+    def rest(self, peer: int) -> None:
+        """Tell when data moves again; harmless for an unknown peer."""
+        if found := self.peers.get(peer):
+            found.rest()
 
     def send(self, packets: Sequence[Buffer], now: int) -> None:
         """Seal packets from the device for the peers they go to."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Final
 
 from ghostwire.errors import RemoteProtocolError
 from ghostwire.keys import PrivateKey
@@ -14,44 +15,80 @@ from ghostwire_transport_wireguard.noise import NO_PRESHARED_KEY, Pending, Reque
 if TYPE_CHECKING:
     from ghostwire_transport_wireguard.peer import Peer
 
+RESPONSE_RECEIVER: Final = struct.Struct("<8xI").unpack_from
+"""Whose handshake a response completes."""
+_NONE: Final = -1
+
 
 class Handshake:
-    """At most one handshake that this side began and that awaits its response; others' are answered at once."""
+    """What this side began and what awaits a response: one handshake, and one beside it that tests a path; others'
+    are answered at once.
 
-    __slots__ = ("_index", "_last_timestamp", "_local", "_peer", "_pending", "_static_shared", "stamper")
+    A response makes all that was begun before it void, for the peer has forgotten that by then, and leaves what was
+    begun later: the peer may have answered that already, and would not know the session in between.
+    """
+
+    __slots__ = ("_awaited", "_begun", "_last_timestamp", "_local", "_peer", "_static_shared", "_tested", "stamper")
 
     def __init__(self, local: Local, peer: Peer) -> None:
         self._local, self._peer = local, peer
         self.stamper = MacStamper(peer.spec.key.raw)
         self._static_shared: bytes | None = None
-        self._pending: Pending | None = None
-        self._index = 0
+        self._awaited: dict[int, Pending] = {}
+        self._begun = self._tested = _NONE
         self._last_timestamp = b""
 
     def begin(self, now: int) -> bytes:
-        """A new initiation instead of any before. RemoteProtocolError where the peer's key is of low order."""
+        """A new initiation instead of the one before. RemoteProtocolError where the peer's key is of low order."""
         self.abandon()
+        self._begun, message = self._initiate(now)
+        return message
+
+    def test(self, now: int) -> bytes:
+        """A new initiation that tests a path, instead of the test before; fails as `begin` does."""
+        self.abandon_test()
+        self._tested, message = self._initiate(now)
+        return message
+
+    def _initiate(self, now: int) -> tuple[int, bytes]:
+        """Our index and the message."""
         local, index = self._local, self._local.new_index()
         ephemeral = PrivateKey(local.entropy(32))
-        body, self._pending = initiate(
+        body, self._awaited[index] = initiate(
             local.private_key, ephemeral, self._peer.spec.key.raw, self._shared(), index, local.stamp()
         )
-        self._index, local.pending[index] = index, self._peer
-        return self.stamper.stamp(body, now)
+        local.pending[index] = self._peer
+        return index, self.stamper.stamp(body, now)
 
     def finish(self, response: bytes, now: int) -> Keypair:
         """The keypair of the handshake begun; RemoteProtocolError, and all as before, where the response is forged."""
-        if self._pending is None:
+        (index,) = RESPONSE_RECEIVER(response)
+        pending = self._awaited.get(index)
+        if pending is None:
             raise RemoteProtocolError("handshake: a response that nothing awaits; drop the message")
-        remote, keys = self._pending.finish(response, self._preshared())
-        self.abandon()
-        return Keypair(self._peer, self._index, remote, keys, now, initiator=True)
+        remote, keys = pending.finish(response, self._preshared())
+        for begun in list(self._awaited):
+            self._forget(begun)
+            if begun == index:
+                break
+        return Keypair(self._peer, index, remote, keys, now, initiator=True)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a handshake awaits its response, tests aside."""
+        return self._begun in self._awaited
 
     def abandon(self) -> None:
-        """Await no response any more."""
-        if self._pending is not None:
-            self._pending = None
-            del self._local.pending[self._index]
+        """Await the response to `begin` no more."""
+        self._forget(self._begun)
+
+    def abandon_test(self) -> None:
+        """Await the response to `test` no more."""
+        self._forget(self._tested)
+
+    def _forget(self, index: int) -> None:
+        if self._awaited.pop(index, None) is not None:
+            del self._local.pending[index]
 
     def verify(self, request: Request) -> None:
         """RemoteProtocolError where the initiation is forged or not newer than the last one verified."""

@@ -15,6 +15,7 @@ from ghostwire import Buffer, Path
 from ghostwire.engine import SECOND
 from ghostwire.errors import RemoteProtocolError
 from ghostwire_transport_wireguard.cookie import COOKIE_REPLY_BYTES, MacChecker, RateLimiter
+from ghostwire_transport_wireguard.handshake import RESPONSE_RECEIVER
 from ghostwire_transport_wireguard.local import Local, Send, only
 from ghostwire_transport_wireguard.noise import (
     COOKIE_REPLY,
@@ -36,7 +37,6 @@ LOADED_FOR: Final = SECOND
 
 SIZES: Final = {INITIATION: INITIATION_BYTES, RESPONSE: RESPONSE_BYTES, COOKIE_REPLY: COOKIE_REPLY_BYTES}
 _KIND: Final = struct.Struct("<I").unpack_from
-_RESPONSE_RECEIVER: Final = struct.Struct("<8xI").unpack_from
 _COOKIE_RECEIVER: Final = struct.Struct("<4xI").unpack_from
 
 
@@ -80,7 +80,7 @@ class HandshakeQueue:
         if not self._checker.mac1_valid(message):
             self._local.counters.bad_mac += 1
             return False
-        if kind == RESPONSE and _RESPONSE_RECEIVER(message)[0] not in self._local.pending:
+        if kind == RESPONSE and RESPONSE_RECEIVER(message)[0] not in self._local.pending:
             self._local.counters.unknown_session += 1
             return False
         if now < self._loaded_until:
@@ -115,7 +115,7 @@ class HandshakeQueue:
             if kind == INITIATION:
                 self._take_initiation(source, message, now)
             else:
-                self._local.pending[_RESPONSE_RECEIVER(message)[0]].take_response(message, source, now)
+                self._local.pending[RESPONSE_RECEIVER(message)[0]].take_response(message, source, now)
         except RemoteProtocolError:
             self._local.counters.bad_handshake += 1
 

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from ghostwire_transport_wireguard.peer import Peer
 
 
+class Awake(NamedTuple):
+    """Data of this peer moves again."""
+
+    peer: int
+
+
 class Wanted(NamedTuple):
     """An initiation is about to go to this peer."""
 
@@ -24,7 +30,7 @@ class Wanted(NamedTuple):
 
 
 class Authenticated(NamedTuple):
-    """An authenticated datagram came from a source that is not among the peer's paths."""
+    """Authenticated datagrams come from a source that is not among the peer's paths."""
 
     peer: int
     source: Path
@@ -37,7 +43,7 @@ class Established(NamedTuple):
     source: Path
 
 
-Event = Wanted | Authenticated | Established
+Event = Awake | Wanted | Authenticated | Established
 
 
 class Send(NamedTuple):

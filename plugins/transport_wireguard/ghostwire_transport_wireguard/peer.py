@@ -1,6 +1,7 @@
 """One peer's state machine: when to shake hands, with which keys to seal and open, when to stay silent.
 
-device packet ─ no usable session ─> wait, initiate ─ response ─> begin, send what waited
+device packet ─ the first after a rest ─> say so, before all else
+              ├ no usable session ─> wait, initiate ─ response ─> begin, send what waited
               └ session ───────────> seal ─ 120 s old and ours ─> initiate as well
 datagram ─ authentic ─> awaited session: put it to use, send what waited
                       ─> data: answer within 10 s
@@ -14,14 +15,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from ghostwire import Buffer, Path, TunnelPeer
+from ghostwire import Activity, Buffer, Path, TunnelPeer
 from ghostwire.engine import SECOND
 from ghostwire.errors import RemoteProtocolError
 from ghostwire_transport_wireguard.handshake import Handshake
 from ghostwire_transport_wireguard.keypair import OVERHEAD, Keypair
-from ghostwire_transport_wireguard.local import Authenticated, Established, Local, Send, Wanted, only
+from ghostwire_transport_wireguard.local import Authenticated, Awake, Established, Local, Send, Wanted, only
 from ghostwire_transport_wireguard.noise import Request
 from ghostwire_transport_wireguard.sessions import Sessions
+from ghostwire_transport_wireguard.sources import Sources
 from ghostwire_transport_wireguard.timers import (
     ANSWER,
     INITIATION_GAP,
@@ -43,8 +45,11 @@ class Peer:
     def __init__(self, local: Local, spec: TunnelPeer) -> None:
         self._local, self.spec, self.id = local, spec, spec.id
         self.paths: tuple[Path, ...] = ()
-        self.source: Path | None = None
-        """Where it was last heard, used while no path is attached."""
+        self.heard_over: Path | None = None
+        """Where anything authentic last came from; used for sending while no path is attached."""
+        self._elsewhere = Sources()
+        self._resting = True
+        self._data_sent = self._data_received = self._unanswered = self._heard_at = 0
         self.sessions = Sessions(local.sessions)
         self.handshake = Handshake(local, self)
         self.received_bytes = self.sent_bytes = 0
@@ -58,6 +63,7 @@ class Peer:
         self._retransmit, self._keepalive = Timer(self._retransmit_initiation), Timer(self._send_keepalive)
         self._answer, self._wipe = Timer(self.initiate), Timer(self._forget_keys)
         self._persistent = Timer(self._send_persistent_keepalive)
+        self._test = Timer(self._abandon_test)
 
     # Configuration
 
@@ -72,28 +78,48 @@ class Peer:
 
     def attach(self, paths: Sequence[Path]) -> None:
         """Send over these paths from now on; an unanswered initiation is repeated over those that are new."""
-        added = [path for path in paths if path not in self.paths]
-        self.paths, self.source = tuple(paths), None
+        before, self.paths = self.paths, tuple(paths)
         sends, initiation = self._local.sends, self._initiation
         if initiation is not None and not any(send is initiation for send in sends):
-            sends.extend(Send(only(path), initiation.datagrams) for path in added)
+            sends.extend(Send(only(path), initiation.datagrams) for path in self.paths if path not in before)
 
     def route(self) -> Sequence[Path]:
         """The paths to send over."""
-        return self.paths or (() if self.source is None else (self.source,))
+        return self.paths or (() if self.heard_over is None else (self.heard_over,))
 
     def close(self) -> None:
         """Forget keys and timers; the peer is no more."""
         self._drop_waiting()
         self._abandon()
+        self.handshake.abandon_test()
         self.sessions.wipe()
-        for timer in (self._retransmit, self._keepalive, self._answer, self._wipe, self._persistent):
+        for timer in (self._retransmit, self._keepalive, self._answer, self._wipe, self._persistent, self._test):
             timer.due = 0
+
+    # Activity
+
+    def activity(self) -> Activity:
+        """When data last moved."""
+        return Activity(self._data_sent, self._data_received, self._unanswered, self._heard_at)
+
+    def rest(self) -> None:
+        """Tell when data moves again, and wait for no answer to what was sent before."""
+        self._resting = True
+        self._unanswered = 0
+
+    def _wake(self) -> None:
+        self._resting = False
+        self._local.events.append(Awake(self.id))
 
     # Packets
 
     def send(self, packets: Sequence[Buffer], now: int) -> None:
         """Seal a burst from the device, or let it wait for a session."""
+        self._data_sent = now
+        if not self._unanswered:
+            self._unanswered = now
+        if self._resting:
+            self._wake()
         keypair = self.sessions.current
         if keypair is None or not keypair.usable(now):
             self._wait(packets)
@@ -130,10 +156,15 @@ class Peer:
         """Take note of what was opened with one of this peer's keypairs."""
         data = sum(map(len, packets))
         self.received_bytes += data + OVERHEAD * len(packets)
+        if data:
+            self._data_received = now
+            if self._resting:
+                self._wake()
+            if not self._keepalive.due:
+                self._local.timers.arm(self._keepalive, now + KEEPALIVE)
         self._heard(source, now)
-        if data and not self._keepalive.due:
-            self._local.timers.arm(self._keepalive, now + KEEPALIVE)
         if self.sessions.confirm(keypair):
+            self.handshake.abandon()
             self._completed(source, now)
             if self._waiting:
                 self._send_waiting(now)
@@ -145,9 +176,11 @@ class Peer:
         """Something authentic came from there."""
         self._answer.due = 0
         self._restart_persistent(now)
-        if source not in self.paths:
-            if not self.paths:
-                self.source = source
+        self.heard_over = source
+        if source in self.paths:
+            self._heard_at = now
+            self._unanswered = 0
+        elif self._elsewhere.due(source, now):
             self._local.events.append(Authenticated(self.id, source))
 
     # Handshakes
@@ -168,23 +201,36 @@ class Peer:
         self._last_sent = now
         local.timers.arm(self._retransmit, now + REKEY_TIMEOUT + local.jitter())
         local.events.append(Wanted(self.id))
-        local.counters.initiations += 1
         try:
-            self._initiation = self._send_message(self.handshake.begin(now), now)
+            self._initiation = Send(self.route, [self.handshake.begin(now)])
         except RemoteProtocolError:
             local.counters.bad_handshake += 1
-
-    def _send_message(self, message: bytes, now: int) -> Send:
-        send = Send(self.route, [message])
-        self._local.sends.append(send)
-        self.sent_bytes += len(message)
+            return
+        self._send_message(self._initiation)
+        local.counters.initiations += 1
         self._keepalive.due = 0
         self._restart_persistent(now)
-        return send
+
+    def test(self, path: Path, now: int) -> None:
+        """Begin a handshake over this path alone, once, beside whatever is under way."""
+        try:
+            self._send_message(Send(only(path), [self.handshake.test(now)]))
+        except RemoteProtocolError:
+            self._local.counters.bad_handshake += 1
+            return
+        self._local.counters.initiations += 1
+        self._local.timers.arm(self._test, now + REKEY_TIMEOUT)
+
+    def _send_message(self, send: Send) -> None:
+        self._local.sends.append(send)
+        self.sent_bytes += sum(map(len, send.datagrams))
 
     def _abandon(self) -> None:
         self.handshake.abandon()
         self._initiation = None
+
+    def _abandon_test(self, now: int) -> None:
+        self.handshake.abandon_test()
 
     def _retransmit_initiation(self, now: int) -> None:
         if self._attempts >= REKEY_ATTEMPTS:
@@ -210,7 +256,10 @@ class Peer:
             self._send_keepalive(now)
 
     def take_request(self, request: Request, size: int, source: Path, now: int) -> None:
-        """Answer an initiation of ``size`` bytes; RemoteProtocolError where it is forged or replayed."""
+        """Answer an initiation of ``size`` bytes where it came from, and nowhere else.
+
+        RemoteProtocolError where it is forged or replayed.
+        """
         self.handshake.verify(request)
         if now - self._last_taken < INITIATION_GAP:
             self._local.counters.limited += 1
@@ -221,13 +270,13 @@ class Peer:
         self._local.timers.arm(self._wipe, now + WIPE_AFTER)
         self.received_bytes += size
         self._heard(source, now)
-        self._send_message(response, now)
+        self._send_message(Send(only(source), [response]))
 
     def _completed(self, source: Path, now: int) -> None:
-        """Both sides hold the same keys."""
-        self._abandon()
-        self._retransmit.due = 0
-        self._attempts = 0
+        """Both sides hold the same keys. A handshake begun since, if any, goes on."""
+        if not self.handshake.pending:
+            self._initiation = None
+            self._retransmit.due = self._attempts = 0
         self._patience = ANSWER + self._local.jitter()
         self.last_handshake = now
         self._local.counters.handshakes += 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ghostwire import Buffer, Path, PeerStats, Tunnel, TunnelContext, TunnelPeer
+from ghostwire import Activity, Buffer, Path, PeerStats, Tunnel, TunnelContext, TunnelPeer
 from ghostwire.driver import Driver
 from ghostwire_transport_wireguard.engine import WireGuardEngine
-from ghostwire_transport_wireguard.local import Authenticated, Established, Event, Send, Wanted
+from ghostwire_transport_wireguard.local import Authenticated, Awake, Established, Event, Send, Wanted
 from ghostwire_transport_wireguard.peer import Peer
 from ghostwire_transport_wireguard.timestamps import Timestamps
 
@@ -54,6 +54,20 @@ class UserspaceTunnel(Tunnel):
             self._engine.renew(peer, self._clock.now())
             self._settle()
 
+    def test(self, peer: int, path: Path) -> None:
+        """Begin a handshake with this peer now, over this path alone."""
+        if not self._closed:
+            self._engine.test(peer, path, self._clock.now())
+            self._settle()
+
+    def activity(self, peer: int) -> Activity:
+        """When data last moved."""
+        return self._engine.activity(peer)
+
+    def rest(self, peer: int) -> None:
+        """Tell when data moves again."""
+        self._engine.rest(peer)
+
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         """Open what came from ``source`` and give it to the device."""
         if self._driver is None or self._closed:
@@ -94,8 +108,9 @@ class UserspaceTunnel(Tunnel):
         self._draining = True
         try:
             while self._engine.has_output:
-                for event in self._engine.take_events():
-                    self._tell(event)
+                while events := self._engine.take_events():
+                    for event in events:
+                        self._tell(event)
                 for send in self._engine.take_sends():
                     self._send(send)
         finally:
@@ -103,6 +118,8 @@ class UserspaceTunnel(Tunnel):
 
     def _tell(self, event: Event) -> None:
         match event:
+            case Awake(peer):
+                self._events.awake(peer)
             case Wanted(peer):
                 self._events.wanted(peer)
             case Authenticated(peer, source):
@@ -137,4 +154,6 @@ class UserspaceTunnel(Tunnel):
 def _stats(peer: Peer, offset: int) -> PeerStats:
     handshake = 0 if peer.last_handshake is None else peer.last_handshake + offset
     route = peer.route()
-    return PeerStats(peer.id, peer.received_bytes, peer.sent_bytes, handshake, route[0] if route else None)
+    return PeerStats(
+        peer.id, peer.received_bytes, peer.sent_bytes, handshake, route[0] if route else None, peer.heard_over
+    )
