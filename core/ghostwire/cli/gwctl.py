@@ -1,10 +1,9 @@
-"""What a person does with his own node: up, down, status, ip, ping, version."""
+"""What a person does with his own node: up, down, status, ip, version."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import IO, TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ import click
 
 from ghostwire.cli import completion
 from ghostwire.cli.api_client import NodeApi
-from ghostwire.cli.tables import age, as_json, joined, plain, print_fields, print_json, print_table, size
+from ghostwire.cli.tables import age, as_json, joined, print_fields, print_json, print_table, size
 from ghostwire.cli.tokens import VARIABLE, given_token, token_file_option
+from ghostwire.cli.ways import milliseconds, relay, way
 from ghostwire.errors import NotFound, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -171,32 +171,20 @@ def _server(server: Mapping[str, Any]) -> str:
 def _home(home: Mapping[str, Any]) -> str:
     if not home:
         return ""
-    return _relay(home["name"], home["relay"]) + ("" if home["connected"] else ": not connected")
+    return relay(home["name"], home["relay"]) + ("" if home["connected"] else ": not connected")
 
 
 def print_peers(peers: Sequence[Mapping[str, Any]]) -> None:
-    """Each peer with its addresses, path, last handshake and bytes."""
-    columns = ("peer", "addresses", "path", "endpoint", "handshake", "received", "sent")
+    """Each peer with its addresses, path, latency, last handshake and bytes."""
+    columns = ("peer", "addresses", "path", "endpoint", "latency", "handshake", "received", "sent")
     print_table(columns, map(_peer_row, peers), empty="no other node is in the mesh yet")
 
 
 def _peer_row(peer: Mapping[str, Any]) -> Sequence[str]:
-    path = peer.get("path") or {}
+    path = (*way(peer.get("path") or {}), milliseconds(peer.get("latency_ms")))
     handshake = age(peer.get("last_handshake"))
     traffic = (size(peer.get("rx_bytes", 0)), size(peer.get("tx_bytes", 0)))
-    return (peer["name"], joined(peer.get("addresses", ())), *_way(path), handshake, *traffic)
-
-
-def _way(path: Mapping[str, Any]) -> tuple[str, str]:
-    """A path's transport and where it leads: over a relay its region and, where that is known, the relay."""
-    transport: str = path.get("transport", "-")
-    if not path.get("relayed"):
-        return transport, path.get("endpoint", "-")
-    return f"{transport} (relayed)", f"relay {_relay(path.get('region'), path.get('relay'))}"
-
-
-def _relay(region: str | None, relay: str | None) -> str:
-    return f"{region or '?'} ({relay})" if relay else region or "not known"
+    return (peer["name"], joined(peer.get("addresses", ())), *path, handshake, *traffic)
 
 
 @click.command()
@@ -228,57 +216,6 @@ def _find(answer: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
         if short == node["name"] or name in node["addresses"]:
             return node
     raise NotFound(f"no node named {name} is in the mesh; `gwctl status` lists them")
-
-
-# -- trying
-
-
-@click.command()
-@click.argument("peer", shell_complete=completion.peers)
-@click.option("-c", "--count", default=4, show_default=True, type=click.IntRange(1), help="How many pings.")
-@click.option("-i", "--interval", default=1.0, show_default=True, metavar="SECONDS", help="Time between two pings.")
-@click.option("-W", "--timeout", default=5.0, show_default=True, metavar="SECONDS", help="Time to wait for an answer.")
-@as_json
-@click.pass_obj
-def ping(program: Program, peer: str, count: int, interval: float, timeout: float, json_: bool) -> None:
-    """Send echo requests through the mesh to PEER (a name or a mesh address).
-
-    Exit code: 0 where at least one was answered, 7 where none was.
-    """
-    api, answers = NodeApi(program.folders), list[dict[str, Any] | None]()
-    for number in range(count):
-        began = time.monotonic()
-        answers.append(_ping_once(api, peer, timeout, quiet=json_))
-        if number + 1 < count:
-            time.sleep(max(0.0, interval - (time.monotonic() - began)))
-    answered = [answer for answer in answers if answer is not None]
-    if json_:
-        print_json({"sent": count, "received": len(answered), "answers": answers})
-    if not answered:
-        raise Unavailable(f"{peer} did not answer")
-
-
-def _ping_once(api: NodeApi, peer: str, timeout: float, *, quiet: bool) -> dict[str, Any] | None:
-    try:
-        answer = api.post("/v1/ping", {"target": peer, "timeout": timeout}, timeout=timeout + MARGIN)
-    except Unavailable as error:
-        if not api.answers():
-            raise
-        click.echo(f"no answer from {peer}: {error}", err=True)
-        return None
-    if not quiet:
-        click.echo(
-            f"answer from {plain(answer['name'])} ({answer['address']}){_via(answer)}: {answer['rtt_ms']:.2f} ms"
-        )
-    return answer
-
-
-def _via(answer: Mapping[str, Any]) -> str:
-    path = answer.get("path")
-    if not isinstance(path, dict):
-        return ""
-    transport, way = _way(path)
-    return f" via {way}" if path.get("relayed") else f" via {transport} {way}"
 
 
 # -- about itself

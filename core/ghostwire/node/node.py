@@ -31,6 +31,7 @@ from ghostwire.node.making import Surroundings
 from ghostwire.node.member import Member
 from ghostwire.node.netcheck.report import NetcheckReport
 from ghostwire.node.parts import Parts
+from ghostwire.node.paths.report import PathsReport
 from ghostwire.node.presence import Whereabouts
 from ghostwire.node.reporter import PingResult, Reporter
 from ghostwire.node.status import State, Status
@@ -150,6 +151,10 @@ class Node:
         """One echo to a node's name or mesh address; NotFound, or Unavailable without an answer in time."""
         return await Reporter(self._parts, self._knowledge, self._plane).ping(target, timeout)
 
+    def paths(self, target: str) -> PathsReport:
+        """Which ways lead to the peer of this name or mesh address, and why one is used; NotFound, Unavailable."""
+        return Reporter(self._parts, self._knowledge, self._plane).paths(target)
+
     # What the member tells
 
     def session_began(self) -> None:
@@ -238,6 +243,7 @@ class Node:
         parts, known = self._parts, self._knowledge
         around = Surroundings(
             private_key=self._identity.node_key,
+            disco_key=self._identity.disco_key,
             own_keys=self._identity.public_keys,
             network=known.network,
             endpoints=known.endpoints,

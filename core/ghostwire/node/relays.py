@@ -38,11 +38,19 @@ class Relays:
         return next((relay.region_name for relay in self.all if relay.region == region), str(region or ""))
 
     def relay_name(self, region: int | None) -> str:
-        """The relay there by which packets pass, where that is known: the assigned one, or the only one."""
+        """The relay there by which packets pass, as far as that is known: that of a connection, else the assigned
+        one, else the only one."""
+        connected = self._connected_to(region)
+        if connected is not None:
+            return connected.name
         if region == self.home and self.relay is not None:
             return self.relay.name
         names = [relay.name for relay in self.all if relay.region == region]
         return names[0] if len(names) == 1 else ""
+
+    def _connected_to(self, region: int | None) -> MapRelay | None:
+        found = (each.at(region) for each in self._transports) if region is not None else ()
+        return next((self._network.relays[id_] for id_ in found if id_ in self._network.relays), None)
 
     @property
     def home(self) -> int | None:

@@ -1,15 +1,17 @@
-"""Answers questions about a node: its status, and whether a peer answers an echo."""
+"""Answers questions about a node: its status, whether a peer answers an echo, and which way packets go to it."""
 
 from __future__ import annotations
 
 import msgspec
 
-from ghostwire.errors import NotFound, Unavailable
+from ghostwire import Path
+from ghostwire.errors import NotFound, Unavailable, UsageError
 from ghostwire.model import MapNode
 from ghostwire.node.dataplane import Dataplane
 from ghostwire.node.knowledge import Knowledge
 from ghostwire.node.member import Member
 from ghostwire.node.parts import Parts
+from ghostwire.node.paths.report import PathsReport
 from ghostwire.node.status import (
     OwnStatus,
     PathStatus,
@@ -18,13 +20,14 @@ from ghostwire.node.status import (
     State,
     Status,
     home_status,
+    name_relays,
     path_status,
     peer_status,
 )
 
 
 class PingResult(msgspec.Struct, frozen=True, kw_only=True):
-    """An echo through the mesh that was answered."""
+    """An echo through the mesh that was answered; ``path`` is the one over which the answer came."""
 
     address: str
     name: str
@@ -61,13 +64,41 @@ class Reporter:
         )
 
     async def ping(self, target: str, timeout: float) -> PingResult:
-        """One echo to a node's name or mesh address."""
+        """One echo to a node's name or mesh address; Unavailable says what is known of the way there."""
+        plane = self._running()
+        node, address = self._find(target)
+        try:
+            rtt = await self._parts.echo(address, timeout)
+        except Unavailable as error:
+            raise self._unanswered(plane, node, error) from None
+        path = path_status(_heard_over(plane, node.id), plane.relays)
+        return PingResult(address=address, name=node.name, rtt_ms=round(rtt * 1000, 3), path=path)
+
+    def paths(self, target: str) -> PathsReport:
+        """Which ways there are to the peer of this name or mesh address, and why packets go as they do."""
+        plane = self._running()
+        node, _ = self._find(target)
+        if self._is_own(node):
+            raise UsageError(f"{node.name} is this node itself, to which no path leads; gwctl status lists its peers")
+        return name_relays(plane.explain(node.id), plane.relays)
+
+    def _running(self) -> Dataplane:
         if self._plane is None:
             raise Unavailable("the node is not up; run: gwctl up")
-        node, address = self._find(target)
-        rtt = await self._parts.echo(address, timeout)
-        path = self._path(node.id)
-        return PingResult(address=address, name=node.name, rtt_ms=round(rtt * 1000, 3), path=path)
+        return self._plane
+
+    def _is_own(self, node: MapNode) -> bool:
+        own = self._knowledge.own
+        return own is not None and node.id == own.id
+
+    def _unanswered(self, plane: Dataplane, node: MapNode, error: Unavailable) -> Unavailable:
+        """The error with what path choice has to say of it."""
+        if self._is_own(node):
+            return error
+        report = plane.explain(node.id)
+        if not report.using:
+            return Unavailable(f"no path to {node.name}: {report.why}")
+        return Unavailable(f"{error}; {report.state}: {report.why}")
 
     def _own(self) -> OwnStatus | None:
         own, welcome = self._knowledge.own, self._knowledge.welcome
@@ -80,16 +111,18 @@ class Reporter:
     def _peers(self) -> list[PeerStatus]:
         plane, wall = self._plane, self._parts.clock.wall()
         stats = {each.id: each for each in plane.stats()} if plane is not None else {}
-        own = self._knowledge.own
-        peers = [node for node in self._knowledge.network.nodes.values() if own is None or node.id != own.id]
+        peers = [node for node in self._knowledge.network.nodes.values() if not self._is_own(node)]
         return [
-            peer_status(node, stats.get(node.id), self._path(node.id), wall)
+            peer_status(node, stats.get(node.id), self._path(node.id), self._latency(node.id), wall)
             for node in sorted(peers, key=lambda node: node.name)
         ]
 
     def _path(self, peer: int) -> PathStatus | None:
         plane = self._plane
         return path_status(plane.path(peer), plane.relays) if plane is not None else None
+
+    def _latency(self, peer: int) -> float | None:
+        return self._plane.latency(peer) if self._plane is not None else None
 
     def _find(self, target: str) -> tuple[MapNode, str]:
         welcome = self._knowledge.welcome
@@ -100,3 +133,9 @@ class Reporter:
             if node.name.lower() == name and node.addresses:
                 return node, node.addresses[0]
         raise NotFound(f"no node named {target[:100]} is in the mesh; gwctl status lists them")
+
+
+def _heard_over(plane: Dataplane, peer: int) -> Path | None:
+    """The path over which a peer's last datagram came, or as long as that is not known, its confirmed one."""
+    heard = next((each.heard_over for each in plane.stats() if each.id == peer), None)
+    return heard or plane.path(peer)

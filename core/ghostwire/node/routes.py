@@ -12,6 +12,7 @@ from ghostwire.node.localapi import Routes
 from ghostwire.node.node import Node
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+Target = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class Up(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,8 +36,14 @@ class Down(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``target`` is a node's name or mesh address."""
 
-    target: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    target: Target
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
+
+
+class PathsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``target`` is a peer's name or mesh address."""
+
+    target: Target
 
 
 S = TypeVar("S")
@@ -68,6 +75,9 @@ def routes(node: Node) -> Routes:
         order = _parse(body, PingRequest)
         return await node.ping(order.target, order.timeout)
 
+    async def paths(body: bytes) -> Any:
+        return node.paths(_parse(body, PathsRequest).target)
+
     return {
         ("GET", "/v1/status"): status,
         ("GET", "/v1/version"): version,
@@ -75,6 +85,7 @@ def routes(node: Node) -> Routes:
         ("POST", "/v1/up"): up,
         ("POST", "/v1/down"): down,
         ("POST", "/v1/ping"): ping,
+        ("POST", "/v1/paths"): paths,
     }
 
 

@@ -11,6 +11,7 @@ from ghostwire import Path, PeerStats, __version__, parse_relay_endpoint
 from ghostwire.engine import SECOND
 from ghostwire.keys import NodeKey
 from ghostwire.model import MapNode
+from ghostwire.node.paths.report import CandidateReport, PathsReport
 from ghostwire.node.relays import Relays
 
 
@@ -63,7 +64,10 @@ class HomeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer. ``last_handshake`` is in Unix seconds, None for never; ``active`` says that a session can exist."""
+    """A peer. ``last_handshake`` is in Unix seconds, None for never; ``active`` says that a session can exist.
+
+    ``latency_ms`` is the round trip over its direct path, None where there is none or it was not measured.
+    """
 
     id: int
     name: str
@@ -74,6 +78,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     rx_bytes: int
     tx_bytes: int
     active: bool
+    latency_ms: float | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +101,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 SESSION_LIFE = 180 * SECOND
 
 
-def peer_status(node: MapNode, stats: PeerStats | None, path: PathStatus | None, wall: int) -> PeerStatus:
+def peer_status(
+    node: MapNode, stats: PeerStats | None, path: PathStatus | None, latency_ms: float | None, wall: int
+) -> PeerStatus:
     """A peer of the map with what the tunnel counted; ``wall`` in Unix nanoseconds."""
     handshake = stats.last_handshake if stats is not None else 0
     return PeerStatus(
@@ -109,6 +116,7 @@ def peer_status(node: MapNode, stats: PeerStats | None, path: PathStatus | None,
         rx_bytes=stats.received_bytes if stats is not None else 0,
         tx_bytes=stats.sent_bytes if stats is not None else 0,
         active=bool(handshake) and wall - handshake < SESSION_LIFE,
+        latency_ms=latency_ms,
     )
 
 
@@ -116,13 +124,28 @@ def path_status(path: Path | None, relays: Relays) -> PathStatus | None:
     """A path for people to read."""
     if path is None:
         return None
-    region = relay = ""
-    if path.relayed:
-        number = region_of(path.endpoint)
-        region, relay = relays.region_name(number), relays.relay_name(number)
+    region, relay = _at(path.endpoint, relays) if path.relayed else ("", "")
     return PathStatus(
         transport=path.transport, endpoint=path.endpoint, relayed=path.relayed, region=region, relay=relay
     )
+
+
+def name_relays(report: PathsReport, relays: Relays) -> PathsReport:
+    """The report with its relayed candidates' regions and relays named."""
+
+    def named(candidate: CandidateReport) -> CandidateReport:
+        if not candidate.relayed:
+            return candidate
+        region, relay = _at(candidate.endpoint, relays)
+        return msgspec.structs.replace(candidate, region=region, relay=relay)
+
+    return msgspec.structs.replace(report, candidates=tuple(map(named, report.candidates)))
+
+
+def _at(endpoint: str, relays: Relays) -> tuple[str, str]:
+    """Region and relay of a relay's endpoint, as far as they are known."""
+    number = region_of(endpoint)
+    return relays.region_name(number), relays.relay_name(number)
 
 
 def home_status(relays: Relays) -> HomeStatus | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import socketserver
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -18,11 +19,19 @@ from ghostwire.cli.errors import explain
 from ghostwire.cli.program import Program
 
 
+class Server(socketserver.ThreadingUnixStreamServer):
+    """Says nothing of clients that hang up, as one that is interrupted does."""
+
+    def handle_error(self, *about: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*about)
+
+
 class FakeApi:
-    """Answers (status, body) per (method, path); remembers what it was asked."""
+    """Answers (status, body) per (method, path), or what a function gives; remembers what it was asked."""
 
     def __init__(self, path: Path) -> None:
-        self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.answers: dict[tuple[str, str], tuple[int, Any] | Callable[[], tuple[int, Any]]] = {}
         self.asked: list[tuple[str, str, Any]] = []
         api = self
 
@@ -33,7 +42,8 @@ class FakeApi:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
                 api.asked.append((self.command, self.path, body))
-                status, answer = api.answers.get((self.command, self.path), (404, {}))
+                found = api.answers.get((self.command, self.path), (404, {}))
+                status, answer = found() if callable(found) else found
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
@@ -45,7 +55,7 @@ class FakeApi:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        self.server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
+        self.server = Server(str(path), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 

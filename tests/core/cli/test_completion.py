@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import Result
 
-from ghostwire.cli import completion, gwctl, gwctl_admin, gwctl_relays
+from ghostwire.cli import completion, gwctl, gwctl_admin, gwctl_debug, gwctl_ping, gwctl_relays
 
 Serve = Callable[[str], Any]
 
@@ -26,7 +26,14 @@ def complete(state: Path, *words: str) -> list[str]:
     def root(state: Path | None) -> None:
         """Stands for gwctl, whose group makes the program when it runs, and does not run now."""
 
-    for command in (gwctl.ping, gwctl.ip, gwctl_admin.nodes, gwctl_admin.users, gwctl_relays.relays):
+    for command in (
+        gwctl_ping.ping,
+        gwctl_debug.paths,
+        gwctl.ip,
+        gwctl_admin.nodes,
+        gwctl_admin.users,
+        gwctl_relays.relays,
+    ):
         root.add_command(command)
     *before, incomplete = words
     found = ShellComplete(root, {}, "gwctl", "_X").get_completions(["--state", str(state), *before], incomplete)

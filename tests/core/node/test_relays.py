@@ -36,6 +36,7 @@ class FakeRelay(RelayTransport):
         self.told: list[tuple[list[int], int | None, int | None]] = []
         self.made: list[Any] = []
         self.here: set[int] = set()
+        self.connections: dict[int, int] = {}
 
     async def start(self, receive: Any) -> None:
         self.receive = receive
@@ -57,6 +58,9 @@ class FakeRelay(RelayTransport):
 
     def connected(self, region: int) -> bool:
         return region in self.here
+
+    def at(self, region: int) -> int | None:
+        return self.connections.get(region)
 
     def heard(self, region: int) -> int | None:
         return None
@@ -220,6 +224,10 @@ def test_a_relayed_paths_region_and_relay_have_names(kit: Any, relay: FakeRelay)
     assert relays.relay_name(5) == ""  # one of two, not known which
     relays.assign(5, 2)
     assert relays.relay_name(5) == "fra2"
+    relay.connections[5] = 1
+    assert relays.relay_name(5) == "fra1"  # not moved there yet
+    relay.connections[5] = 99
+    assert relays.relay_name(5) == "fra2"  # connected to one that the map no longer has
 
 
 @pytest.mark.parametrize(("home", "region"), [(5, 5), (0, None)])

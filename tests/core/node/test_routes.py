@@ -40,6 +40,7 @@ async def test_a_node_is_brought_up_looked_at_pinged_and_taken_down(kit: Any) ->
         "rx_bytes": 0,
         "tx_bytes": 0,
         "active": False,
+        "latency_ms": None,
     }
     ping = await post(table, "/v1/ping", {"target": "node2", "timeout": 1})
     assert ping == {"address": "100.64.0.2", "name": "node2", "rtt_ms": 12.5, "path": None}
@@ -61,6 +62,8 @@ async def test_a_node_is_brought_up_looked_at_pinged_and_taken_down(kit: Any) ->
         ("/v1/ping", b"{}"),
         ("/v1/ping", b'{"target": ""}'),
         ("/v1/ping", b'{"target": "x", "timeout": 1e9}'),
+        ("/v1/paths", b"{}"),
+        ("/v1/paths", b'{"target": "x", "timeout": 1}'),
     ],
 )
 @simulated

@@ -250,6 +250,7 @@ async def test_a_change_of_assignment_makes_before_it_breaks(new_world):
     world.relay("potsdam", 1)
     bob = await world.online("bob", 1, 1)
     alice = await world.online("alice", 1, 1)
+    assert (alice.transport.at(1), alice.transport.at(9)) == (1, None)
     sent = 0
     for number in range(400):
         if number == 100:
@@ -261,6 +262,7 @@ async def test_a_change_of_assignment_makes_before_it_breaks(new_world):
         await asyncio.sleep(0.01)
     await bob.inbox.count(sent)
     await alice.inbox.count(sent)
+    assert alice.transport.at(1) == 2
     story = [line for line in world.story if line.endswith("alice")]
     assert story == ["berlin joined alice", "potsdam joined alice", "berlin left alice"]
     await world.close()

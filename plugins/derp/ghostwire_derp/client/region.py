@@ -88,6 +88,11 @@ class Region:
         return self._connection is not None
 
     @property
+    def at(self) -> int | None:
+        """The id of the relay whose connection is logged in."""
+        return None if self._connection is None else self._connection.relay.id
+
+    @property
     def heard(self) -> int | None:
         """When a connection last brought a frame."""
         return self._heard if self._connection is None else self._connection.heard

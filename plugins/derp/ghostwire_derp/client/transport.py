@@ -81,6 +81,11 @@ class DerpTransport(RelayTransport):
         found = self._regions.get(region)
         return found is not None and found.connected
 
+    def at(self, region: int) -> int | None:
+        """The id of the relay that the connection to that region leads to."""
+        found = self._regions.get(region)
+        return None if found is None else found.at
+
     def heard(self, region: int) -> int | None:
         """When that region's connection last brought a frame."""
         found = self._regions.get(region)
