@@ -46,7 +46,7 @@ class Node(Record, frozen=True, kw_only=True):
     A tagged node (``tags``) acts for no user's sake, though ``user`` still says who brought it.
     """
 
-    unique = ("stable_id", "name", "machine_key", "node_key", "addresses")
+    unique = ("stable_id", "name", "machine_key", "node_key", "disco_key", "addresses")
 
     stable_id: str
     name: str

@@ -73,6 +73,28 @@ async def test_what_a_newer_version_added_works_in_an_older_database(make_storag
     assert snapshot.revision == 3
 
 
+async def test_a_disco_key_that_several_nodes_had_stays_with_the_first(make_storage: Make, tmp_path: Path) -> None:
+    path = tmp_path / "ghostwire.db"
+    fill_first(path)
+    with sqlite3.connect(path) as database:
+        for number in (4, 5):
+            columns = "'n' || :n, 'n' || :n, user, :key, :key, disco_key, json_array('100.64.9.' || :n)"
+            rest = "tags, ephemeral, hostname, os, version, created, expires, pre_auth_key"
+            copy = f"INSERT INTO nodes SELECT :n, {columns}, {rest} FROM nodes WHERE id = 3"
+            database.execute(copy, {"n": number, "key": bytes([number]) * 32})
+        keys = [row[0] for row in database.execute("SELECT disco_key FROM nodes ORDER BY id")]
+    database.close()
+    storage = make_storage()
+    await storage.open(lambda commit: None)
+    await storage.close()
+    with sqlite3.connect(path) as database:
+        after = [row[0] for row in database.execute("SELECT disco_key FROM nodes ORDER BY id")]
+    database.close()
+    assert len(set(keys)) == 1
+    assert after[0] == keys[0]
+    assert len(set(after)) == 3
+
+
 async def test_a_database_that_is_up_to_date_is_left_alone(make_storage: Make, tmp_path: Path) -> None:
     for _ in range(2):
         storage = make_storage()

@@ -147,6 +147,7 @@ class Client:
         self._plane, self.number = plane, number
         self.machine_key = MachineKey(number.to_bytes(32, "big"))
         self.node_key = NodeKey((1000 + number).to_bytes(32, "big"))
+        self.disco_key = DiscoKey((3000 + number).to_bytes(32, "big"))
         self.host = Host(**(host or {"hostname": f"host{number}"}))
         self.map = NetworkMap()
         self.stream: Stream | None = None
@@ -156,7 +157,7 @@ class Client:
         hello = Hello(
             protocol=messages.PROTOCOL,
             node_key=self.node_key,
-            disco_key=DiscoKey(self.node_key.raw),
+            disco_key=self.disco_key,
             proof=b"proof of " + self.node_key.raw,
             host=self.host,
             cursor=cursor,

@@ -2,14 +2,17 @@
 
 import asyncio
 
+import pytest
+
 from ghostwire.config import ServerConfig
 from ghostwire.errors import StateError
-from ghostwire.keys import NodeKey
+from ghostwire.keys import DiscoKey, NodeKey
 from ghostwire.model import Node
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import Host, Leave, Refused, Welcome
 
 NEW_KEY = NodeKey(b"\x55" * 32)
+NEW_DISCO_KEY = DiscoKey(b"\x77" * 32)
 
 
 @simulated
@@ -137,6 +140,49 @@ async def test_a_node_key_of_another_machine_is_a_conflict(serve):
         thief.node_key = first.node_key
         assert (await thief.refused()).code == "conflict"
         assert list(rig.nodes) == ["host1"]
+
+
+@simulated
+async def test_a_disco_key_of_another_machine_is_a_conflict(serve):
+    async with serve() as rig:
+        first = rig.client(1)
+        await first.join()
+        thief = rig.client(2)
+        refusal = await thief.refused(disco_key=first.disco_key)
+        assert refusal.code == "conflict"
+        assert "another machine holds this disco key" in refusal.message
+        await thief.join()
+        assert (await thief.refused(None, disco_key=first.disco_key)).code == "conflict"
+        assert rig.nodes["host2"].disco_key == thief.disco_key
+
+
+@simulated
+@pytest.mark.parametrize("whose", ["nobody's", "its node's", "its machine's", "another node's", "another machine's"])
+async def test_a_disco_key_that_is_nobodys_or_another_kind_of_key_is_a_conflict(serve, whose):
+    async with serve() as rig:
+        (other,) = await rig.clients(1)
+        client = rig.client(2)
+        raw = {
+            "nobody's": bytes(32),
+            "its node's": client.node_key.raw,
+            "its machine's": client.machine_key.raw,
+            "another node's": other.node_key.raw,
+            "another machine's": other.machine_key.raw,
+        }[whose]
+        assert (await client.refused(disco_key=DiscoKey(raw))).code == "conflict"
+        assert list(rig.nodes) == ["host1"]
+
+
+@simulated
+async def test_a_machine_that_changes_its_disco_key_stays_the_same_node_and_leaves_the_old_one(serve):
+    async with serve() as rig:
+        viewer, client = await rig.clients(2)
+        old, client.disco_key = client.disco_key, NEW_DISCO_KEY
+        welcome = await client.join(None)
+        await rig.settle()
+        assert viewer.read().nodes[welcome.node.id].disco_key == NEW_DISCO_KEY
+        await rig.client(3).join(disco_key=old)
+        assert rig.nodes["host3"].disco_key == old
 
 
 @simulated

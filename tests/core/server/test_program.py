@@ -80,7 +80,7 @@ class Machine:
     """A machine that knows how to join."""
 
     def __init__(self) -> None:
-        self.machine, self.node = PrivateKey.generate(), PrivateKey.generate()
+        self.machine, self.node, self.disco = (PrivateKey.generate() for _ in range(3))
 
     async def join(self, token: JoinToken, *, control_key: ControlKey | None = None):
         """The server's answer, Welcome or Refused; with Welcome comes the first map."""
@@ -97,7 +97,7 @@ class Machine:
                 Hello(
                     protocol=PROTOCOL,
                     node_key=self.node.public(NodeKey),
-                    disco_key=DiscoKey(bytes(32)),
+                    disco_key=self.disco.public(DiscoKey),
                     proof=channel.prove(self.node),
                     host=Host(hostname="machine"),
                     credentials=Credentials(token.scheme, token.secret),

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from ghostwire.config import ServerConfig
-from ghostwire.keys import MachineKey, NodeKey
+from ghostwire.keys import DiscoKey, MachineKey, NodeKey
 from ghostwire.model import MapChange, Node
 from ghostwire.server import streams
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
@@ -253,8 +253,9 @@ async def test_a_node_that_comes_and_goes_within_one_commit_disturbs_nobody(serv
 
         def come_and_go(transaction):
             id_ = transaction.new_id(Node)
-            key = {"machine_key": MachineKey(bytes([9] * 32)), "node_key": NodeKey(bytes([9] * 32))}
-            node = msgspec.structs.replace(template, id=id_, stable_id="9", name="nine", addresses=("a", "b"), **key)
+            raw = bytes([9] * 32)
+            keys = {"machine_key": MachineKey(raw), "node_key": NodeKey(raw), "disco_key": DiscoKey(raw)}
+            node = msgspec.structs.replace(template, id=id_, stable_id="9", name="nine", addresses=("a", "b"), **keys)
             transaction.put(node)
             transaction.delete(Node, id_)
 

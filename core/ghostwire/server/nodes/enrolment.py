@@ -1,6 +1,8 @@
 """How machines come in: registering, coming back, rotating keys. All in the transaction that writes the node.
 
 The machine key, proven by the handshake, is the identity; the node key's possession was proven too before this runs.
+The disco key's was not, since only its holder can use it; but it must be a key of this machine's alone, or datagrams
+could not be told apart by it.
 
     unknown machine          credentials admit it: a new node with id, name and addresses
     known, key not expired   comes in again without credentials; a new node key replaces the old one
@@ -80,6 +82,7 @@ class Enrolment:
             )
         admission = self._admit(transaction, claim, claim.credentials)
         _check_node_key(transaction, claim)
+        _check_disco_key(transaction, claim)
         node = Node(
             id=transaction.new_id(Node),
             stable_id=self._entropy(8).hex(),
@@ -142,6 +145,8 @@ def _spend(transaction: Transaction, node: Node) -> None:
 def _update(transaction: Transaction, node: Node, claim: Claim) -> Node:
     if node.node_key != claim.node_key:
         _check_node_key(transaction, claim)
+    if node.disco_key != claim.disco_key:
+        _check_disco_key(transaction, claim)
     node = msgspec.structs.replace(node, **claim.fields())
     transaction.put(node)
     return node
@@ -150,6 +155,19 @@ def _update(transaction: Transaction, node: Node, claim: Claim) -> Node:
 def _check_node_key(transaction: Transaction, claim: Claim) -> None:
     if transaction.find(Node, node_key=claim.node_key):
         raise Conflict("another machine holds this node key; was this machine's state copied? run: gwctl down --logout")
+
+
+def _check_disco_key(transaction: Transaction, claim: Claim) -> None:
+    raw = claim.disco_key.raw
+    if transaction.find(Node, disco_key=claim.disco_key):
+        raise Conflict(
+            "another machine holds this disco key; was this machine's state copied? run: gwctl down --logout"
+        )
+    if not any(raw):
+        raise Conflict("the disco key is all zeros, which is nobody's key; run: gwctl down --logout")
+    own = raw in (claim.node_key.raw, claim.machine_key.raw)
+    if own or transaction.find(Node, node_key=NodeKey(raw)) or transaction.find(Node, machine_key=MachineKey(raw)):
+        raise Conflict("the disco key is a node's or machine's key too; run: gwctl down --logout")
 
 
 def _plain(text: str) -> str:
