@@ -156,3 +156,53 @@ def test_lost_messages_count_as_a_change_of_everything():
             raise OSError(105, "No buffer space available")
 
     assert netlink.changed_interfaces(Overrun()) is None  # type: ignore[arg-type]
+
+
+def via(*words: str) -> None:
+    ip("route", "add", "default", *words)
+
+
+@pytest.mark.lab
+def test_the_gateway_is_the_router_of_the_preferred_default_route(in_namespace):
+    async def work() -> None:
+        platform = make_platform()
+        assert platform.gateway() is None
+        link("eth8", "198.51.100.2/24")
+        link("eth9", "192.0.2.2/24")
+        ip("route", "add", "203.0.113.0/24", "via", "192.0.2.9")
+        via("via", "192.0.2.1", "table", "77")
+        assert platform.gateway() is None
+        via("via", "198.51.100.1", "metric", "600")
+        assert platform.gateway() == "198.51.100.1"
+        via("via", "192.0.2.1", "metric", "100")
+        assert platform.gateway() == "192.0.2.1"
+        ip("link", "set", "eth9", "down")
+        assert platform.gateway() == "198.51.100.1"
+
+    in_namespace(work)
+
+
+@pytest.mark.lab
+def test_a_default_route_without_a_router_names_none_and_one_of_several_routers_names_the_first(in_namespace):
+    async def work() -> None:
+        link("eth9", "192.0.2.2/24")
+        via("dev", "eth9", "metric", "5")
+        assert make_platform().gateway() is None
+        via("metric", "9", "nexthop", "via", "192.0.2.1", "nexthop", "via", "192.0.2.9")
+        assert make_platform().gateway() == "192.0.2.1"
+
+    in_namespace(work)
+
+
+@pytest.mark.lab
+def test_a_default_route_through_our_own_device_is_no_way_to_a_router(in_namespace):
+    async def work() -> None:
+        platform = make_platform()
+        device = await platform.open_device("gwt0", 1280)
+        await platform.configure(NetworkConfig("gwt0", 1280, ("100.64.0.2/32",), ("100.64.0.0/16",)))
+        via("via", "100.64.0.1", "dev", "gwt0")
+        assert platform.gateway() is None
+        assert make_platform().gateway() == "100.64.0.1"
+        device.close()
+
+    in_namespace(work)

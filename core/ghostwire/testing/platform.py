@@ -212,6 +212,8 @@ class MemoryPlatform(Platform):
         self.config: NetworkConfig | None = None
         self.changes: list[str] = []
         """What `configure` and `restore` did to the system, one line each; a no-op adds none."""
+        self.router: str | None = None
+        """What `gateway` tells."""
 
     @property
     def device(self) -> MemoryDevice:
@@ -246,6 +248,10 @@ class MemoryPlatform(Platform):
     def local_addresses(self) -> Sequence[str]:
         """The addresses of the host on the simulated network."""
         return list(self._host.addresses) if self._host else []
+
+    def gateway(self) -> str | None:
+        """``router``, which the test sets."""
+        return self.router
 
     def watch_links(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` after the host moved."""

@@ -1,4 +1,4 @@
-"""The little of rtnetlink that a running node needs: dump addresses, and hear of changes.
+"""The little of rtnetlink that a running node needs: dump addresses and default routes, and hear of changes.
 
 Everything else is the configuring child's, which has a whole netlink library. Layouts: linux/netlink.h,
 linux/rtnetlink.h, linux/if_addr.h.
@@ -9,17 +9,30 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
+
+Parsed = TypeVar("Parsed")
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, prefix lengths to and from, tos, table, protocol, scope, type, flags
+_NEXT_HOP = struct.Struct("=HBBI")  # length, flags, hops, interface index
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 
 _ERROR, _DONE = 2, 3
 _GET_ADDRESS, _NEW_ADDRESS = 22, 20
+_GET_ROUTE, _NEW_ROUTE = 26, 24
 _REQUEST_DUMP = 0x301
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 4, 5, 6, 9
+_MAIN_TABLE, _UNICAST = 254, 1
+_DEAD_FLAGS = 0x01 | 0x10
+"""RTNH_F_DEAD, RTNH_F_LINKDOWN."""
+_SOL_NETLINK, _STRICT_CHECK = 270, 12
+"""With NETLINK_GET_STRICT_CHK the kernel dumps what matches the request's header alone."""
 _GROUPS = 0x1 | 0x10 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
 _SKIPPED_FLAGS = 0x08 | 0x20 | 0x40
@@ -42,20 +55,39 @@ class InterfaceAddress:
         return self.scope == 0 and not self.flags & _SKIPPED_FLAGS
 
 
+@dataclass(frozen=True, slots=True)
+class DefaultRoute:
+    """A way out of this machine: the index of its interface, the router's IPv4 address, and its metric."""
+
+    index: int
+    gateway: str
+    metric: int
+
+
 def addresses() -> list[InterfaceAddress]:
     """Every address of this network namespace, in the kernel's order."""
+    return list(_dump(_GET_ADDRESS, _IFADDR.pack(socket.AF_UNSPEC, 0, 0, 0, 0), _NEW_ADDRESS, _address))
+
+
+def default_routes() -> list[DefaultRoute]:
+    """IPv4 routes of the main table that lead everywhere by a router and are up, the preferred one first."""
+    header = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _MAIN_TABLE, 0, 0, 0, 0)
+    return sorted(_dump(_GET_ROUTE, header, _NEW_ROUTE, _default_route), key=lambda route: route.metric)
+
+
+def _dump(request: int, body: bytes, wanted: int, parse: Callable[[memoryview], Iterator[Parsed]]) -> Iterator[Parsed]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as dump:
         dump.settimeout(2)
+        with suppress(OSError):  # older kernels dump everything
+            dump.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
         dump.bind((0, 0))
-        body = _IFADDR.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        dump.send(_HEADER.pack(_HEADER.size + len(body), _GET_ADDRESS, _REQUEST_DUMP, 1, 0) + body)
-        found: list[InterfaceAddress] = []
+        dump.send(_HEADER.pack(_HEADER.size + len(body), request, _REQUEST_DUMP, 1, 0) + body)
         while True:
             for kind, payload in messages(dump.recv(_RECEIVE_BYTES)):
                 if kind in (_DONE, _ERROR):
-                    return found
-                if kind == _NEW_ADDRESS:
-                    found.extend(_address(payload))
+                    return
+                if kind == wanted:
+                    yield from parse(payload)
 
 
 def open_monitor() -> socket.socket:
@@ -123,6 +155,35 @@ def _address(payload: memoryview) -> Iterator[InterfaceAddress]:
         if _IFA_FLAGS in found:
             flags = struct.unpack("=I", found[_IFA_FLAGS])[0]
         yield InterfaceAddress(index, str(ipaddress.ip_address(bytes(raw))), flags, scope)
+
+
+def _default_route(payload: memoryview) -> Iterator[DefaultRoute]:
+    family, length, _, _, table, _, _, kind, flags = _ROUTE.unpack_from(payload)
+    if (family, length, table, kind) != (socket.AF_INET, 0, _MAIN_TABLE, _UNICAST):
+        return
+    found = _attributes(payload[_ROUTE.size :])
+    metric = _number(found[_RTA_PRIORITY]) if _RTA_PRIORITY in found else 0
+    hops = _next_hops(found[_RTA_MULTIPATH]) if _RTA_MULTIPATH in found else [(flags, found)]
+    for state, hop in hops:
+        if _RTA_GATEWAY in hop and _RTA_OIF in hop and not state & _DEAD_FLAGS:
+            yield DefaultRoute(_number(hop[_RTA_OIF]), str(ipaddress.IPv4Address(bytes(hop[_RTA_GATEWAY]))), metric)
+
+
+def _next_hops(data: memoryview) -> Iterator[tuple[int, dict[int, memoryview]]]:
+    """Flags and attributes of each router of a route that has several; the interface among the attributes."""
+    start = 0
+    while start + _NEXT_HOP.size <= len(data):
+        length, flags, _, _ = _NEXT_HOP.unpack_from(data, start)
+        if length < _NEXT_HOP.size:
+            return
+        found = _attributes(data[start + _NEXT_HOP.size : start + length])
+        yield flags, {**found, _RTA_OIF: data[start + 4 : start + 8]}
+        start += _align(length)
+
+
+def _number(data: memoryview) -> int:
+    number: int = struct.unpack("=I", data)[0]
+    return number
 
 
 def _align(length: int) -> int:

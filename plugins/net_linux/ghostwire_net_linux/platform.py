@@ -11,6 +11,7 @@ import msgspec
 
 from ghostwire import Context, Device, NetworkConfig, Platform
 from ghostwire.errors import PermissionDenied, PlatformError
+from ghostwire_net_linux import netlink
 from ghostwire_net_linux.configure import Answer, Request
 from ghostwire_net_linux.device import LinuxDevice, open_tun
 from ghostwire_net_linux.links import LinkWatch, reachable_addresses
@@ -57,6 +58,11 @@ class LinuxPlatform(Platform):
     def local_addresses(self) -> Sequence[str]:
         """Global addresses of interfaces that are up, but our own devices'."""
         return reachable_addresses(self._devices)
+
+    def gateway(self) -> str | None:
+        """The router of the preferred default route; those through our own devices do not count."""
+        own = self._own_indexes()
+        return next((route.gateway for route in netlink.default_routes() if route.index not in own), None)
 
     def watch_links(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` after links or addresses other than our own devices' have changed and settled."""
