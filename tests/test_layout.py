@@ -77,6 +77,7 @@ SOCKETS = {
     "cli/demo": "traffic and namespaces of the demo",
     "frontdoor": "listens for the server and the relay",
     "node/localapi.py": "the node's local API",
+    "node/portmap/udp.py": "asks the router for a port",
     "node/ping.py": "sends ICMP through the mesh",
     "relay/pipe.py": "between a relay and its worker processes",
     "relay/worker.py": "its end of that",
