@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
@@ -21,6 +21,7 @@ class RecordedEvents:
 
     def __init__(self) -> None:
         self.wakings: list[int] = []
+        self.on_awake: Callable[[int], object] = lambda peer: None
         self.wants: list[int] = []
         self.sources: list[tuple[int, Path]] = []
         self.handshakes: list[tuple[int, Path]] = []
@@ -28,6 +29,7 @@ class RecordedEvents:
     def awake(self, peer: int) -> None:
         """Data moves again."""
         self.wakings.append(peer)
+        self.on_awake(peer)
 
     def wanted(self, peer: int) -> None:
         """An initiation is about to go out."""

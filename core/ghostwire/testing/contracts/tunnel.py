@@ -3,100 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import tempfile
-from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path as FilePath
-from typing import Any
 
-from ghostwire.capabilities.contexts import TunnelContext
-from ghostwire.capabilities.platform import NetworkConfig
-from ghostwire.capabilities.telemetry import Metrics
-from ghostwire.capabilities.transport import Buffer, Path
-from ghostwire.capabilities.tunnel import Filter, Tunnel
 from ghostwire.engine import SECOND
-from ghostwire.keys import NodeKey, PrivateKey
-from ghostwire.model import NetworkMap
 from ghostwire.testing import packets
 from ghostwire.testing.clock import SeededEntropy
-from ghostwire.testing.contracts.base import Contract, rule
-from ghostwire.testing.contracts.ends import End, Judge, RecordedEvents, meet, reaches
-from ghostwire.testing.datagrams import MemoryTransport
-from ghostwire.testing.loop import running_clock, simulate
-from ghostwire.testing.network import Link, Network
+from ghostwire.testing.contracts.base import rule
+from ghostwire.testing.contracts.ends import Judge, meet, reaches
+from ghostwire.testing.contracts.tunnel_paths import TunnelPathRules
+from ghostwire.testing.loop import running_clock
+from ghostwire.testing.network import Link
 from ghostwire.testing.packets import Datagram
-from ghostwire.testing.platform import MemoryDevice
 
 MARK = b"this is plaintext "
 
 
-class TunnelContract(Contract):
+class TunnelContract(TunnelPathRules):
     """Subclass it as ``Test...`` and implement `make`. It always runs in a simulation."""
-
-    network: Network
-
-    def make(self, context: TunnelContext) -> Tunnel:
-        """A tunnel that was not started, using nothing but its context."""
-        raise NotImplementedError
-
-    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a rule in virtual time on a new network; its last datagrams are shown when it fails."""
-
-        async def with_network() -> None:
-            self.network = Network()
-            try:
-                await main()
-            except BaseException as error:
-                error.add_note(self.network.diagram())
-                raise
-
-        simulate(with_network)
-
-    async def end(self, number: int, judge: Filter | None = None) -> End:
-        """A machine with a running tunnel and no peers."""
-        host = self.network.host(f"host{number}", f"192.0.2.{number}")
-        clock, entropy = running_clock(), SeededEntropy(number)
-        device, transport = MemoryDevice("gw0", 1280, clock), MemoryTransport(host)
-        own = (f"100.64.0.{number}/32", f"fd00::{number}/128")
-        device.config = NetworkConfig("gw0", 1280, own, ("100.64.0.0/16", "fd00::/64"))
-        key, events = PrivateKey.generate(entropy), RecordedEvents()
-        context = TunnelContext(
-            settings=None,
-            clock=clock,
-            entropy=entropy,
-            metrics=Metrics(),
-            log=logging.getLogger("ghostwire.testing"),
-            sockets=host.sockets,
-            state=FilePath(self.cleanup.enter_context(tempfile.TemporaryDirectory())),
-            node_key=key.public(NodeKey),
-            map=NetworkMap(),
-            local_addresses=lambda: host.addresses,
-            private_key=key,
-            device=device,
-            filter=judge,
-            events=events,
-        )
-        made = End(number, host, key, device, transport, events, self.make(context))
-        await self.start(made)
-        return made
-
-    async def start(self, end: End) -> None:
-        """Start it, and its transport, as a node does."""
-
-        def receive(source: Path, datagrams: Sequence[Buffer]) -> None:
-            end.datagrams += [(source, bytes(datagram)) for datagram in datagrams]
-            end.tunnel.receive(source, datagrams)
-
-        await end.tunnel.start()
-        self.cleanup.push_async_callback(end.tunnel.close)
-        await end.transport.start(receive)
-        self.cleanup.push_async_callback(end.transport.close)
-
-    async def pair(self) -> tuple[End, End]:
-        """Two ends that know each other."""
-        one, two = await self.end(1), await self.end(2)
-        meet(one, two)
-        return one, two
 
     @rule
     async def test_two_peers_reach_each_other_by_both_families(self) -> None:
@@ -224,26 +146,19 @@ class TunnelContract(Contract):
         assert await reaches(one, two)
         assert (one.handshakes(), two.handshakes()) == (1, 1), "the session must go on at the new address"
 
-    async def network_settles(self) -> None:
-        """Let everything under way arrive: a second of virtual time."""
-        await asyncio.sleep(1)
-
     @rule
     async def test_every_packet_goes_over_all_attached_paths_and_is_delivered_once(self) -> None:
         """Two at most; the replay window drops the copy."""
         one, two = await self.end(1), await self.end(2)
-        second = MemoryTransport(two.host, 5000, name="second")
-        await second.start(two.tunnel.receive)
-        self.cleanup.push_async_callback(second.close)
+        second = one.transport.path(await self.answers_at(two, 5000))
         meet(one, two)
-        one.tunnel.attach(2, [one.path_to(two), one.transport.path("192.0.2.2:5000")])
+        one.tunnel.attach(2, [one.path_to(two), second])
         assert await reaches(one, two)
-        sent: list[int] = []
-        self.network.taps.append(lambda host, target, payload: sent.append(target[1]) if host is one.host else None)
+        targets = self.targets_of(one)
         one.device.udp(9).send(two.ipv4, 9, b"once")
         assert (await two.device.udp(9).receive()).data == b"once"
         await self.network_settles()
-        assert sorted(sent) == [5000, 41641], f"one packet went to the ports {sent}"
+        assert sorted(port for _, port in targets) == [5000, 41641], f"one packet went to {targets}"
         assert two.device.udp(9).waiting() == []
 
     @rule
@@ -318,13 +233,13 @@ class TunnelContract(Contract):
     async def test_the_counters_tell_bytes_path_and_the_time_of_the_handshake(self) -> None:
         """What `gwctl status` shows."""
         one, two = await self.pair()
-        assert one.stats_of(two).last_handshake == 0
+        assert (one.stats_of(two).last_handshake, one.stats_of(two).heard_over) == (0, None)
         assert await reaches(one, two)
         stats = one.stats_of(two)
         assert stats.received_bytes > 100
         assert stats.sent_bytes > 100
         assert abs(stats.last_handshake - running_clock().wall()) < SECOND
-        assert stats.path == one.path_to(two)
+        assert stats.path == stats.heard_over == one.path_to(two)
 
     @rule
     async def test_a_closed_tunnel_is_silent_and_may_be_closed_again(self) -> None:
