@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ghostwire.cli.api_client import NodeApi
-from ghostwire.cli.tables import as_json, plain, print_fields, print_json, print_table
+from ghostwire.cli.tables import as_json, joined, plain, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from ghostwire.cli.program import Program
@@ -21,7 +21,7 @@ TIMEOUT = 30.0
 @as_json
 @click.pass_obj
 def netcheck(program: Program, json_: bool) -> None:
-    """Measure the relays from here: latency, UDP, addresses, and which region is home."""
+    """Measure this node's network: UDP, addresses, port mapping, the latency of each region, and which is home."""
     report = NodeApi(program.folders, timeout=TIMEOUT).get("/v1/netcheck")
     if json_:
         print_json(report)
@@ -38,6 +38,7 @@ def netcheck(program: Program, json_: bool) -> None:
 
 
 _KINDS = ("latency", "ipv4", "ipv6", "https")
+_PROTOCOLS = {"nat_pmp": "NAT-PMP", "pcp": "PCP", "upnp": "UPnP"}
 
 
 def _fields(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
@@ -48,8 +49,21 @@ def _fields(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("UDP over IPv4", _family(report["ipv4"], report["mapped_ipv4"])),
         ("UDP over IPv6", _family(report["ipv6"], report["mapped_ipv6"])),
         ("mapping varies", {None: "not known", True: "yes, by destination", False: "no"}[report["mapping_varies"]]),
+        ("port mapping", _port_mapping(report.get("port_mapping") or {}, report.get("port_mapped", ""))),
+        (
+            "captive portal",
+            {None: "", True: "yes: log in with a web browser", False: "no"}[report.get("captive_portal")],
+        ),
         ("home", f"{names.get(home) or home} ({report['reason']})" if home is not None else "none"),
     ]
+
+
+def _port_mapping(protocols: Mapping[str, bool | None], mapped: str) -> str:
+    """The protocols that the router speaks; nothing where it was not asked."""
+    spoken = [_PROTOCOLS.get(name, name) for name, speaks in protocols.items() if speaks]
+    asked = any(speaks is not None for speaks in protocols.values())
+    given = f", gave {mapped}" if mapped else ""
+    return f"{joined(spoken) or 'none'}{given}" if asked or mapped else ""
 
 
 def _region(each: Mapping[str, Any], report: Mapping[str, Any]) -> str:

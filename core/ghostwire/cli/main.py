@@ -30,7 +30,7 @@ GWCTL = {
     "status": within("ghostwire.cli.gwctl:status", "Show this node and its peers."),
     "ip": within("ghostwire.cli.gwctl:ip", "Print mesh addresses."),
     "ping": within("ghostwire.cli.gwctl_ping:ping", "Measure the way to a peer."),
-    "netcheck": within("ghostwire.cli.gwctl_netcheck:netcheck", "Measure the relays from here."),
+    "netcheck": within("ghostwire.cli.gwctl_netcheck:netcheck", "Measure this node's network and its relays."),
     "debug": within("ghostwire.cli.gwctl_debug:debug", "Explain what this node does."),
     "version": within("ghostwire.cli.gwctl:version", "Print the versions of gwctl and of the daemon."),
     "server": within("ghostwire.cli.gwctl_admin:server", "Show the server of this machine."),

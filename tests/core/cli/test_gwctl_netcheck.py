@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 from click.testing import Result
 
 from ghostwire.cli.gwctl_netcheck import netcheck
 from ghostwire.node.netcheck.report import NetcheckReport, RegionReport
+from ghostwire.node.portmap.report import PortMapProtocols
 
 Run = Callable[..., Result]
 Serve = Callable[[str], Any]
@@ -54,6 +56,31 @@ def test_it_shows_latencies_fastest_first_what_is_known_of_the_network_and_the_h
         ["nyc", "-", "-", "-", "-"],
         ["nyc", "is", "not", "reached:", "r2:", "nobody", "listens", "there"],
     ]
+
+
+def test_it_shows_which_port_mapping_protocols_the_router_speaks_and_what_it_gave(serve: Serve, run: Run) -> None:
+    spoken = PortMapProtocols(nat_pmp=True, pcp=True, upnp=False)
+    fake = answering(serve, msgspec.structs.replace(REPORT, port_mapping=spoken, port_mapped="203.0.113.7:1024"))
+    assert "port mapping    NAT-PMP, PCP, gave 203.0.113.7:1024\n" in run(netcheck).stdout
+    silent = msgspec.structs.replace(REPORT, port_mapping=PortMapProtocols(nat_pmp=False, pcp=False, upnp=False))
+    fake.answers["GET", "/v1/netcheck"] = (200, msgspec.to_builtins(silent))
+    assert "port mapping    none\n" in run(netcheck).stdout
+
+
+@pytest.mark.parametrize(("found", "shown"), [(True, "yes: log in with a web browser"), (False, "no")])
+def test_a_captive_portal_is_told_of(serve: Serve, run: Run, found: bool, shown: str) -> None:
+    answering(serve, msgspec.structs.replace(REPORT, captive_portal=found))
+    assert f"captive portal  {shown}\n" in run(netcheck).stdout
+
+
+def test_what_was_not_tried_or_an_older_daemon_does_not_say_is_left_out(serve: Serve, run: Run) -> None:
+    fake = answering(serve, REPORT)
+    older = msgspec.to_builtins(REPORT)
+    for name in ("port_mapping", "port_mapped", "captive_portal"):
+        assert name.replace("_", " ") not in run(netcheck).stdout
+        del older[name]
+    fake.answers["GET", "/v1/netcheck"] = (200, older)
+    assert run(netcheck).exit_code == 0
 
 
 def test_it_prints_json_for_programs(serve: Serve, run: Run) -> None:

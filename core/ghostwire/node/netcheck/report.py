@@ -28,9 +28,9 @@ class NetcheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``mapped_ipv4`` and ``mapped_ipv6`` are this node's endpoints as relays see them (empty: not known);
     ``mapping_varies`` says that they differ by whom is sent to, None where too few relays answered to tell. ``home``
-    is a region's number, and ``reason`` why it is the home. ``port_mapping`` are the protocols that the router speaks, and
-    ``port_mapped`` is the endpoint that it gave this node (empty: none). ``captive_portal`` says that something in between
-    answers web requests in relays' place; None where that was not tried.
+    is a region's number, and ``reason`` why it is the home. ``port_mapping`` are the protocols that the router
+    speaks, and ``port_mapped`` is the endpoint that it gave this node (empty: none). ``captive_portal`` says that
+    something in between answers web requests in relays' place; None where that was not tried.
     """
 
     at: int
