@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ghostwire.cli.program import Program
     from ghostwire.config import Config
 
-UDP_PLUGIN = "transport_wireguard"
-
 
 @click.command()
 @token_file_option
@@ -48,6 +46,8 @@ def client(
 
 def _with(config: Config, port: int | None, **options: str | None) -> Config:
     """The configuration with the command line's options in it; UsageError where one is wrong."""
+    from ghostwire.node.daemon import UDP_PLUGIN
+
     node = msgspec.structs.replace(config.node, **given("node", **options))
     if port is None:
         return msgspec.structs.replace(config, node=node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -51,6 +51,22 @@ def _derp_map(place: str) -> None:
         check_map_url(place)
 
 
+def _endpoints(texts: Sequence[str]) -> None:
+    """Each is an address and a port at which another machine can reach this one."""
+    from ghostwire.wire.endpoint import parse_endpoint
+
+    if len(texts) > MAX_ENDPOINTS:
+        raise ValueError(f"at most {MAX_ENDPOINTS} endpoints are advertised, not {len(texts)}")
+    for text in texts:
+        try:
+            host, _ = parse_endpoint(text)
+        except ValueError:
+            raise ValueError(f"expected ADDRESS:PORT, for instance 203.0.113.7:41641, not {text!r}") from None
+        of_no_machine = host.is_multicast or host.is_unspecified or (host.version == 4 and host.is_reserved)
+        if of_no_machine or host.is_loopback or host.is_link_local:
+            raise ValueError(f"no other machine can reach this one at {text}")
+
+
 def _prefix(version: int, longest: int) -> Callable[[str], object]:
     def check(text: str) -> None:
         from ipaddress import ip_network
@@ -74,6 +90,9 @@ def _matching(pattern: str, what: str) -> Callable[[str], object]:
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
+MAX_ENDPOINTS = 8
+"""Endpoints that may be configured: a node advertises twice as many, found ones among them."""
+
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("server", "listen"): split_listen,
     ("server", "url"): _server_url,
@@ -84,5 +103,6 @@ CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("server", "ipv6"): _prefix(6, 64),
     ("node", "interface"): _matching(r"[A-Za-z0-9_.-]{1,15}", "an interface name of 1 to 15 letters and digits"),
     ("node", "hostname"): _matching(rf"({_LABEL})?", "a host name of lower-case letters, digits and hyphens"),
+    ("node", "endpoints"): _endpoints,
     ("relay", "listen"): split_listen,
 }

@@ -34,6 +34,8 @@ from ghostwire.system.users import administrators
 from ghostwire.uplink import channel
 from ghostwire.wire import messages
 
+UDP_PLUGIN = "transport_wireguard"
+"""The plugin whose ``port`` is the bare transport's."""
 IN_USE = "a node is already running (pid {holder}); stop it, or pass --state for another"
 
 log = logging.getLogger("ghostwire.node")
@@ -113,6 +115,9 @@ def compose(host: Host, config: Config, folders: Folders) -> Parts:
         connect=channel.connect,
         echo=echo,
         lookup=maker.sockets.resolve,
+        fixed_port=config.plugin.get(UDP_PLUGIN, {}).get("port") != 0,
+        configured=node.endpoints,
+        port_mapping=node.port_mapping,
         host=messages.Host(node.hostname or socket.gethostname(), _system(), __version__),
         interface=node.interface,
         mtu=node.mtu,

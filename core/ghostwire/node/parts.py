@@ -23,7 +23,9 @@ class Parts:
 
     ``state`` is its private folder (it exists, mode 0700). ``transports``, ``tunnel`` and ``services`` are made
     anew at each `up`, from a NodeContext (a TunnelContext) whose ``settings`` are None: who needs settings wraps
-    ``create``. ``bare`` names the transport that can send to a bare address, for STUN; ``lookup`` resolves names.
+    ``create``. ``bare`` names the transport that can send to a bare address, for STUN; its port is a ``fixed_port``
+    where the operator may have set up forwarding to it. ``configured`` are endpoints (``host:port``) that he vouches
+    for; without ``port_mapping`` no router is asked for one. ``lookup`` resolves names.
     """
 
     state: FilePath
@@ -38,6 +40,9 @@ class Parts:
     lookup: Lookup
     services: Sequence[Provider[Service]] = ()
     bare: str = "udp"
+    fixed_port: bool = True
+    configured: Sequence[str] = ()
+    port_mapping: bool = True
     host: Host = field(default_factory=Host)
     interface: str = "gw0"
     mtu: int = 1280

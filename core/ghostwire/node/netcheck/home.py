@@ -61,6 +61,10 @@ class HomeChoice:
             self._without_data(regions, now)
         return self.home
 
+    def forget(self) -> None:
+        """Round trips so far were another network's."""
+        self._history.clear()
+
     def _remember(self, latencies: Mapping[int, int], now: int, heard: int | None) -> None:
         self._history.append((now, dict(latencies)))
         while now - self._history[0][0] > MEMORY:

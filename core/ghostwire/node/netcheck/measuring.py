@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
 
-from ghostwire import Buffer, Path, Transport
-from ghostwire.driver import Driver
+from ghostwire import Buffer, Path
+from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.errors import GhostwireError
 from ghostwire.model import MapRelay
 from ghostwire.node.netcheck import https, plan
+from ghostwire.node.netcheck.asking import Asking
 from ghostwire.node.netcheck.names import Names
 from ghostwire.node.netcheck.results import Results
-from ghostwire.node.netcheck.round import Round
 from ghostwire.node.parts import Parts
-from ghostwire.wire.stun import HEADER_BYTES, TRANSACTION_BYTES, mapped_address
 
 PATIENCE = 5.0
 """Seconds that a look takes at most."""
@@ -24,78 +21,62 @@ MOST_OVER_HTTPS, MOST_OF_A_REGION = 16, 3
 """Regions asked over HTTPS in one look, and relays of each."""
 HEAD_START = 0.3
 """Seconds that a relay has to answer before the next of its region is asked too."""
-
-_TRANSACTION = slice(HEADER_BYTES - TRANSACTION_BYTES, HEADER_BYTES)
+GLANCE, LINGER = SECOND, 100 * MILLISECOND
+"""How long a glance waits for answers, and after the first one for more."""
 
 
 class Measuring:
-    """Measures, one look at a time. ``sender`` sends to bare addresses; None: STUN is not possible."""
+    """Measures, one look at a time, and glances any time; ``asking`` does so over STUN."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts, self._clock = parts, parts.clock
         self._names = Names(parts.lookup, parts.clock)
-        self._round: Round | None = None
-        self._driver: Driver | None = None
-        self.sender: Transport | None = None
+        self._limit: asyncio.Timeout | None = None
+        self.asking = Asking(parts.clock, parts.entropy)
 
     async def look(
         self, regions: plan.Regions, home: int | None, latencies: Mapping[int, int], *, full: bool
     ) -> Results:
         """Ask all regions; where it is not to be a ``full`` look, those that were fastest last time, and the home."""
         results = Results(regions)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                addresses = await self._names.resolve(relay for each in regions.values() for relay in each)
-                if full:
-                    round_, asked = self._begin(plan.full(regions, addresses)), set(regions)
-                else:
-                    probes = plan.incremental(regions, addresses, latencies, home)
-                    round_ = self._begin(probes, enough=plan.FASTEST, awaited=() if home is None else (home,))
-                    asked = set(plan.fastest(regions, latencies, home))
-                await self._over_stun(round_)
-                results.take(round_)
-                silent = asked - results.latencies.keys() if round_.exhausted else ()
-                await self._over_https(results, regions, silent)
+        try:
+            async with asyncio.timeout(PATIENCE) as self._limit:
+                await self._measure(results, regions, home, latencies, full=full)
+        except TimeoutError:
+            pass
+        finally:
+            self._limit = None
         return results
+
+    async def glance(self, regions: plan.Regions, home: int | None, latencies: Mapping[int, int]) -> None:
+        """Ask a few over STUN at once, those whose addresses are known; what they answer goes to who hears it."""
+        addresses = {relay.id: self._names.addresses(relay) for each in regions.values() for relay in each}
+        probes = plan.glance(regions, addresses, latencies, home)
+        await self.asking.ask(probes, patience=GLANCE, linger=LINGER)
+
+    def cut_short(self) -> None:
+        """End the look that is under way: what it finds is no longer so."""
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     def stun(self, source: Path, datagram: Buffer) -> None:
         """A STUN datagram arrived."""
-        round_, driver = self._round, self._driver
-        if round_ is None or driver is None or source.relayed or not round_.expects(bytes(datagram[_TRANSACTION])):
-            return
-        answer = mapped_address(datagram)
-        if answer is not None:
-            transaction, address, port = answer
-            round_.answered(transaction, (address, port), self._clock.now())
-            driver.settle()
+        self.asking.receive(source, datagram)
 
-    def _begin(self, probes: Sequence[plan.Probe], **options: Any) -> Round:
-        return Round(probes if self.sender is not None else (), self._parts.entropy, self._clock.now(), **options)
-
-    async def _over_stun(self, round_: Round) -> None:
-        """Send what is to be sent, until the round is done."""
-        over = asyncio.Event()
-
-        def drain() -> None:
-            for probe, request in round_.drain():
-                if not self._send(probe.endpoint, request):
-                    round_.unsendable(probe)
-            if round_.done:
-                over.set()
-
-        self._round, self._driver = round_, Driver(round_, self._clock, drain)
-        try:
-            self._driver.settle()
-            await over.wait()
-        finally:
-            self._driver.close()
-            self._round = self._driver = None
-
-    def _send(self, endpoint: str, request: bytes) -> bool:
-        try:
-            return self.sender is not None and self.sender.path(endpoint).send([request])
-        except ValueError:
-            return False
+    async def _measure(
+        self, results: Results, regions: plan.Regions, home: int | None, latencies: Mapping[int, int], *, full: bool
+    ) -> None:
+        addresses = await self._names.resolve(relay for each in regions.values() for relay in each)
+        if full:
+            round_, asked = await self.asking.ask(plan.full(regions, addresses)), set(regions)
+        else:
+            probes = plan.incremental(regions, addresses, latencies, home)
+            awaited = () if home is None else (home,)
+            round_ = await self.asking.ask(probes, enough=plan.FASTEST, awaited=awaited)
+            asked = set(plan.fastest(regions, latencies, home))
+        results.take(round_)
+        silent = asked - results.latencies.keys() if round_.exhausted else ()
+        await self._over_https(results, regions, silent)
 
     async def _over_https(self, results: Results, regions: plan.Regions, silent: Collection[int]) -> None:
         asked = sorted(silent)[:MOST_OVER_HTTPS]

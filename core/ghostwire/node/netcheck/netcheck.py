@@ -53,6 +53,8 @@ class Netcheck:
         self._waiting = Waiters[NetcheckReport]()
         self._looked = self._looked_fully = -INTERVAL
         self._latencies: Mapping[int, int] = {}
+        self._network = 0
+        """Counts the changes of this machine's links: what was measured across one says nothing."""
         self._lost_since: int | None = None
         self._patience = WATCH
         self._shunned: dict[int, int] = {}
@@ -60,7 +62,7 @@ class Netcheck:
 
     def start(self, sender: Transport | None) -> None:
         """Begin, with the transport that sends to bare addresses; the first look is as soon as there are relays."""
-        self.measuring.sender = sender
+        self.measuring.asking.sender = sender
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def close(self) -> None:
@@ -88,8 +90,17 @@ class Netcheck:
         self._full = True
         self._woken.set()
 
+    async def glance(self) -> None:
+        """Ask a few relays how they see this node, now; whoever listens at ``measuring.asking`` hears it."""
+        relays = self._relays
+        await self.measuring.glance(relays.regions, relays.home, self._latencies)
+
     def links_changed(self) -> None:
-        """What relays saw of this node is no longer so."""
+        """What relays saw of this node is no longer so, nor how far they are."""
+        self._network += 1
+        self._latencies = {}
+        self._choice.forget()
+        self.measuring.cut_short()
         if self.report is not None:
             self.report = msgspec.structs.replace(self.report, mapped_ipv4="", mapped_ipv6="", mapping_varies=None)
         self.hurry()
@@ -129,14 +140,20 @@ class Netcheck:
         full = self._full or now - self._looked_fully >= INTERVAL or not self._latencies
         self._full, self._looked = False, now
         self._looked_fully = now if full else self._looked_fully
-        relays = self._relays
-        results = await self.measuring.look(relays.regions, relays.home, self._latencies, full=full)
+        network, results = self._network, await self._measure(full=full)
+        while network != self._network:
+            self._full, full, network = False, True, self._network
+            results = await self._measure(full=True)
         self._latencies = results.latencies
         self._choose(results)
         before, self.report = self.report, self._report(results, full=full)
         if before is None or _told(before) != _told(self.report):
             self._changed()
         return self.report
+
+    async def _measure(self, *, full: bool) -> Results:
+        relays = self._relays
+        return await self.measuring.look(relays.regions, relays.home, self._latencies, full=full)
 
     def _choose(self, results: Results) -> None:
         relays, now = self._relays, self._clock.now()

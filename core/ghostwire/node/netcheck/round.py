@@ -3,7 +3,7 @@
 Round(probes)   deadline, advance, drain: what to send now
 answered        the round trip is noted, and no more is asked of that region over that IP version
 unsendable      neither
-done            all answered; or, with ``enough``, so many regions did and the awaited ones; or `PATIENCE` is over
+done            all answered; or, with ``enough``, so many regions did and the awaited ones; or the patience is over
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from ghostwire.node.netcheck.plan import Probe
 from ghostwire.wire.stun import TRANSACTION_BYTES, binding_request
 
 PATIENCE = 3 * SECOND
-"""How long a round waits for answers over STUN."""
+"""How long a round waits for answers over STUN, unless it is told otherwise."""
 
 Mapped = tuple[str, int]
 """An address and a port of this node, as a relay sees it."""
 
 
 class Round:
-    """Begins at ``now``. With ``enough``, that many regions will do, if ``awaited`` ones are among them."""
+    """Begins at ``now``. With ``enough``, that many regions will do, if ``awaited`` ones are among them.
+
+    It lasts for ``patience`` nanoseconds at most, and after the first answer for ``linger`` at most.
+    """
 
     def __init__(
         self,
@@ -32,8 +35,11 @@ class Round:
         *,
         enough: int | None = None,
         awaited: Collection[int] = (),
+        patience: int = PATIENCE,
+        linger: int | None = None,
     ) -> None:
-        self._began, self._entropy = now, entropy
+        self._entropy, self._linger = entropy, linger
+        self._began, self._end = now, now + patience
         self._waiting = sorted(probes, key=lambda probe: probe.after)
         self._open = {_place(probe) for probe in self._waiting}
         self._enough, self._awaited = enough, {probe.region for probe in self._waiting}.intersection(awaited)
@@ -60,13 +66,13 @@ class Round:
         """When to send the next request, or to give up."""
         if self.done:
             return None
-        return self._began + min([PATIENCE, *(probe.after for probe in self._waiting[:1])])
+        return min([self._end, *(self._began + probe.after for probe in self._waiting[:1])])
 
     def advance(self, now: int) -> None:
         """Ask whom it is time to ask."""
         while self._waiting and self._waiting[0].after <= now - self._began:
             self._ask(self._waiting.pop(0), now)
-        self._over = self._over or now - self._began >= PATIENCE
+        self._over = self._over or now >= self._end
 
     def drain(self) -> list[tuple[Probe, bytes]]:
         """The requests to send now."""
@@ -77,11 +83,11 @@ class Round:
         """Whether a request of this id is unanswered."""
         return transaction in self._asked
 
-    def answered(self, transaction: bytes, mapped: Mapped, now: int) -> None:
-        """An answer came; one to nothing that was asked is ignored."""
+    def answered(self, transaction: bytes, mapped: Mapped, now: int) -> Probe | None:
+        """An answer came; to which probe (None: to nothing that was asked, and then it is ignored)."""
         probe, at = self._asked.pop(transaction, (None, 0))
         if probe is None:
-            return
+            return None
         place = probe.region, probe.family
         self.latencies[place] = min(now - at, self.latencies.get(place, now - at))
         self.mapped.setdefault(probe.endpoint, mapped)
@@ -89,6 +95,9 @@ class Round:
         answered = {region for region, _ in self.latencies}
         if self._enough is not None and len(answered) >= self._enough and self._awaited <= answered:
             self._satisfied = True
+        if self._linger is not None:
+            self._end = min(self._end, now + self._linger)
+        return probe
 
     def unsendable(self, probe: Probe) -> None:
         """This machine cannot send there."""

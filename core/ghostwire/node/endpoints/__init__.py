@@ -1,0 +1,1 @@
+"""Where this node can be reached: what it knows of that, asks for, and advertises."""
