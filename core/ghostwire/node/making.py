@@ -23,13 +23,14 @@ IDENTIFIED = "derp"
 class Surroundings:
     """What the dataplane gets from the node.
 
-    ``own_keys`` are the raw public keys of this node and its server, which no relay may have. ``endpoints`` are peers'
-    last known ones, which the dataplane keeps up to date; ``declare`` tells the server of an interest; ``moved`` is
-    called when a peer's path changed. ``connected`` says whether the server is reached; ``found`` is called when this
-    node's home or endpoints are others.
+    ``private_key`` is the node's, ``disco_key`` the private one of disco. ``own_keys`` are the raw public keys of this
+    node and its server, which no relay may have. ``endpoints`` are peers' last known ones, which the dataplane keeps up
+    to date; ``declare`` tells the server of an interest; ``moved`` is called when a peer's path changed. ``connected``
+    says whether the server is reached; ``found`` is called when this node's home or endpoints are others.
     """
 
     private_key: PrivateKey
+    disco_key: PrivateKey
     own_keys: frozenset[bytes]
     network: NetworkMap
     endpoints: dict[int, Endpoints]
