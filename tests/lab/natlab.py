@@ -24,7 +24,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ class Lab:
         self.ipv6 = ipv6
         self.members: dict[str, Member] = {}
         self.addresses: dict[str, str] = {}
+        self.outside: dict[str, tuple[str, ...]] = {}
+        """Where the internet sees a member's packets come from."""
         self.processes: list[subprocess.Popen[Any]] = []
         self._cables: list[tuple[str, str, str, str]] = []  # member, interface, member, interface
         self._ports = itertools.count()
@@ -83,6 +85,7 @@ class Lab:
         self._member(name)
         self._uplink(name, "eth0", v4, v6)
         self.addresses[name] = v4[0] if v4 else v6 or ""
+        self.outside[name] = (*v4, v6) if v6 and self.ipv6 else v4
 
     def site(self, name: str, kind: str, clients: int = 1, *, udp_timeout: int = 0, wire: bool = False) -> None:
         """A router NAME-r of this kind with clients NAME1..n behind it; kind ``none``: the clients alone."""
@@ -154,6 +157,7 @@ class Lab:
         router.links += [f"link set c{client} master lan", f"link set c{client} up"]
         net, width, flag = (f"fd60:{number}::", 64, " nodad") if v6 else (f"10.60.{number}.", 24, "")
         address = self.addresses[name] = f"{net}{1 + client}"
+        self.outside[name] = (address if v6 else f"10.50.1.{number}",)
         member.links += [
             "link set eth0 up",
             f"addr add {address}/{width} dev eth0{flag}",
@@ -286,14 +290,23 @@ class Lab:
         sh(["ip", "-n", self.ns(name), "-batch", "-"], "".join(f"{command}\n" for command in commands))
 
     def _enter(self, name: str) -> list[str]:
-        """``ip netns exec`` also lays /etc/netns/NAME over /etc (see `resolv`)."""
+        """``ip netns exec`` also lays /etc/netns/NAME over /etc (see `resolv` and `hosts`)."""
         return ["ip", "netns", "exec", self.ns(name)]
 
     def resolv(self, name: str, text: str) -> None:
         """Give a member a resolv.conf of its own."""
-        folder = RESOLVERS / self.ns(name)
+        self._file(name, "resolv.conf", text)
+
+    def hosts(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Let all members know these hosts' addresses by name."""
+        text = "".join(f"{address} {name}\n" for name, addresses in names.items() for address in addresses)
+        for member in self.members:
+            self._file(member, "hosts", f"127.0.0.1 localhost\n::1 localhost\n{text}")
+
+    def _file(self, member: str, name: str, text: str) -> None:
+        folder = RESOLVERS / self.ns(member)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "resolv.conf").write_text(text)
+        (folder / name).write_text(text)
 
     def close(self) -> None:
         """End the processes, those that carry the others' goodbyes last, and take the namespaces away."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from ghostwire.frontdoor.certificate import fingerprint
 from ghostwire.keys import load_private_key
 
 PATIENCE = 20.0
+CROWDED = 60.0
 _RUN = "import sys; from ghostwire.cli.main import {0}; sys.exit({0}())"
 _GHOSTWIRE = [sys.executable, "-c", _RUN.format("ghostwire")]
 _GWCTL = [sys.executable, "-c", _RUN.format("gwctl")]
@@ -108,9 +110,20 @@ class Server(Daemon):
 
     command = "server"
 
-    def __init__(self, lab: Lab, member: str, folder: Path, *, port: int = 8080, url: str = "", more: str = "") -> None:
-        self.url = url or f"https://{lab.addresses[member]}:{port}"
-        super().__init__(lab, member, folder, f'[server]\nlisten = "0.0.0.0:{port}"\nurl = "{self.url}"\n{more}')
+    def __init__(
+        self,
+        lab: Lab,
+        member: str,
+        folder: Path,
+        *,
+        port: int = 8080,
+        host: str = "",
+        url: str = "",
+        more: str = "",
+    ) -> None:
+        self.url = url or f"https://{host or lab.addresses[member]}:{port}"
+        listen = f"{host or '0.0.0.0'}:{port}"
+        super().__init__(lab, member, folder, f'[server]\nlisten = "{listen}"\nurl = "{self.url}"\n{more}')
 
     @property
     def api(self) -> ServerApi:
@@ -186,16 +199,20 @@ class Node(Daemon):
 
 
 class Relay(Daemon):
-    """``ghostwire relay`` in a member; with a token it enrols at its first start, without it serves whoever comes."""
+    """``ghostwire relay`` in a member; with a token it enrols at its first start, without it serves whoever comes.
+
+    ``host`` is its name: then it is reached over IPv6 too.
+    """
 
     command = "relay"
 
     def __init__(
-        self, lab: Lab, member: str, folder: Path, port: int = 3478, *, token: str = "", more: str = ""
+        self, lab: Lab, member: str, folder: Path, port: int = 3478, *, token: str = "", host: str = "", more: str = ""
     ) -> None:
-        self.address, self.port = lab.addresses[member], port
+        self.address, self.port = host or lab.addresses[member], port
+        stun = "0.0.0.0" if host else self.address
         settings = f'[relay]\nlisten = "{self.address}:{port}"\nopen = {str(not token).lower()}\n{more}'
-        super().__init__(lab, member, folder, f'{settings}\n[plugin.derp]\nstun = "{self.address}:3478"\n')
+        super().__init__(lab, member, folder, f'{settings}\n[plugin.derp]\nstun = "{stun}:3478"\n')
         self._token = folder / f"{member}.token"
         self._token.write_text(token)
         self.options: list[str] = []
@@ -272,16 +289,22 @@ class Pinging:
 class Mesh:
     """A server and nodes, enrolled and knowing each other; each is a public host unless the lab has it already.
 
-    ``port`` and ``more`` are the server's: where it listens, and what else is in its table of the configuration.
+    ``port`` and ``more`` are the server's: where it listens, and what else is in its table of the configuration. With
+    ``named``, server and relays are known by their members' names, and so reached over IPv4 and IPv6.
     """
 
-    def __init__(self, lab: Lab, folder: Path, *names: str, port: int = 8080, more: str = "") -> None:
+    def __init__(
+        self, lab: Lab, folder: Path, *names: str, port: int = 8080, more: str = "", named: bool = False
+    ) -> None:
         self.lab, self.folder = lab, folder
         for number, name in [(1, "control"), *enumerate(names, 11)]:
             if name not in lab.members:
                 lab.host(name, f"10.50.0.{number}", v6=f"fd50::{number}")
         lab.build()
-        self.server = Server(lab, "control", folder, port=port, more=more)
+        self._named = named
+        if named:
+            lab.hosts({name: lab.outside[name] for name in lab.outside if name not in names})
+        self.server = Server(lab, "control", folder, port=port, host="control" if named else "", more=more)
         self.nodes = {name: Node(lab, name, folder) for name in names}
 
     def start(self, *enrolled: str) -> None:
@@ -300,15 +323,33 @@ class Mesh:
         for name in names:
             self.nodes[name].ready()
             self.nodes[name].join(self.server.join_token())
+        self._meet(names)
+
+    def enrol_many(self, *names: str) -> None:
+        """The same for a crowd: one token for all, and they join side by side."""
+        token = self.server.join_token("ada", "--reusable")
+        for name in names:
+            self.nodes[name].spawn()
+
+        def join(name: str) -> None:
+            wait_for(f"{name} answers", self.nodes[name].api.answers, CROWDED)
+            self.nodes[name].api.post("/v1/up", {"token": token, "hostname": name, "timeout": CROWDED}, timeout=CROWDED)
+
+        with ThreadPoolExecutor(len(names)) as workers:
+            list(workers.map(join, names))
+        self._meet(names)
+
+    def _meet(self, names: Sequence[str]) -> None:
         for name in names:
             others = [other for other in names if other != name]
             wait_for(f"{name} knows {others}", lambda: self.nodes[name].knows(*others))  # noqa: B023
 
     def relay(self, member: str, region: str, port: int = 443) -> Relay:
         """A relay in this member that enrols and serves."""
-        words = ["relays", "create", member, "--region", region, "--host", self.lab.addresses[member], "--port", port]
+        host = member if self._named else self.lab.addresses[member]
+        words = ["relays", "create", member, "--region", region, "--host", host, "--port", port]
         made = json.loads(self.server.gwctl(*map(str, words), "--json"))
-        relay = Relay(self.lab, member, self.folder, port, token=made["token"])
+        relay = Relay(self.lab, member, self.folder, port, token=made["token"], host=member if self._named else "")
         relay.start()
         return relay
 
