@@ -40,9 +40,9 @@ class Directory:
         key = self._keys.get(peer)
         return key if key is not None and self.peer(key) == peer else None
 
-    def __contains__(self, key: DiscoKey) -> bool:
-        """Whether any node of the map has this key."""
-        return key in self._holders
+    def is_shared(self, key: DiscoKey) -> bool:
+        """Whether several nodes have this key."""
+        return len(self._holders.get(key, ())) > 1
 
     def _hold(self, id_: int, key: DiscoKey) -> None:
         self._keys[id_] = key

@@ -112,10 +112,9 @@ class Disco:
         id_ = self._directory.peer(key)
         peer = None if id_ is None else self._network.nodes.get(id_)
         if peer is None:
-            if key in self._directory and key != self._own:
-                self.counters.ambiguous += 1
-            else:
-                self.counters.strangers += 1
+            shared = self._directory.is_shared(key)
+            self.counters.ambiguous += shared
+            self.counters.strangers += not shared
         elif source.relayed and _relayed(source)[1] != peer.node_key:
             self.counters.misdirected += 1
             return None
