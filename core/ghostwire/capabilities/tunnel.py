@@ -113,8 +113,9 @@ class Tunnel(ABC):
 
     def test(self, peer: int, path: Path) -> None:  # noqa: B027 (a tunnel that cannot does nothing)
         """Begin a handshake with this peer now, its initiation over this path alone: `TunnelEvents.established` tells
-        over which path it was completed, so that one that carries WireGuard proves itself. Not repeated; the caller
-        sees to it that this is rare. Harmless for an unknown peer.
+        over which path it was completed, so that one that carries WireGuard proves itself. Not repeated, and not
+        announced as `TunnelEvents.wanted`; sessions and a handshake under way go on. The caller sees to it that this
+        is rare. Harmless for an unknown peer.
         """
 
     def activity(self, peer: int) -> Activity:
@@ -122,7 +123,7 @@ class Tunnel(ABC):
         return Activity()
 
     def rest(self, peer: int) -> None:  # noqa: B027 (as above)
-        """Tell `TunnelEvents.awake` when data moves again."""
+        """Tell `TunnelEvents.awake` when data moves again; nothing sent before waits for an answer any more."""
 
     @abstractmethod
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:

@@ -161,6 +161,7 @@ class TunnelPathRules(TunnelScene):
         for _ in range(30):
             assert await reaches(one, two), "a ping was lost while another path was tested"
             await self.network_settles()
+        assert one.events.wants == [2], "a test must not be announced as wanted()"
         assert targets.count(NOWHERE) == 1, f"{targets.count(NOWHERE)} initiations over the tested path"
         assert (one.handshakes(), two.handshakes()) == (1, 1)
 
