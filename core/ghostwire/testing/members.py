@@ -212,6 +212,17 @@ class MemoryNode:
         """What it knows of that peer."""
         return next(peer for peer in self.status.peers if peer.name == name)
 
+    def via(self, other: MemoryNode) -> str:
+        """The transport that carries what it sends to that node; nothing where there is none."""
+        path = self.peer(other.name).path
+        return path.transport if path is not None else ""
+
+    @property
+    def home(self) -> str:
+        """The name of the region that it is connected to as its home; nothing while it is not."""
+        home = self.status.home if self.running is not None else None
+        return home.name if home is not None and home.connected else ""
+
     def sees(self) -> set[str]:
         """The names of its peers."""
         return {peer.name for peer in self.status.peers}

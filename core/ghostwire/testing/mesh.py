@@ -26,9 +26,9 @@ from ghostwire import Provider, Transport, Tunnel
 from ghostwire.config import ServerConfig
 from ghostwire.plugins.host import Host as Plugins
 from ghostwire.plugins.selection import Selection
-from ghostwire.testing.members import MemoryNode, MemoryServer, provided
+from ghostwire.testing.members import BARE, MemoryNode, MemoryServer, provided
 from ghostwire.testing.nat import Nat
-from ghostwire.testing.network import Network
+from ghostwire.testing.network import Host, Network
 from ghostwire.testing.places import PLACES, Site
 from ghostwire.testing.relays import RELAY_PORT, STUN_PORT, MemoryRelay
 
@@ -39,9 +39,6 @@ _SHARED_MEMORY = "/dev/shm"  # noqa: S108 (TemporaryDirectory makes a private fo
 
 RELAYING = "derp"
 """The plugin that relays."""
-
-At = Site | str | None
-"""A site, or the name of a kind of place, of which a new one is made; None for a public address."""
 
 
 @functools.cache
@@ -70,6 +67,8 @@ class MemoryMesh:
         self.nodes: dict[str, MemoryNode] = {}
         self.relays: dict[str, MemoryRelay] = {}
         self.sites: list[Site] = []
+        self.whereabouts: dict[str, Site] = {}
+        """Which machine is at which site."""
         self._config, self._tunnel, self._relaying = config or ServerConfig(), tunnel, relaying
         self._transports: list[Provider[Transport]] = []
         self._stack = contextlib.AsyncExitStack()
@@ -102,7 +101,9 @@ class MemoryMesh:
             await relay.stop()
         await self._stack.aclose()
 
-    async def add(self, name: str, *, address: str = "", nat: Nat | None = None, at: At = None) -> MemoryNode:
+    async def add(
+        self, name: str, *, address: str = "", nat: Nat | None = None, at: Site | str | None = None
+    ) -> MemoryNode:
         """A machine with a daemon that belongs to no mesh yet; ``at`` is a site, or the name of a kind of place."""
         assert isinstance(self._tunnel, Provider)
         number = len(self.network.hosts) + 1
@@ -110,7 +111,7 @@ class MemoryMesh:
             host = self.network.host(name, address or f"198.51.{number // 250}.{number % 250}", nat=nat)
         else:
             host = self.network.host(name)
-            self._site(at).take(host)
+            self._put(host, at)
         node = self.nodes[name] = MemoryNode(host, self._folder / f"node-{name}", self._tunnel, self._transports)
         await node.start()
         return node
@@ -121,15 +122,13 @@ class MemoryMesh:
         self.sites.append(site)
         return site
 
-    def move(self, node: MemoryNode, at: At) -> None:
+    def move(self, node: MemoryNode, at: Site | str) -> None:
         """Carry a machine to another site, or to a new one of that kind."""
-        self._site(at).take(node.host)
+        self._put(node.host, at)
 
-    def _site(self, at: At) -> Site:
-        if isinstance(at, Site):
-            return at
-        assert at is not None
-        return self.site(at)
+    def _put(self, host: Host, at: Site | str) -> None:
+        site = self.whereabouts[host.name] = at if isinstance(at, Site) else self.site(at)
+        site.take(host)
 
     async def relay(self, name: str, region: str, *, address: str = "", **order: Any) -> MemoryRelay:
         """A relay of its own on a new machine, enrolled; ``order`` is more of the body of ``POST /api/v1/relays``."""
@@ -143,7 +142,7 @@ class MemoryMesh:
         return relay
 
     async def join(
-        self, name: str, *, address: str = "", nat: Nat | None = None, at: At = None, **order: Any
+        self, name: str, *, address: str = "", nat: Nat | None = None, at: Site | str | None = None, **order: Any
     ) -> MemoryNode:
         """A new machine, joined by a join token of its own; ``order`` is what is asked of the pre-auth key."""
         node = await self.add(name, address=address, nat=nat, at=at)
@@ -163,6 +162,18 @@ class MemoryMesh:
         for node in self.nodes.values():
             if node.up:
                 await self._knows(node, known - {node.name}, timeout)
+
+    async def at_home(self, *nodes: MemoryNode, timeout: float = 60.0) -> None:
+        """Wait until these nodes (none: all that are up) are connected to a relay as their home."""
+        for node in nodes or [node for node in self.nodes.values() if node.up]:
+            await self.until(lambda node=node: bool(node.home), f"{node.name} should be at home", timeout=timeout)  # type: ignore[misc]
+
+    async def direct(self, one: MemoryNode, other: MemoryNode, *, timeout: float = 60.0) -> float:
+        """Wait until each sends to the other directly, which they only do while they talk; seconds waited."""
+        loop = asyncio.get_running_loop()
+        began, what = loop.time(), f"a direct path between {one.name} and {other.name}"
+        await self.until(lambda: one.via(other) == other.via(one) == BARE, what, timeout=timeout)
+        return loop.time() - began
 
     async def _knows(self, node: MemoryNode, others: set[str], timeout: float) -> None:
         what = f"{node.name} should be connected and know {sorted(others)}"

@@ -11,7 +11,7 @@ no router lets in, does not arrive.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ghostwire.testing.nat import Firewall, Nat, NatKind
 from ghostwire.testing.network import Host, Network
@@ -93,6 +93,11 @@ class Site:
             self.router = network.nat(f"router{number}", address, place.nat, outer=self.carrier, **how)
         self.firewall = Firewall(f"firewall{number}") if place.ipv6 else None
         self._machines = itertools.count(2)
+
+    @property
+    def now(self) -> Place:
+        """The place that it has become: a router may be switched to another kind."""
+        return self.place if self.router is None else replace(self.place, nat=self.router.kind)
 
     def addresses(self) -> tuple[str, ...]:
         """The addresses of a further machine, IPv4 first."""
