@@ -7,7 +7,8 @@ from ghostwire.model import MapChange, NetworkMap
 
 
 class Directory:
-    """Disco keys to nodes, and back. A key that several nodes have (the server is wrong then) is nobody's."""
+    """Disco keys to nodes, and back. A key that several nodes have (the server is wrong then) is nobody's; a node whose
+    key is zeros speaks no disco."""
 
     def __init__(self, own: DiscoKey, network: NetworkMap) -> None:
         self._own, self._network = own, network
@@ -45,6 +46,8 @@ class Directory:
         return len(self._holders.get(key, ())) > 1
 
     def _hold(self, id_: int, key: DiscoKey) -> None:
+        if not any(key.raw):
+            return
         self._keys[id_] = key
         holders = self._holders[key] = (*self._holders.get(key, ()), id_)
         self.shared += len(holders) == 2

@@ -178,9 +178,18 @@ def test_a_peers_new_node_key_is_the_one_that_its_pings_must_name(house, make_li
     assert counted(house.bob) == {"pings": 1, "misdirected": 1}
 
 
-def test_a_key_that_can_be_nobodys_hurts_nobody(house, make_line):
-    house.change(nodes=(house.alice.map_node(disco_key=DiscoKey(bytes(32))),))
+def test_nodes_without_a_disco_key_are_not_spoken_with(house, make_line):
+    none = DiscoKey(bytes(32))
+    house.change(nodes=(house.alice.map_node(disco_key=none), house.carol.map_node(disco_key=none)))
     house.bob.disco.receive(make_line("192.0.2.1:1"), b"TS\xf0\x9f\x92\xac" + bytes(32 + 24 + 62))
+    assert not house.bob.disco.ping(1, make_line("192.0.2.1:1"), house.TRANSACTION, padded=False)
+    assert counted(house.bob) == {"strangers": 1}
+
+
+def test_a_key_that_can_be_nobodys_hurts_nobody(house, make_line):
+    low = b"\1" + bytes(31)
+    house.change(nodes=(house.alice.map_node(disco_key=DiscoKey(low)),))
+    house.bob.disco.receive(make_line("192.0.2.1:1"), b"TS\xf0\x9f\x92\xac" + low + bytes(24 + 62))
     assert not house.bob.disco.ping(1, make_line("192.0.2.1:1"), house.TRANSACTION, padded=False)
     assert counted(house.bob) == {"malformed": 2}
 
