@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the tables whose rows tests recorded: ``record_property("table TITLE", {column: cell})``."""
+    tables: dict[str, list[dict[str, object]]] = {}
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        for name, row in getattr(report, "user_properties", ()) if getattr(report, "when", "") == "call" else ():
+            if name.startswith("table "):
+                tables.setdefault(name.removeprefix("table "), []).append(row)
+    for title, rows in tables.items():
+        terminalreporter.section(title)
+        for line in _lines(rows):
+            terminalreporter.write_line(line)
+
+
+def _lines(rows: list[dict[str, object]]) -> Iterator[str]:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [columns, *([str(row.get(column, "")) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for each in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(each, widths, strict=True)).rstrip()
 
 
 @pytest.fixture(scope="session", autouse=True)
