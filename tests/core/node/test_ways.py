@@ -18,6 +18,8 @@ from ghostwire.node.relays import Relays
 from ghostwire.node.routes import routes
 from ghostwire.node.status import name_relays
 from ghostwire.testing import simulated
+from ghostwire.testing.members import MemoryNode
+from ghostwire.testing.mesh import MemoryMesh
 
 NORTH = MapRelay(id=4, region=900, region_name="north", name="north-1", host="r.example", port=443)
 SEARCHING = PathsReport(peer=2, name="node2", state="searching", why="a packet waits", using=("udp 192.0.2.2:7",))
@@ -135,3 +137,28 @@ async def test_each_peers_latency_is_shown_where_it_is_known(kit: Any, monkeypat
     node: Node = await kit.rig().joined()
     assert [(peer.id, peer.latency_ms) for peer in node.status().peers] == [(2, 3.14), (3, None)]
     await node.close()
+
+
+# In a mesh
+
+
+@simulated
+async def test_what_is_told_of_a_way_is_the_way_that_packets_go() -> None:
+    async with MemoryMesh(relaying=True) as mesh:
+        alice, bob = await mesh.join("alice"), await mesh.join("bob")
+        await mesh.until(lambda: all(map(_at_home, (alice, bob))), "both should be at a relay", timeout=200)
+        relayed = (await alice.node.ping("bob")).path
+        assert relayed is not None
+        assert (relayed.transport, relayed.region, relayed.relay) == ("derp", "home", "embedded")
+        await mesh.until(lambda: alice.node.paths("bob").state == "direct", "there should be a direct path")
+        direct = (await alice.node.ping("bob")).path
+        assert direct is not None
+        assert direct == alice.peer("bob").path
+        report = alice.node.paths("bob")
+        assert (report.name, report.state) == ("bob", "direct")
+        assert report.using == (f"{direct.transport} {direct.endpoint}",)
+
+
+def _at_home(node: MemoryNode) -> bool:
+    home = node.status.home
+    return home is not None and home.connected
