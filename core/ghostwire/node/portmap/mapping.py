@@ -36,8 +36,8 @@ class PortMapping:
     """Works from `start` to `close`; ``changed`` is called when ``mapped`` is another.
 
     ``mapped`` is the outside ``address:port`` that leads here, empty where there is none; ``trouble`` says in a line
-    why there is none, where something was tried. ``ports`` are the machine's unless given; ``lifetime`` is how long
-    mappings are asked for, in nanoseconds.
+    why there is none, where something was tried; ``lease`` is what the router granted. ``ports`` are the machine's
+    unless given; ``lifetime`` is how long mappings are asked for, in nanoseconds.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class PortMapping:
         self._upnp = Upnp(parts.entropy)
         self._last: Method | None = None
         self._router: Router | None = None
-        self._lease: Lease | None = None
         self._port = self._outside = 0
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._asking = asyncio.Lock()
         self._announcements = Announcements(self._ports, self._counted)
+        self.lease: Lease | None = None
         self.mapped = ""
         self.trouble = ""
 
@@ -77,8 +77,8 @@ class PortMapping:
 
     def links_changed(self) -> None:
         """The router may be another, or have another address for us."""
-        if self._lease is not None:
-            self._lease.due = self._clock.now()
+        if self.lease is not None:
+            self.lease.due = self._clock.now()
         self._woken.set()
 
     async def probe(self) -> PortMapProtocols:
@@ -119,8 +119,8 @@ class PortMapping:
 
     def _pause(self) -> float | None:
         """Seconds until something is to be done unasked."""
-        if self._lease is not None:
-            return max(0, self._lease.due - self._clock.now()) / SECOND
+        if self.lease is not None:
+            return max(0, self.lease.due - self._clock.now()) / SECOND
         return AGAIN / SECOND if self._router is not None else None
 
     async def _look(self) -> None:
@@ -129,7 +129,7 @@ class PortMapping:
             router = self._here()
             if router is None:
                 self._forget()
-            elif self._lease is None or not await self._renew(router, self._lease):
+            elif self.lease is None or not await self._renew(router, self.lease):
                 await self._search(router)
 
     def _here(self) -> Router | None:
@@ -204,19 +204,19 @@ class PortMapping:
 
     def _hold(self, method: Method, granted: Granted) -> None:
         self._last, self._outside, self.trouble = method, granted.port, ""
-        self._lease = Lease(granted, self._clock.now())
+        self.lease = Lease(granted, self._clock.now())
         if granted.epoch is not None and self._router is not None:
             self._announcements.listen(self._router.gateway)
         self._tell(granted.endpoint, f"{method.name}: {granted.endpoint} leads to this node")
 
     def _lose(self, trouble: str) -> None:
-        self._lease, self.trouble = None, trouble
+        self.lease, self.trouble = None, trouble
         self._announcements.close()
         self._tell("", f"no port mapping: {trouble}")
 
     def _forget(self) -> None:
         """What is known was another router's."""
-        self._router = self._lease = self._last = None
+        self._router = self.lease = self._last = None
         self._outside = self._port
         for method in self._methods():
             method.forget()
@@ -231,14 +231,14 @@ class PortMapping:
             self._changed()
 
     async def _release(self) -> None:
-        lease, router, method = self._lease, self._router, self._last
+        lease, router, method = self.lease, self._router, self._last
         if lease is not None and router is not None and method is not None:
             with suppress(GhostwireError):
                 await method.release(router, Wanted(self._port, lease.granted.port, 0))
 
     def _counted(self, epoch: int) -> None:
         """The router told its count of seconds."""
-        lease, now = self._lease, self._clock.now()
+        lease, now = self.lease, self._clock.now()
         if lease is not None and now - lease.since >= HASTE and lease.forgotten(epoch, now):
             lease.due = now
             self._woken.set()
