@@ -173,6 +173,12 @@ class Tailcat:
         command = [*_words(), *words, self.address]
         return self.lab.run(member, command, input=stdin, env=_environment(self.log.parent), timeout=40)
 
+    def begin(self, member: str, *words: str) -> subprocess.Popen[str]:
+        """Let another tailcat begin as its client and say what it does, line by line."""
+        command = [*_words("--verbose"), *words, self.address]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return self.lab.popen(member, command, env=_environment(self.log.parent), text=True, **pipes)
+
 
 def _words(*options: str) -> list[str]:
     return [find_tailcat() or "tailcat", f"--derpmap-url={MapServer.url}", "--key=new", *options]
