@@ -38,6 +38,13 @@ def netcheck(program: Program, json_: bool) -> None:
 
 
 _KINDS = ("latency", "ipv4", "ipv6", "https")
+_MAPPINGS = {
+    "none": "none: relays see this node's own address",
+    "endpoint-independent": "endpoint-independent: one outside port for everybody",
+    "destination-dependent": "destination-dependent: another outside port for each destination, bad for direct paths",
+    "": "not known",
+}
+_GUESS = {None: "", True: "destination-dependent", False: "endpoint-independent"}
 _PROTOCOLS = {"nat_pmp": "NAT-PMP", "pcp": "PCP", "upnp": "UPnP"}
 
 
@@ -48,7 +55,7 @@ def _fields(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("UDP", _yes(report["udp"])),
         ("UDP over IPv4", _family(report["ipv4"], report["mapped_ipv4"])),
         ("UDP over IPv6", _family(report["ipv6"], report["mapped_ipv6"])),
-        ("mapping varies", {None: "not known", True: "yes, by destination", False: "no"}[report["mapping_varies"]]),
+        ("NAT mapping", _MAPPINGS[report.get("mapping") or _GUESS[report["mapping_varies"]]]),
         ("port mapping", _port_mapping(report.get("port_mapping") or {}, report.get("port_mapped", ""))),
         (
             "captive portal",
@@ -71,12 +78,12 @@ def _region(each: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     return f"{name} (home)" if each["region"] == report.get("home") else name
 
 
-def _family(works: bool, mapped: str) -> str:
+def _family(works: bool | None, mapped: str) -> str:
     return f"{_yes(works)}, seen as {mapped}" if mapped else _yes(works)
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _yes(value: bool | None) -> str:
+    return "not known" if value is None else "yes" if value else "no"
 
 
 def _ms(value: float | None) -> str:
