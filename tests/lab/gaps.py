@@ -24,6 +24,7 @@ BUFFER = 64 << 10
 """What a sender's kernel may hold, lest it sends what has piled up in a gap at once."""
 DEAD = 30.0
 """Seconds without a byte after which a flow counts as broken."""
+SAMPLE = 64 << 10
 STALL = 0.25
 """Seconds between two arrivals that count as an interruption."""
 
@@ -222,6 +223,23 @@ class OneWay:
         self._threads[1].join(DEAD)
         for sock in (self._here, self._there):
             sock.close()
+
+
+class RelayedShare:
+    """What part of a flow's bytes passes through these relays' hosts."""
+
+    def __init__(self, lab: Lab, flow: Flow, *relays: str) -> None:
+        self._lab, self._flow, self._relays = lab, flow, relays
+        self._received, self._relayed = flow.received, bytes_in(lab, *relays)
+
+    def now(self) -> float | None:
+        """The part of the bytes that arrived since the last answer; None before they are `SAMPLE`."""
+        received, relayed = self._flow.received, bytes_in(self._lab, *self._relays)
+        if received - self._received < SAMPLE:
+            return None
+        share = (relayed - self._relayed) / (received - self._received)
+        self._received, self._relayed = received, relayed
+        return share
 
 
 def bytes_in(lab: Lab, *members: str) -> int:
