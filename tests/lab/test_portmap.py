@@ -19,7 +19,7 @@ import pytest
 from natlab import Lab
 from netns import in_netns
 
-from ghostwire import Sockets
+from ghostwire import Metrics, Sockets
 from ghostwire.engine import SECOND
 from ghostwire.node.portmap import granted
 from ghostwire.node.portmap.mapping import PortMapping
@@ -137,6 +137,7 @@ class Home:
             port_mapping=True,
             state=self.folder,
             log=logging.getLogger("test"),
+            metrics=Metrics(),
         )
         return PortMapping(parts, changed, **options)
 

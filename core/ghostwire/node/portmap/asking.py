@@ -66,7 +66,7 @@ class Asking(ABC):
 
     def receive(self, source: Address, data: bytes, now: int) -> None:
         """A datagram arrived, from anybody."""
-        if self.done or not self.comes_from(source) or not self.take(data, now):
+        if not self.done and not (self.comes_from(source) and self.take(data, now)):
             self.ignored += 1
 
     def attempt(self, number: int, requests: Sequence[bytes]) -> Sequence[tuple[Address, bytes]]:

@@ -3,7 +3,7 @@
 The protocols are tried in order: the one that worked last, then NAT-PMP, PCP and UPnP; PCP before NAT-PMP where it
 alone was seen. What is granted is renewed at half its time. A router that counts its seconds anew has forgotten
 what it granted, and is asked again at once. A search that found nothing is repeated every `AGAIN` and when links
-change; where there is no router, only then.
+change; where there is no router, or this machine has an address that others can reach anyway, only then.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from ghostwire import Metrics
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError, Refused, Unavailable
 from ghostwire.node.parts import Parts
@@ -73,6 +74,8 @@ class PortMapping:
         """Ask for a mapping to this UDP port of the machine; nothing is done where the operator wants none."""
         if self._task is None and port and self._parts.port_mapping:
             self._port = self._outside = port
+            self._metrics = self._parts.metrics.scope()
+            self._register(self._metrics)
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     def links_changed(self) -> None:
@@ -93,6 +96,7 @@ class PortMapping:
         """Stop, and give the mapping back; harmless when called twice."""
         task, self._task = self._task, None
         if task is not None:
+            self._parts.metrics.drop(self._metrics)
             task.cancel()
             await asyncio.wait([task])
         with suppress(TimeoutError):
@@ -100,6 +104,16 @@ class PortMapping:
                 await self._release()
         self.mapped = ""
         self._forget()
+
+    def _register(self, metrics: Metrics) -> None:
+        metrics.counter(
+            "ghostwire_portmap_ignored_total",
+            "Datagrams to the ports that ask the router which were no answers of it.",
+            lambda: sum(method.ignored for method in self._methods()),
+        )
+        metrics.gauge(
+            "ghostwire_portmap_mapped", "1 while the router leads a port here.", lambda: int(bool(self.mapped))
+        )
 
     # The work
 
@@ -133,11 +147,13 @@ class PortMapping:
                 await self._search(router)
 
     def _here(self) -> Router | None:
-        """The router there is now; what another granted or spoke is forgotten."""
+        """The router there is now, unless this machine needs none; what another granted or spoke is forgotten."""
         gateway = self._parts.platform.gateway()
         if gateway is None:
             return None
         router = Router(gateway, self._ports.local(gateway), self._ports, self._parts.sockets, self._clock)
+        if outside_address(router.local):
+            return None
         if router != self._router:
             self._forget()
             self._router = router

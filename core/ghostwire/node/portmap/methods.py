@@ -17,7 +17,7 @@ class Method(ABC):
     """One protocol.
 
     ``spoken`` is what is known of it at the router asked last (see `PortMapProtocols`), ``epoch`` the count of seconds
-    that the last answer gave.
+    that the last answer gave, ``ignored`` how many datagrams were no answers.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Method(ABC):
     def __init__(self) -> None:
         self.spoken: bool | None = None
         self.epoch: int | None = None
+        self.ignored = 0
 
     @abstractmethod
     async def map(self, router: Router, wanted: Wanted) -> Granted:
@@ -64,7 +65,7 @@ class ByDatagrams(Method):
     async def run(self, router: Router, engine: Asking) -> None:
         """Run an engine and note who answered."""
         await router.ask(engine)
-        self.spoken = engine.heard
+        self.spoken, self.ignored = engine.heard, self.ignored + engine.ignored
         if engine.trouble == SILENT:
             raise Unavailable(f"{self.name}: {SILENT}")
         if engine.trouble:

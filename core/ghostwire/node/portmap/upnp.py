@@ -73,7 +73,7 @@ class Upnp(Method):
     async def _controls(self, router: Router) -> Sequence[Control]:
         search = Ssdp(router.gateway, router.clock.now())
         await router.ask(search)
-        self.spoken = False
+        self.spoken, self.ignored = False, self.ignored + search.ignored
         if not search.locations:
             raise Unavailable(f"{self.name}: {SILENT}")
         found: list[Control] = []

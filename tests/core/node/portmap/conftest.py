@@ -15,6 +15,7 @@ from typing import Any
 import h11
 import pytest
 
+from ghostwire import Metrics
 from ghostwire.engine import SECOND
 from ghostwire.errors import PlatformError, Unavailable
 from ghostwire.node.portmap.mapping import PortMapping
@@ -239,6 +240,7 @@ class Home:
         self.entropy = SeededEntropy(1)
         self.told: list[str] = []
         self.wanted = True
+        self.metrics = Metrics()
         self.mapping = self.make()
 
     def make(self, **options: Any) -> PortMapping:
@@ -250,6 +252,7 @@ class Home:
             port_mapping=self.wanted,
             state=self.folder,
             log=logging.getLogger("test"),
+            metrics=self.metrics,
         )
         return PortMapping(parts, self.changed, ports=MemoryPorts(self.node), **options)
 

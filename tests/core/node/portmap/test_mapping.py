@@ -119,6 +119,19 @@ async def test_without_a_router_nothing_is_asked_until_links_change(home):
 
 
 @simulated
+async def test_a_machine_with_an_address_that_others_reach_asks_nobody(home):
+    house = home()
+    house.node.move("203.0.113.5")
+    await house.started()
+    assert house.router.asked == []
+    assert house.mapping.trouble == ""
+    house.node.move(LOCAL)
+    house.mapping.links_changed()
+    await asyncio.sleep(1)
+    assert house.mapping.mapped
+
+
+@simulated
 async def test_where_the_operator_wants_none_nobody_is_asked(home):
     house = home()
     house.wanted = False
@@ -257,6 +270,20 @@ async def test_a_port_that_is_taken_outside_is_replaced_and_then_kept(home):
     await asyncio.sleep(3 * HOUR)
     assert list(house.router.mappings) == [PORT + 1]
     assert house.told == [f"{OUTSIDE}:{PORT + 1}"]
+
+
+@simulated
+async def test_what_is_no_answer_is_counted_as_long_as_it_is_started(home):
+    house = home(speaks=frozenset({"PCP"}))
+    house.mapping.start(PORT)
+    await asyncio.sleep(0.01)
+    (port,) = house.node.ports
+    stranger = house.network.host("stranger", "10.0.0.66").bind(5351, lambda source, burst: None)
+    stranger.send((LOCAL, port), [b"hello", b"world"])
+    await asyncio.sleep(5)
+    assert house.metrics.values() == {"ghostwire_portmap_ignored_total": 2, "ghostwire_portmap_mapped": 1}
+    await house.mapping.close()
+    assert house.metrics.values() == {}
 
 
 @simulated
