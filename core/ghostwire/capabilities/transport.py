@@ -94,6 +94,10 @@ class RelayTransport(Transport):
     def connected(self, region: int) -> bool:
         """Whether a connection to that region is logged in."""
 
+    def watch(self, lost: Callable[[int], object]) -> None:
+        """Call ``lost`` with a region's number when its connection is gone. Core looks at times where a transport
+        cannot tell, as by this one."""
+
     def at(self, region: int) -> int | None:
         """The id of the relay that the connection to that region leads to; None where it is not known."""
         return None

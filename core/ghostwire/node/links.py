@@ -1,9 +1,9 @@
-"""This machine's links: watched for changes that give it other addresses."""
+"""This machine's links: watched for changes that give it other addresses or another router."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ghostwire import Platform
 
@@ -12,11 +12,11 @@ SETTLE = 0.5
 
 
 class Links:
-    """Watches from now until `close`; ``changed`` is called once other addresses have settled."""
+    """Watches from now until `close`; ``changed`` is called once other addresses, or another router, have settled."""
 
     def __init__(self, platform: Platform, changed: Callable[[], object]) -> None:
         self._platform, self._changed = platform, changed
-        self._addresses = tuple(platform.local_addresses())
+        self._place = self._look()
         self._timer: asyncio.TimerHandle | None = None
         self._unwatch = platform.watch_links(self._settle)
 
@@ -30,10 +30,13 @@ class Links:
         self._timer = asyncio.get_running_loop().call_later(SETTLE, self._compare)
 
     def _compare(self) -> None:
-        addresses = tuple(self._platform.local_addresses())
-        if addresses != self._addresses:
-            self._addresses = addresses
+        place = self._look()
+        if place != self._place:
+            self._place = place
             self._changed()
+
+    def _look(self) -> tuple[Sequence[str], str | None]:
+        return tuple(self._platform.local_addresses()), self._platform.gateway()
 
     def _cancel(self) -> None:
         if self._timer is not None:

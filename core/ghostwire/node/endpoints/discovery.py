@@ -66,6 +66,7 @@ class Discovery:
         self._addresses: tuple[str, ...] = ()
         self._endpoints: tuple[Endpoint, ...] | None = None
         netcheck.measuring.asking.heard = self._heard
+        netcheck.mapping = mapping
 
     def start(self) -> None:
         """The transports run; netcheck looks at the network of itself."""

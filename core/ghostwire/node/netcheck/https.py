@@ -1,9 +1,11 @@
-"""A relay's round trip over HTTPS, for where STUN does not get through."""
+"""Requests to a relay's front door: its round trip where STUN does not get through."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import h11
@@ -18,11 +20,28 @@ PATH = "/derp/latency-check"
 MAX_HEAD = 16 * 1024
 
 
-async def round_trip(relay: MapRelay, sockets: Sockets, clock: Clock) -> int:
-    """Nanoseconds from the request to the answer, on a connection that stands.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's head, and how long it took: nanoseconds from the request, on a connection that stands. Names of
+    headers are in lower case."""
 
-    Unavailable, RemoteProtocolError or AuthenticationFailed where no relay answers.
-    """
+    status: int
+    headers: Mapping[bytes, bytes]
+    took: int
+
+
+async def round_trip(relay: MapRelay, sockets: Sockets, clock: Clock) -> int:
+    """Nanoseconds that a relay takes to answer; raises as `ask`, also where it is no relay that answers."""
+    answer = await ask(relay, PATH, sockets, clock)
+    if answer.status > 299:
+        raise RemoteProtocolError(f"no relay: it answers {answer.status}")
+    return answer.took
+
+
+async def ask(
+    relay: MapRelay, path: str, sockets: Sockets, clock: Clock, headers: Sequence[tuple[str, str]] = ()
+) -> Answer:
+    """One GET request. Unavailable, RemoteProtocolError or AuthenticationFailed where no relay answers."""
     from ghostwire.system.tls import check_relay, relay_tls, untrusted  # needed where UDP is blocked alone
 
     try:
@@ -33,7 +52,7 @@ async def round_trip(relay: MapRelay, sockets: Sockets, clock: Clock) -> int:
         raise untrusted(relay, error) from None
     try:
         check_relay(transport, relay)
-        return await asking.ask(relay)
+        return await asking.ask(path, [("Host", f"{relay.host}:{relay.port}"), ("Connection", "close"), *headers])
     finally:
         transport.abort()
 
@@ -51,12 +70,11 @@ class _Asking(asyncio.Protocol):
     def __init__(self, clock: Clock) -> None:
         self._clock, self._began = clock, 0
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        self._answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-    async def ask(self, relay: MapRelay) -> int:
+    async def ask(self, path: str, headers: Sequence[tuple[str, str]]) -> Answer:
         """Ask, and wait for the answer's head."""
-        headers = [("Host", f"{relay.host}:{relay.port}"), ("Connection", "close")]
-        request = h11.Request(method="GET", target=PATH, headers=headers)
+        request = h11.Request(method="GET", target=path, headers=list(headers))
         self._began = self._clock.now()
         self._transport.write((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
         return await self._answer
@@ -75,8 +93,9 @@ class _Asking(asyncio.Protocol):
         except h11.RemoteProtocolError as error:
             self._answer.set_exception(RemoteProtocolError(f"no HTTP: {error}"))
             return
-        if isinstance(event, h11.Response) and event.status_code <= 299:
-            self._answer.set_result(self._clock.now() - self._began)
+        if isinstance(event, h11.Response):
+            took = self._clock.now() - self._began
+            self._answer.set_result(Answer(event.status_code, dict(event.headers), took))
         elif event is not h11.NEED_DATA:
             self._answer.set_exception(RemoteProtocolError(f"no relay: {type(event).__name__}"))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from ghostwire import Buffer, Path
 from ghostwire.engine import MILLISECOND, SECOND
@@ -15,8 +16,16 @@ from ghostwire.node.netcheck.names import Names
 from ghostwire.node.netcheck.results import Results
 from ghostwire.node.parts import Parts
 
-PATIENCE = 5.0
-"""Seconds that a look takes at most."""
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a look takes at most: in seconds, and of that over STUN in nanoseconds."""
+
+    whole: float
+    stun: int
+
+
+UNHURRIED, HURRIED = Patience(5.0, 3 * SECOND), Patience(2.5, SECOND)
 MOST_OVER_HTTPS, MOST_OF_A_REGION = 16, 3
 """Regions asked over HTTPS in one look, and relays of each."""
 HEAD_START = 0.3
@@ -26,22 +35,42 @@ GLANCE, LINGER = SECOND, 100 * MILLISECOND
 
 
 class Measuring:
-    """Measures, one look at a time, and glances any time; ``asking`` does so over STUN."""
+    """Measures, one look at a time, and glances any time; ``asking`` does so over STUN. ``late`` is called when relays'
+    names got addresses too late for a look."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, late: Callable[[], object]) -> None:
         self._parts, self._clock = parts, parts.clock
-        self._names = Names(parts.lookup, parts.clock)
+        self._names = Names(parts.lookup, parts.clock, late)
         self._limit: asyncio.Timeout | None = None
         self.asking = Asking(parts.clock, parts.entropy)
 
     async def look(
-        self, regions: plan.Regions, home: int | None, latencies: Mapping[int, int], *, full: bool
+        self,
+        regions: plan.Regions,
+        home: int | None,
+        latencies: Mapping[int, int],
+        *,
+        full: bool,
+        hurried: bool = False,
     ) -> Results:
-        """Ask all regions; where it is not to be a ``full`` look, those that were fastest last time, and the home."""
-        results = Results(regions)
+        """Ask all regions; where it is not to be a ``full`` look, those that were fastest last time, and the home.
+
+        A ``hurried`` one waits less for those that are silent.
+        """
+        results, patience = Results(regions), HURRIED if hurried else UNHURRIED
         try:
-            async with asyncio.timeout(PATIENCE) as self._limit:
-                await self._measure(results, regions, home, latencies, full=full)
+            async with asyncio.timeout(patience.whole) as self._limit:
+                addresses = await self._names.resolve(relay for each in regions.values() for relay in each)
+                if full:
+                    probes, asked, enough = plan.full(regions, addresses), set(regions), None
+                else:
+                    probes = plan.incremental(regions, addresses, latencies, home)
+                    asked, enough = set(plan.fastest(regions, latencies, home)), plan.FASTEST
+                awaited = () if home is None else (home,)
+                round_ = await self.asking.ask(probes, patience=patience.stun, enough=enough, awaited=awaited)
+                results.take(round_)
+                silent = asked - results.latencies.keys() if round_.exhausted else ()
+                await self._over_https(results, regions, silent)
         except TimeoutError:
             pass
         finally:
@@ -59,24 +88,13 @@ class Measuring:
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
+    def close(self) -> None:
+        """Wait for no name any more."""
+        self._names.close()
+
     def stun(self, source: Path, datagram: Buffer) -> None:
         """A STUN datagram arrived."""
         self.asking.receive(source, datagram)
-
-    async def _measure(
-        self, results: Results, regions: plan.Regions, home: int | None, latencies: Mapping[int, int], *, full: bool
-    ) -> None:
-        addresses = await self._names.resolve(relay for each in regions.values() for relay in each)
-        if full:
-            round_, asked = await self.asking.ask(plan.full(regions, addresses)), set(regions)
-        else:
-            probes = plan.incremental(regions, addresses, latencies, home)
-            awaited = () if home is None else (home,)
-            round_ = await self.asking.ask(probes, enough=plan.FASTEST, awaited=awaited)
-            asked = set(plan.fastest(regions, latencies, home))
-        results.take(round_)
-        silent = asked - results.latencies.keys() if round_.exhausted else ()
-        await self._over_https(results, regions, silent)
 
     async def _over_https(self, results: Results, regions: plan.Regions, silent: Collection[int]) -> None:
         asked = sorted(silent)[:MOST_OVER_HTTPS]

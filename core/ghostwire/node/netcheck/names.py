@@ -13,7 +13,7 @@ Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """Resolves a host's name; OSError where it is not known, UnicodeError where it can be no name."""
 
 TIMEOUT = 1.0
-"""Seconds for all names of a round."""
+"""Seconds that a round waits for all names; later answers are for the next."""
 FRESH = 300 * SECOND
 """How long an answer is good; one that cannot be renewed is used longer."""
 MOST = 256
@@ -23,11 +23,14 @@ NONE = "none"
 
 
 class Names:
-    """Resolves at most once in `FRESH`."""
+    """Resolves at most once in `FRESH`. ``late`` is called when a name that no address was known of got one too late
+    for the round that asked."""
 
-    def __init__(self, lookup: Lookup, clock: Clock) -> None:
-        self._lookup, self._clock = lookup, clock
+    def __init__(self, lookup: Lookup, clock: Clock, late: Callable[[], object] = lambda: None) -> None:
+        self._lookup, self._clock, self._late = lookup, clock, late
         self._known: dict[str, tuple[int, Sequence[str]]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._awaited: frozenset[str] = frozenset()
 
     async def resolve(self, relays: Iterable[MapRelay]) -> dict[int, dict[int, str]]:
         """Relay id -> IP version -> address, as far as they are known in time."""
@@ -35,12 +38,20 @@ class Names:
         stale = dict.fromkeys(
             relay.host for relay in held if "" in (relay.ipv4, relay.ipv6) and self._stale(relay.host)
         )
-        tasks = [asyncio.ensure_future(self._ask(host)) for host in list(stale)[:MOST]]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=TIMEOUT)
-            for task in late:
-                task.cancel()
+        for host in list(stale)[: MOST - len(self._asking)]:
+            self._asking[host] = asyncio.ensure_future(self._ask(host))
+        self._awaited = frozenset(self._asking)
+        try:
+            if self._asking:
+                await asyncio.wait(self._asking.values(), timeout=TIMEOUT)
+        finally:
+            self._awaited = frozenset()
         return {relay.id: self.addresses(relay) for relay in held}
+
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        for task in self._asking.values():
+            task.cancel()
 
     def addresses(self, relay: MapRelay) -> dict[int, str]:
         """IP version -> address, from the map or as last resolved."""
@@ -52,18 +63,24 @@ class Names:
         return [host] if _version(host) else self._known.get(host, (0, ()))[1]
 
     def _stale(self, host: str) -> bool:
+        if _version(host) or host in self._asking:
+            return False
         at, _ = self._known.get(host, (None, ()))
-        return not _version(host) and (at is None or self._clock.now() - at >= FRESH)
+        return at is None or self._clock.now() - at >= FRESH
 
     async def _ask(self, host: str) -> None:
         try:
-            found = await self._lookup(host)
+            found = [text for text in await self._lookup(host) if _version(text)][:16]
         except (OSError, UnicodeError):
             return
-        self._known.pop(host, None)
-        self._known[host] = self._clock.now(), [text for text in found if _version(text)][:16]
+        finally:
+            del self._asking[host]
+        _, before = self._known.pop(host, (0, ()))
+        self._known[host] = self._clock.now(), found
         if len(self._known) > MOST:
             del self._known[next(iter(self._known))]
+        if found and not before and host not in self._awaited:
+            self._late()
 
 
 def _version(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -12,22 +12,20 @@ from ghostwire import Transport
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError, Unavailable
 from ghostwire.keys import NodeKey
+from ghostwire.model import MapRelay
+from ghostwire.node.netcheck.captive import captive_portal
 from ghostwire.node.netcheck.home import HomeChoice
 from ghostwire.node.netcheck.measuring import Measuring
 from ghostwire.node.netcheck.report import NetcheckReport
 from ghostwire.node.netcheck.results import Results
+from ghostwire.node.netcheck.watch import GLIMPSE, INTERVAL, HomeWatch
 from ghostwire.node.parts import Parts
+from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.relays import Relays
 from ghostwire.node.waiters import Waiters
 
-INTERVAL = 300 * SECOND
-WATCH = 15 * SECOND
-"""Time between two glances at whether the home is still connected. While it is not, the network is looked at after so
-long, then ever more rarely."""
-LOST = 60 * SECOND
-"""How long a home may not let this node in, though it answers, until another is taken."""
-SHUN = 600 * SECOND
-"""How long such a region is no home then."""
+PROBE = 3.0
+"""Seconds for a router to say which protocols it speaks."""
 
 
 class Netcheck:
@@ -46,7 +44,7 @@ class Netcheck:
     ) -> None:
         self._parts, self._clock, self._relays = parts, parts.clock, relays
         self._connected, self._changed = connected, changed
-        self.measuring = Measuring(parts)
+        self.measuring = Measuring(parts, self.hurry)
         self._choice = HomeChoice(node, relays.home)
         self._task: asyncio.Task[None] | None = None
         self._woken, self._full = asyncio.Event(), True
@@ -55,18 +53,22 @@ class Netcheck:
         self._latencies: Mapping[int, int] = {}
         self._network = 0
         """Counts the changes of this machine's links: what was measured across one says nothing."""
-        self._lost_since: int | None = None
-        self._patience = WATCH
-        self._shunned: dict[int, int] = {}
+        self._home = HomeWatch(relays, parts.clock, self._home_lost)
+        self._hurried = self._asked = False
+        self.mapping: PortMapping | None = None
+        """Whoever asks the router for a port, where anyone does."""
         self.report: NetcheckReport | None = None
 
     def start(self, sender: Transport | None) -> None:
         """Begin, with the transport that sends to bare addresses; the first look is as soon as there are relays."""
         self.measuring.asking.sender = sender
+        self._home.start()
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def close(self) -> None:
         """Stop; harmless when called twice."""
+        self._home.close()
+        self.measuring.close()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -81,7 +83,8 @@ class Netcheck:
         return [text for text in (self.report.mapped_ipv4, self.report.mapped_ipv6) if text]
 
     async def look(self) -> NetcheckReport:
-        """A full look now."""
+        """A full look now, and also at what only people want to know: captive portal, the router's protocols."""
+        self._asked = True
         self.hurry()
         return await self._waiting.wait()
 
@@ -109,8 +112,10 @@ class Netcheck:
         while True:
             await self._until_due()
             asked, self._waiting = self._waiting, Waiters()
+            wanted, self._asked = self._asked, False
             try:
-                asked.succeed(await self._look())
+                await self._look()
+                asked.succeed(await self._complete(asked=wanted))
             except asyncio.CancelledError:
                 asked.fail(_down())
                 raise
@@ -119,23 +124,17 @@ class Netcheck:
                 asked.fail(GhostwireError(f"internal error: {type(error).__name__}; see the node's log"))
 
     async def _until_due(self) -> None:
-        while not self._woken.is_set() and not self._due():
+        while not self._woken.is_set() and not self._home.due(self._looked):
             with suppress(TimeoutError):
-                async with asyncio.timeout(WATCH / SECOND if self._relays.all else None):
+                async with asyncio.timeout(GLIMPSE / SECOND if self._relays.all else None):
                     await self._woken.wait()
         self._woken.clear()
 
-    def _due(self) -> bool:
-        now, relays = self._clock.now(), self._relays
-        if relays.home is None or relays.connected():
-            self._lost_since, self._patience = None, WATCH
-            return bool(relays.all) and now - self._looked >= INTERVAL
-        self._lost_since = self._lost_since or now
-        due = now - self._looked >= self._patience
-        self._patience = min(INTERVAL, 2 * self._patience) if due else self._patience
-        return due
+    def _home_lost(self) -> None:
+        self._hurried = True
+        self._woken.set()
 
-    async def _look(self) -> NetcheckReport:
+    async def _look(self) -> None:
         now = self._clock.now()
         full = self._full or now - self._looked_fully >= INTERVAL or not self._latencies
         self._full, self._looked = False, now
@@ -149,41 +148,63 @@ class Netcheck:
         before, self.report = self.report, self._report(results, full=full)
         if before is None or _told(before) != _told(self.report):
             self._changed()
+
+    async def _complete(self, *, asked: bool) -> NetcheckReport:
+        """Add to the report what takes longer and changes nothing: where it was asked for, and where web requests or
+        UDP fail."""
+        report = self.report
+        assert report is not None
+        portal, _ = await asyncio.gather(
+            self._portal(report, asked=asked or (report.full and _obstructed(report))), self._probe(asked=asked)
+        )
+        found = self.mapping.found if self.mapping is not None else report.port_mapping
+        mapped = self.mapping.mapped if self.mapping is not None else ""
+        self.report = msgspec.structs.replace(report, captive_portal=portal, port_mapping=found, port_mapped=mapped)
         return self.report
 
+    async def _portal(self, report: NetcheckReport, *, asked: bool) -> bool | None:
+        return await captive_portal(self._front_doors(), self._parts) if asked else report.captive_portal
+
+    async def _probe(self, *, asked: bool) -> None:
+        if asked and self.mapping is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.mapping.probe(), PROBE)
+
+    def _front_doors(self) -> Iterable[MapRelay]:
+        """The relays, the nearest first."""
+        regions = self._relays.regions
+        nearest = sorted(regions, key=lambda region: self._latencies.get(region, INTERVAL))
+        return (relay for region in nearest for relay in regions[region])
+
     async def _measure(self, *, full: bool) -> Results:
-        relays = self._relays
-        return await self.measuring.look(relays.regions, relays.home, self._latencies, full=full)
+        relays, hurried, self._hurried = self._relays, self._hurried, False
+        return await self.measuring.look(relays.regions, relays.home, self._latencies, full=full, hurried=hurried)
 
     def _choose(self, results: Results) -> None:
-        relays, now = self._relays, self._clock.now()
+        relays = self._relays
         home = self._choice.choose(
             results.latencies,
             relays.regions.keys(),
-            now,
+            self._clock.now(),
             connected=self._connected(),
-            heard=relays.heard(),
-            closing=self._closed(now),
+            heard=relays.heard() if relays.connected() else None,
+            closing=self._home.closed(),
         )
         if relays.move(home) and relays.home is not None:
             self._parts.log.info("home relay region: %s (%s)", relays.region_name(home), self._choice.reason)
-
-    def _closed(self, now: int) -> set[int]:
-        """The regions that take nobody new, or have not let this node in."""
-        if self._relays.home is not None and self._lost_since is not None and now - self._lost_since >= LOST:
-            self._shunned[self._relays.home] = now + SHUN
-            self._lost_since = None
-        self._shunned = {region: end for region, end in self._shunned.items() if end > now}
-        closing = {region for region, each in self._relays.regions.items() if all(relay.draining for relay in each)}
-        return closing | self._shunned.keys()
 
     def _report(self, results: Results, *, full: bool) -> NetcheckReport:
         return results.report(
             at=self._parts.clock.wall() // SECOND,
             before=None if full else self.report,
+            local=self._parts.platform.local_addresses(),
             home=self._relays.home,
             reason=self._choice.reason,
         )
+
+
+def _obstructed(report: NetcheckReport) -> bool:
+    return not report.udp or any(region.trouble for region in report.regions)
 
 
 def _down() -> Unavailable:

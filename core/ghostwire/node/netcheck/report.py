@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from ghostwire.engine import MILLISECOND
@@ -23,24 +25,31 @@ class RegionReport(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""
 
 
+Translation = Literal["", "none", "endpoint-independent", "destination-dependent"]
+"""How the IPv4 addresses of this node are translated, in the words of RFC 4787; empty: not known."""
+
+
 class NetcheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """``at`` is in Unix seconds; a report that is not ``full`` asked only the fastest regions and the home.
 
-    ``mapped_ipv4`` and ``mapped_ipv6`` are this node's endpoints as relays see them (empty: not known);
-    ``mapping_varies`` says that they differ by whom is sent to, None where too few relays answered to tell. ``home``
-    is a region's number, and ``reason`` why it is the home. ``port_mapping`` are the protocols that the router
-    speaks, and ``port_mapped`` is the endpoint that it gave this node (empty: none). ``captive_portal`` says that
-    something in between answers web requests in relays' place; None where that was not tried.
+    ``udp``, ``ipv4`` and ``ipv6`` say whether STUN gets through, at all and over each IP version; None where no relay
+    can be asked so, or none answers in any way. ``mapped_ipv4`` and ``mapped_ipv6`` are this node's endpoints as relays
+    see them (empty: not known); ``mapping_varies`` says that the first differs by whom is sent to, None where too few
+    relays answered to tell; ``mapping`` is what kind of address translation that is. ``home`` is a region's number,
+    and ``reason`` why it is the home. ``port_mapping`` are the protocols that the router speaks, and ``port_mapped`` is
+    the endpoint that it gave this node (empty: none). ``captive_portal`` says that something in between answers web
+    requests in relays' place; None where that was not tried, or nothing answers.
     """
 
     at: int
     full: bool
-    udp: bool
-    ipv4: bool
-    ipv6: bool
+    udp: bool | None
+    ipv4: bool | None
+    ipv6: bool | None
     mapped_ipv4: str = ""
     mapped_ipv6: str = ""
     mapping_varies: bool | None = None
+    mapping: Translation = ""
     regions: tuple[RegionReport, ...] = ()
     home: int | None = None
     reason: str = ""

@@ -41,6 +41,8 @@ class Round:
         self._entropy, self._linger = entropy, linger
         self._began, self._end = now, now + patience
         self._waiting = sorted(probes, key=lambda probe: probe.after)
+        self.families = frozenset(probe.family for probe in self._waiting)
+        """The IP versions that are asked over."""
         self._open = {_place(probe) for probe in self._waiting}
         self._enough, self._awaited = enough, {probe.region for probe in self._waiting}.intersection(awaited)
         self._asked: dict[bytes, tuple[Probe, int]] = {}

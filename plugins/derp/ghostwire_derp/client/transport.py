@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ghostwire import Buffer, Receive, RelayTransport
@@ -45,6 +45,7 @@ class DerpTransport(RelayTransport):
         self._notices = Notices(context.log, context.clock)
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept = 0
+        self._tell_lost: Callable[[int], object] = lambda region: None
         self._endings: set[asyncio.Task[None]] = set()
         self.counters.register(context.metrics)
         context.metrics.gauge(
@@ -91,6 +92,10 @@ class DerpTransport(RelayTransport):
         found = self._regions.get(region)
         return None if found is None else found.heard
 
+    def watch(self, lost: Callable[[int], object]) -> None:
+        """Tell of connections that are gone."""
+        self._tell_lost = lost
+
     def links_changed(self) -> None:
         """Ask every relay whether it still hears this node."""
         for region in self._regions.values():
@@ -124,6 +129,7 @@ class DerpTransport(RelayTransport):
     def lost(self, region: int) -> None:
         """A region's connection is gone, and with it the way back to whom it brought."""
         self._routes.lost(region)
+        self._tell_lost(region)
 
     # Inside
 
