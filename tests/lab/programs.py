@@ -122,8 +122,7 @@ class Server(Daemon):
         more: str = "",
     ) -> None:
         self.url = url or f"https://{host or lab.addresses[member]}:{port}"
-        listen = f"{host or '0.0.0.0'}:{port}"
-        super().__init__(lab, member, folder, f'[server]\nlisten = "{listen}"\nurl = "{self.url}"\n{more}')
+        super().__init__(lab, member, folder, f'[server]\nlisten = "0.0.0.0:{port}"\nurl = "{self.url}"\n{more}')
 
     @property
     def api(self) -> ServerApi:
@@ -210,9 +209,9 @@ class Relay(Daemon):
         self, lab: Lab, member: str, folder: Path, port: int = 3478, *, token: str = "", host: str = "", more: str = ""
     ) -> None:
         self.address, self.port = host or lab.addresses[member], port
-        stun = "0.0.0.0" if host else self.address
-        settings = f'[relay]\nlisten = "{self.address}:{port}"\nopen = {str(not token).lower()}\n{more}'
-        super().__init__(lab, member, folder, f'{settings}\n[plugin.derp]\nstun = "{stun}:3478"\n')
+        listen = "0.0.0.0" if host else self.address
+        settings = f'[relay]\nlisten = "{listen}:{port}"\nopen = {str(not token).lower()}\n{more}'
+        super().__init__(lab, member, folder, f'{settings}\n[plugin.derp]\nstun = "{listen}:3478"\n')
         self._token = folder / f"{member}.token"
         self._token.write_text(token)
         self.options: list[str] = []

@@ -28,6 +28,10 @@ AT_ONCE, HANDSHAKES_AT_ONCE = 64, 4
 PAUSE = 1.0
 """Seconds until connections are accepted again after the system had no more descriptors."""
 
+ANYWHERE = "0.0.0.0"
+"""Every address of this machine."""
+
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log = logging.getLogger("ghostwire.frontdoor")
 
@@ -120,14 +124,21 @@ class TlsListener:
 
 
 async def listen(host: str, port: int, backlog: int, *, shared: bool = False) -> list[socket.socket]:
-    """Listening sockets on every address of ``host``; OSError where one can't be had. ``shared``: by SO_REUSEPORT."""
+    """Listening sockets on every address of ``host``, on one port; OSError where one can't be had. On `ANYWHERE` that
+    is IPv6's too, as far as the system has it. ``shared``: by SO_REUSEPORT."""
     found = await asyncio.get_running_loop().getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        None if host == ANYWHERE else host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     made: list[socket.socket] = []
     try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            made.append(_bound(family, address, shared))
+        for family, _, _, _, address in sorted(set(found)):
+            port = made[0].getsockname()[1] if made else port
+            try:
+                made.append(_bound(family, (address[0], port, *address[2:]), shared))
+            except OSError as error:
+                if not made or host != ANYWHERE or error.errno not in _NO_IPV6:
+                    raise
+                continue
             made[-1].listen(backlog)
     except BaseException:
         for each in made:

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from ghostwire.errors import PlatformError
-from ghostwire.frontdoor import FrontDoor
+from ghostwire.frontdoor import FrontDoor, listener
 from ghostwire.frontdoor.guard import MAX_BODY
 
 MakeClient = Any
@@ -29,6 +29,31 @@ async def test_plain_requests_reach_the_app(door: FrontDoor, client: MakeClient)
     status, body = await peer.ask("POST /about HTTP/1.1\nHost: h\nContent-Length: 2", b"hi")
     assert (status, json.loads(body)) == (200, {"admin": False, "uid": None, "body": "hi"})
     peer.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_every_address_means_those_of_ipv6_too_on_the_same_port(app: Any, address: str) -> None:
+    door = FrontDoor(app)
+    await door.start("0.0.0.0", 0)
+    _, writer = await asyncio.open_connection(address, door.port)
+    writer.close()
+    await door.close()
+
+
+async def test_without_ipv6_every_address_means_those_of_ipv4(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = listener._bound
+
+    def without(family: socket.AddressFamily, *about: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return bound(family, *about)
+
+    monkeypatch.setattr(listener, "_bound", without)
+    door = FrontDoor(app)
+    await door.start("0.0.0.0", 0)
+    _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.close()
+    await door.close()
 
 
 async def test_a_kept_alive_connection_serves_one_request_after_another(door: FrontDoor, client: MakeClient) -> None:
