@@ -150,7 +150,7 @@ async def test_a_mesh_without_relays_has_no_home_and_asks_nobody() -> None:
         sent = stun_sent(mesh, alice)
         await asyncio.sleep(3600)
         report = await alice.node.netcheck()
-        assert (report.regions, report.home, report.udp) == ((), None, False)
+        assert (report.regions, report.home, report.udp) == ((), None, None)
         assert alice.status.home is None
         assert sent == []
 
@@ -176,3 +176,36 @@ async def test_the_local_api_answers_with_a_full_look_and_says_where_there_is_no
         report = await netcheck(b"")
         assert (report.full, report.udp, report.home) == (True, True, report.regions[0].region)
         assert report.reason == "the fastest"
+
+
+@simulated
+async def test_a_home_that_dies_is_left_within_seconds() -> None:
+    async with MemoryMesh(relaying=True) as mesh:
+        mesh.network.default = FAR
+        near = await mesh.relay("near", "near")
+        alice = await mesh.add("alice")
+        mesh.network.link(alice.host, near.host, NEAR)
+        await alice.node.up(await mesh.server.token())
+        await settled(mesh, alice, "near")
+        await asyncio.sleep(100)
+        await near.kill()
+        await settled(mesh, alice, "home", timeout=6)
+
+
+@simulated
+async def test_a_relay_that_restarts_keeps_its_nodes() -> None:
+    async with MemoryMesh(relaying=True) as mesh:
+        mesh.network.default = FAR
+        near = await mesh.relay("near", "near")
+        alice = await mesh.add("alice")
+        mesh.network.link(alice.host, near.host, NEAR)
+        await alice.node.up(await mesh.server.token())
+        await settled(mesh, alice, "near")
+        await asyncio.sleep(100)
+        await near.kill()
+        await asyncio.sleep(1)
+        await near.start()
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            assert alice.status.home.name == "near"
+        assert home(alice) == "near"
