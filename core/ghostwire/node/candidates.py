@@ -10,21 +10,21 @@ from ghostwire.capabilities.tunnel import Prefix
 from ghostwire.model import Endpoint, NetworkMap
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT
 
-MAX_CANDIDATES = 16
-"""The most paths one handshake initiation is sent over."""
+MAX_CANDIDATES = 32
+"""The most paths that one message about a peer leads to."""
 
 
 class Candidates:
-    """Turns peers' endpoints into paths over the transports that run, best rank first.
+    """Turns peers' endpoints into paths over the transports that run; ``bare`` is the one that sends to addresses.
 
     Paths over relays are made of the map: a peer's word does not count there.
     """
 
-    def __init__(self, transports: Sequence[Transport], network: NetworkMap) -> None:
+    def __init__(self, transports: Sequence[Transport], network: NetworkMap, bare: str) -> None:
         self._relaying = {each.name: each for each in transports if isinstance(each, RelayTransport)}
         self._direct = {each.name: each for each in transports if each.name not in self._relaying}
         self._rank = {name: rank for rank, name in enumerate(self._direct)}
-        self._network = network
+        self._network, self._bare = network, bare
         self._mesh: frozenset[Prefix] = frozenset()
         self._lengths: frozenset[int] = frozenset()
         self.refused = 0
@@ -34,21 +34,31 @@ class Candidates:
         self._mesh = frozenset(mesh)
         self._lengths = frozenset(prefix.prefixlen for prefix in self._mesh)
 
-    def paths(self, peer: int, endpoints: Iterable[Endpoint], first: Path | None = None) -> tuple[Path, ...]:
-        """At most `MAX_CANDIDATES` different paths: ``first``, then by rank, as advertised, then over relays."""
-        relayed = self.relayed(peer)
-        ranked = sorted(endpoints, key=lambda endpoint: self._rank.get(endpoint.transport, 0))
-        found = (self._path(endpoint) for endpoint in ranked)
-        direct = dict.fromkeys(path for path in (first, *found) if path is not None)
-        return tuple(dict.fromkeys((*tuple(direct)[: MAX_CANDIDATES - len(relayed)], *relayed)))
+    def rank(self, transport: str) -> int:
+        """A transport's rank among those that run, 0 the best."""
+        return self._rank.get(transport, len(self._rank))
 
-    def relayed(self, peer: int) -> tuple[Path, ...]:
-        """The paths to a peer over relays, where there are any; region 0 stands for a home that is not known."""
+    def plain(self, peer: int) -> bool:
+        """Whether the peer speaks no disco, as plain WireGuard does."""
+        node = self._network.nodes.get(peer)
+        return node is None or not any(node.disco_key.raw)
+
+    def paths(self, endpoints: Iterable[Endpoint]) -> tuple[Path, ...]:
+        """The direct paths to a peer's endpoints, those that may be tried, at most `MAX_CANDIDATES`."""
+        found = dict.fromkeys(path for path in map(self._path, endpoints) if path is not None)
+        return tuple(found)[:MAX_CANDIDATES]
+
+    def bare(self, addresses: Iterable[str]) -> tuple[Path, ...]:
+        """The same for ``address:port`` over the transport that sends to bare addresses."""
+        return self.paths(Endpoint(self._bare, text) for text in addresses)
+
+    def relayed(self, peer: int) -> Path | None:
+        """The path to a peer over relays, where there are any; region 0 stands for a home that is not known."""
         node = self._network.nodes.get(peer)
         if node is None or not self._network.relays:
-            return ()
+            return None
         endpoint = relay_endpoint(node.home or 0, node.node_key)
-        return tuple(transport.path(endpoint) for transport in self._relaying.values())
+        return next((transport.path(endpoint) for transport in self._relaying.values()), None)
 
     def source(self, peer: int, source: Path) -> Path | None:
         """The path that leads back to where a datagram of this peer came from.
@@ -60,7 +70,8 @@ class Candidates:
             return source
         if source.endpoint.rpartition("/")[2] != str(node.node_key):
             return None
-        return next((path for path in self.relayed(peer) if path.transport == source.transport), source)
+        own = self.relayed(peer)
+        return own if own is not None and own.transport == source.transport else source
 
     def _path(self, endpoint: Endpoint) -> Path | None:
         transport = self._direct.get(endpoint.transport)

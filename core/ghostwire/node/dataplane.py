@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from ghostwire import (
     Metrics,
@@ -15,18 +16,23 @@ from ghostwire import (
     Transport,
 )
 from ghostwire.errors import GhostwireError, PlatformError
-from ghostwire.model import Endpoint, MapChange, MapNode
+from ghostwire.model import MapChange, MapNode
 from ghostwire.node.candidates import Candidates
 from ghostwire.node.demux import Demux
 from ghostwire.node.director import Director, Endpoints
+from ghostwire.node.endpoints.discovery import Discovery
 from ghostwire.node.filter import MapFilter
 from ghostwire.node.making import Surroundings, create_transports, create_tunnel, node_context
 from ghostwire.node.netcheck.netcheck import Netcheck
 from ghostwire.node.parts import Parts
+from ghostwire.node.paths.explain import explain, milliseconds
 from ghostwire.node.paths.report import PathsReport
+from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays
-from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS
+
+if TYPE_CHECKING:
+    from ghostwire.node.disco.disco import Disco
 
 
 class Dataplane:
@@ -59,18 +65,22 @@ class Dataplane:
         self._stack.callback(device.close)
         context = node_context(parts, self._around, metrics)
         offered = create_transports(parts, self._around, context)
-        self._candidates = Candidates(offered, self._around.network)
+        self._candidates = Candidates(offered, self._around.network, parts.bare)
         self.relays = Relays(self._around.network, own.home)
         self._director = self._make_director()
         self._stack.callback(self._director.close)
         self._tunnel = create_tunnel(parts, self._around, context, device, self._filter, self._director)
         self._stack.push_async_callback(self._tunnel.close)
-        self._director.direct(self._tunnel)
         self.netcheck = Netcheck(parts, context.node_key, self.relays, self._around.connected, self._around.found)
-        demux = Demux(self._tunnel.receive, self.netcheck.measuring.stun)
+        self._disco = self._make_disco(context)
+        self._discovery = self._make_discovery()
+        self._stack.push_async_callback(self._discovery.close)
+        self._director.direct(self._tunnel, self._disco, self._discovery)
+        demux = Demux(self._tunnel.receive, self.netcheck.measuring.stun, self._disco.receive)
         self._register(metrics, demux)
         self.update(own)
         await self._start_transports(offered, demux)
+        self._discovery.start()
         self._stack.push_async_callback(self.netcheck.close)
         self.netcheck.start(next((each for each in self.transports if each.name == parts.bare), None))
         self._stack.push_async_callback(parts.platform.restore)
@@ -85,8 +95,11 @@ class Dataplane:
         if change is None:
             return
         self._filter.update(network, own)
+        self._disco.follow(change)
         came, gone = self._peers.update(change, own.id)
-        self._candidates.avoid(mesh_prefixes(own, self._peers.all()))
+        mesh = mesh_prefixes(own, self._peers.all())
+        self._candidates.avoid(mesh)
+        self._discovery.avoid(mesh)
         if came or gone:
             self._director.forget(gone)
             self._tunnel.apply(tuple(self._peers.all()))
@@ -104,14 +117,8 @@ class Dataplane:
             self._config = config
 
     def endpoints(self) -> Endpoints:
-        """What to advertise, best transport first; behind its own endpoints those that a translator gave it."""
-        found: list[Endpoint] = []
-        for transport in self.transports:
-            if not isinstance(transport, RelayTransport):
-                mapped = self.netcheck.mapped if transport.name == self._parts.bare else ()
-                own = list(transport.endpoints())[: MAX_ENDPOINTS - len(mapped)]
-                found += [Endpoint(transport.name, text) for text in dict.fromkeys((*own, *mapped))]
-        return tuple(endpoint for endpoint in found if len(endpoint.text) <= MAX_ENDPOINT_TEXT)[:MAX_ENDPOINTS]
+        """What to advertise, best first."""
+        return self._discovery.endpoints()
 
     def peer_endpoints(self, peer: int, endpoints: Endpoints) -> None:
         """The server says where a peer can be reached now."""
@@ -130,24 +137,24 @@ class Dataplane:
         self._director.links_changed()
         self.relays.links_changed()
         self.netcheck.links_changed()
+        self._discovery.links_changed()
 
     def path(self, peer: int) -> Path | None:
-        """The peer's confirmed path."""
+        """The path that carries the peer's packets."""
         return self._director.path(peer)
 
     def latency(self, peer: int) -> float | None:
         """The round trip over the peer's direct path in milliseconds, where it was measured."""
-        return None
+        choice = self._director.choice(peer)
+        return milliseconds(choice.best.latency) if choice is not None and choice.best is not None else None
 
     def explain(self, peer: int) -> PathsReport:
-        """What path choice says of itself."""
-        path, node = self.path(peer), self._around.network.nodes.get(peer)
+        """Which ways lead to the peer, and why one is used."""
+        choice, node = self._director.choice(peer), self._around.network.nodes.get(peer)
         name = node.name if node is not None else ""
-        if path is None:
-            return PathsReport(peer=peer, name=name, state="searching", why="no path is confirmed")
-        why = "it carried the last handshake"
-        using, state = (f"{path.transport} {path.endpoint}",), "searching" if path.relayed else "direct"
-        return PathsReport(peer=peer, name=name, state=state, why=why, using=using)
+        if choice is None:
+            return PathsReport(peer=peer, name=name, state="asleep", why="no data moved yet")
+        return explain(choice, name, self._parts.clock.now(), connected=self.relays.connected())
 
     def stats(self) -> Sequence[PeerStats]:
         """Every peer's counters."""
@@ -164,7 +171,19 @@ class Dataplane:
 
     def _make_director(self) -> Director:
         around = self._around
-        return Director(self._candidates, around.endpoints, self._parts.clock, around.declare, around.moved)
+        clock, entropy = self._parts.clock, self._parts.entropy
+        return Director(self._candidates, around.endpoints, clock, entropy, around.declare, around.moved)
+
+    def _make_disco(self, context: NodeContext) -> Disco:
+        from ghostwire.node.disco.disco import Disco  # loads libsodium, which a node that is down does not need
+
+        parts, around = self._parts, self._around
+        return Disco(around.disco_key, context.node_key, around.network, parts.clock, parts.entropy, self._director)
+
+    def _make_discovery(self) -> Discovery:
+        parts = self._parts
+        mapping = PortMapping(parts, lambda: self._discovery.review()) if parts.port_mapping else None
+        return Discovery(parts, self.transports, self.netcheck, mapping, self._around.found, self.links_changed)
 
     async def _start_transports(self, offered: Sequence[Transport], demux: Demux) -> None:
         """Start all; one that fails costs only itself, unless none is left."""
@@ -195,6 +214,7 @@ class Dataplane:
 
     def _register(self, metrics: Metrics, demux: Demux) -> None:
         demux.register(metrics)
+        self._disco.register(metrics)
         self._filter.register(metrics)
         metrics.counter(
             "ghostwire_node_refused_endpoints_total",

@@ -1,4 +1,4 @@
-"""What arrives at a transport, told apart by its first bytes: WireGuard goes to the tunnel, STUN to netcheck.
+"""What arrives at a transport, told apart by its first bytes: to tunnel, netcheck and disco.
 
 WireGuard   byte 0 is 1..4 and bytes 1-3 are zero (https://www.wireguard.com/protocol/)
 STUN        bytes 4-7 are the magic cookie 0x2112A442 (RFC 8489 section 5)
@@ -20,11 +20,13 @@ _DISCO_MAGIC = b"TS\xf0\x9f\x92\xac"
 class Demux:
     """Takes every transport's bursts. A burst of WireGuard data alone, the common case, is passed on as it is.
 
-    ``stun`` takes STUN datagrams one by one; what is no WireGuard is counted.
+    ``stun`` and ``disco`` take theirs one by one; what is no WireGuard is counted.
     """
 
-    def __init__(self, tunnel: Receive, stun: Callable[[Path, Buffer], object]) -> None:
-        self._tunnel, self._take_stun = tunnel, stun
+    def __init__(
+        self, tunnel: Receive, stun: Callable[[Path, Buffer], object], disco: Callable[[Path, Buffer], object]
+    ) -> None:
+        self._tunnel, self._take_stun, self._take_disco = tunnel, stun, disco
         self.stun = self.disco = self.unknown = 0
 
     def register(self, metrics: Metrics) -> None:
@@ -56,6 +58,7 @@ class Demux:
     def _other(self, source: Path, datagram: Buffer) -> bool:
         if bytes(datagram[:6]) == _DISCO_MAGIC:
             self.disco += 1
+            self._take_disco(source, datagram)
         elif bytes(datagram[4:8]) == _STUN_COOKIE:
             self.stun += 1
             self._take_stun(source, datagram)

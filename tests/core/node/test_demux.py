@@ -15,7 +15,7 @@ DISCO = b"TS\xf0\x9f\x92\xac" + bytes(64)
 
 
 def _ignore(source: Any, datagram: Any) -> None:
-    """Nobody waits for STUN."""
+    """Nobody waits for it."""
 
 
 @pytest.fixture
@@ -25,12 +25,14 @@ def arrived() -> list[tuple[Any, list[bytes]]]:
 
 @pytest.fixture
 def demux(arrived: list[tuple[Any, list[bytes]]]) -> Demux:
-    return Demux(lambda source, datagrams: arrived.append((source, [bytes(each) for each in datagrams])), _ignore)
+    return Demux(
+        lambda source, datagrams: arrived.append((source, [bytes(each) for each in datagrams])), _ignore, _ignore
+    )
 
 
 def test_a_burst_of_data_is_passed_on_as_it_is(demux: Demux, kit: Any) -> None:
     burst, seen = [memoryview(DATA)] * 64, []
-    Demux(lambda source, datagrams: seen.append(datagrams), _ignore).receive(kit.Path("a"), burst)
+    Demux(lambda source, datagrams: seen.append(datagrams), _ignore, _ignore).receive(kit.Path("a"), burst)
     assert seen[0] is burst
 
 
@@ -58,8 +60,13 @@ def test_a_mixed_burst_loses_only_what_is_foreign(demux: Demux, arrived: list[An
     assert arrived == [(kit.Path("a"), [DATA, DATA])]
 
 
-def test_stun_goes_to_whoever_asked_for_it(kit: Any) -> None:
+def test_stun_and_disco_go_to_whom_they_are_for(kit: Any) -> None:
     stun: list[bytes] = []
-    demux = Demux(lambda source, datagrams: None, lambda source, datagram: stun.append(bytes(datagram)))
+    disco: list[bytes] = []
+    demux = Demux(
+        lambda source, datagrams: None,
+        lambda source, datagram: stun.append(bytes(datagram)),
+        lambda source, datagram: disco.append(bytes(datagram)),
+    )
     demux.receive(kit.Path("a"), [DATA, STUN_ANSWER, DISCO])
-    assert stun == [STUN_ANSWER]
+    assert (stun, disco) == ([STUN_ANSWER], [DISCO])

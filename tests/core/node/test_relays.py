@@ -17,7 +17,7 @@ from ghostwire import (
 from ghostwire.errors import Refused
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.model import Endpoint, MapChange, MapRelay, NetworkMap
-from ghostwire.node.candidates import MAX_CANDIDATES, Candidates
+from ghostwire.node.candidates import Candidates
 from ghostwire.node.relays import Relays
 from ghostwire.node.status import path_status, region_of
 from ghostwire.testing import simulated
@@ -174,36 +174,32 @@ def _with_relays(change: MapChange, *relays: MapRelay) -> MapChange:
 # Which paths go over relays
 
 
-def test_every_peer_has_a_candidate_at_its_home_after_the_direct_ones(kit: Any, relay: FakeRelay) -> None:
-    candidates = Candidates([kit.Transport(), relay], mapped(kit, FRA1))
-    found = candidates.paths(2, [Endpoint("udp", "192.0.2.2:1")])
+def test_every_peer_is_reached_at_its_home(kit: Any, relay: FakeRelay) -> None:
+    candidates = Candidates([kit.Transport(), relay], mapped(kit, FRA1), "udp")
+    found = candidates.relayed(2)
     key = NodeKey(bytes([2] * 32))
-    assert [path.endpoint for path in found] == ["192.0.2.2:1", f"5/{key}"]
+    assert found is not None
+    assert found.endpoint == f"5/{key}"
     assert relay_endpoint(5, key) == f"5/{key}"
     assert candidates.refused == 0
 
 
 def test_a_peer_whose_home_is_not_known_is_in_region_0_and_without_relays_none_is(kit: Any, relay: FakeRelay) -> None:
-    (path,) = Candidates([relay], mapped(kit, FRA1, home=None)).paths(2, ())
+    path = Candidates([relay], mapped(kit, FRA1, home=None), "udp").relayed(2)
+    assert path is not None
     assert path.endpoint.startswith("0/nodekey:")
-    assert Candidates([relay], mapped(kit)).paths(2, ()) == ()
-    assert Candidates([kit.Transport()], mapped(kit, FRA1)).paths(2, ()) == ()
+    assert Candidates([relay], mapped(kit), "udp").relayed(2) is None
+    assert Candidates([kit.Transport()], mapped(kit, FRA1), "udp").relayed(2) is None
+    assert Candidates([relay], mapped(kit, FRA1), "udp").relayed(99) is None
 
 
 def test_a_peer_cannot_say_where_relays_find_it(kit: Any, relay: FakeRelay) -> None:
-    candidates = Candidates([relay], mapped(kit, FRA1))
-    assert len(candidates.paths(2, [Endpoint("derp", f"6/{NodeKey(bytes(32))}")])) == 1
-
-
-def test_many_endpoints_do_not_displace_the_relay(kit: Any, relay: FakeRelay) -> None:
-    many = [Endpoint("udp", f"192.0.2.{number}:1") for number in range(1, 60)]
-    found = Candidates([kit.Transport(), relay], mapped(kit, FRA1)).paths(2, many)
-    assert len(found) == MAX_CANDIDATES
-    assert found[-1].relayed
+    candidates = Candidates([relay], mapped(kit, FRA1), "udp")
+    assert candidates.paths([Endpoint("derp", f"6/{NodeKey(bytes(32))}")]) == ()
 
 
 def test_what_a_relay_brings_in_another_nodes_name_leads_nowhere(kit: Any, relay: FakeRelay) -> None:
-    candidates = Candidates([kit.Transport(), relay], mapped(kit, FRA1))
+    candidates = Candidates([kit.Transport(), relay], mapped(kit, FRA1), "udp")
     own = relay.path(f"6/{NodeKey(bytes([2] * 32))}")
     source = candidates.source(2, own)
     assert source is not None

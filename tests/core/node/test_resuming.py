@@ -3,10 +3,19 @@
 import asyncio
 from typing import Any
 
+import msgspec
+
 from ghostwire.errors import Unavailable
-from ghostwire.model import Cursor, Endpoint
+from ghostwire.keys import DiscoKey
+from ghostwire.model import Cursor, Endpoint, MapChange, MapNode
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import PeerEndpoints
+
+
+def replace_node(change: MapChange, node: MapNode) -> MapChange:
+    """The map with this node instead of its namesake."""
+    others = tuple(each for each in change.nodes if each.id != node.id)
+    return msgspec.structs.replace(change, nodes=(*others, node))
 
 
 @simulated
@@ -39,8 +48,7 @@ async def test_a_node_starts_and_runs_from_its_cache_while_the_server_is_away(ki
     assert node.state == "running"
     assert rig.platform.config == kit.CONFIG
     rig.tunnel.events.wanted(2)
-    rig.tunnel.paths[2][0].send([b"\x01\0\0\0hello"])
-    assert rig.transports[0].paths["192.0.2.2:41641"].sent == [b"\x01\0\0\0hello"]
+    assert rig.transports[0].paths["192.0.2.2:41641"].sent[0].startswith(b"TS")
     await asyncio.sleep(3600)
     status = node.status()
     assert (status.server.connected, status.server.last_error) == (False, "nobody listens there")
@@ -54,8 +62,10 @@ async def test_a_node_starts_and_runs_from_its_cache_while_the_server_is_away(ki
 @simulated
 async def test_the_path_that_worked_last_survives_a_crash(kit: Any) -> None:
     rig = kit.rig()
+    plain = kit.map_node(2, disco_key=DiscoKey(bytes(32)))  # its path is where it was heard
+    rig.server.answer = lambda hello: (kit.welcome(hello), replace_node(kit.full_map(hello), plain))
     node = await rig.joined()
-    rig.tunnel.events.established(2, rig.transports[0].path("198.51.100.7:9"))
+    rig.tunnel.events.authenticated(2, rig.transports[0].path("198.51.100.7:9"))
     await asyncio.sleep(10)
     rig.platform.device.close()  # no node.close(): the process died
     del node
@@ -64,8 +74,7 @@ async def test_the_path_that_worked_last_survives_a_crash(kit: Any) -> None:
     await node.start()
     await node.up(timeout=1)
     rig.tunnel.events.wanted(2)
-    rig.tunnel.paths[2][0].send([b"\x01\0\0\0hello"])
-    assert rig.transports[0].paths["198.51.100.7:9"].sent == [b"\x01\0\0\0hello"]
+    assert [path.endpoint for path in node._plane._director._known(2)] == ["198.51.100.7:9"]
     await node.close()
 
 

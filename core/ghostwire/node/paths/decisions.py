@@ -1,0 +1,59 @@
+"""What path choice decides, to be carried out in order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ghostwire import Path
+
+
+class Attach(NamedTuple):
+    """Send this peer's packets over these paths, each packet over all of them."""
+
+    peer: int
+    paths: tuple[Path, ...]
+
+
+class Ping(NamedTuple):
+    """Send a disco ping; ``padded`` to the size of the largest sealed packet."""
+
+    peer: int
+    path: Path
+    transaction: bytes
+    padded: bool
+
+
+class Call(NamedTuple):
+    """Send a call-me-maybe over this relayed path."""
+
+    peer: int
+    relay: Path
+
+
+class Want(NamedTuple):
+    """Tell the server of an interest in this peer."""
+
+    peer: int
+
+
+class Trial(NamedTuple):
+    """Have the tunnel begin a handshake over this path alone."""
+
+    peer: int
+    path: Path
+
+
+class Rest(NamedTuple):
+    """Have the tunnel tell when data moves again."""
+
+    peer: int
+
+
+class Trust(NamedTuple):
+    """This direct path works; news."""
+
+    peer: int
+    path: Path
+
+
+Decision = Attach | Ping | Call | Want | Trial | Rest | Trust

@@ -1,0 +1,50 @@
+"""The times of path choice, in nanoseconds.
+
+The field's are in https://pkg.go.dev/tailscale.com/wgengine/magicsock; ours are shorter where a live stream hangs on
+them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ghostwire.engine import MILLISECOND, SECOND
+
+SESSION: Final = 45 * SECOND
+"""A peer with which no data moved for this long is asleep."""
+TRUST: Final = 6_500 * MILLISECOND
+"""How long a quiet path is trusted after the last pong."""
+POLL: Final = 500 * MILLISECOND
+"""Time between two looks at what an awake peer's data did."""
+HEARTBEAT, BUSY_HEARTBEAT = 3 * SECOND, SECOND
+"""Time between two pings over the path in use: when quiet, and while data leaves."""
+BUSY: Final = 2 * SECOND
+"""Data that left so long ago still counts as leaving."""
+SUSPICION: Final = 500 * MILLISECOND
+"""Data unanswered for this long makes a ping."""
+GRACE, LONGEST_GRACE = 100 * MILLISECOND, 500 * MILLISECOND
+"""How long a pong may take: three times the path's latency, within these bounds."""
+LOST: Final = 2 * SECOND
+"""Trust that was not restored for this long, while data leaves, is gone."""
+AGAIN: Final = 500 * MILLISECOND
+"""Time between two pings over a path in doubt."""
+ROUNDS: Final = tuple(each * MILLISECOND for each in (300, 700, 1_000, 2_000, 4_000, 8_000, 16_000, 25_000))
+"""Time from one round of a search to the next; the last one repeats."""
+RECENT: Final = 250 * MILLISECOND
+"""A candidate pinged so recently is not pinged again on another's word."""
+CALL_GAP: Final = SECOND
+"""Time between two calls: a peer takes no more than one a second."""
+LOOK, NEAR = 60 * SECOND, 5 * MILLISECOND
+"""While a direct path is in use: time between two looks for a better one, and the latency that is good enough."""
+UPGRADE: Final = 25 * SECOND
+"""The same where candidates of a better transport are known."""
+CARRIAGE: Final = SECOND
+"""Data unanswered for this long, though pongs come, makes a carriage test; so long it may take."""
+TEST_GAP, LONGEST_TEST_GAP = 5 * SECOND, 120 * SECOND
+"""Time between two carriage tests of a path; it doubles as long as no data comes back."""
+BAR, LONGEST_BAR = 30 * SECOND, 600 * SECOND
+"""How long a path that failed a carriage test is not used; it doubles."""
+LEARNED: Final = 310 * SECOND
+"""How long a candidate that nobody advertises is kept after it was last heard of or answered."""
+PING_TIMEOUT: Final = 5 * SECOND
+"""Pongs that come later count for nothing."""
