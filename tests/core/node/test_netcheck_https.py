@@ -76,6 +76,18 @@ async def test_who_is_no_relay_is_no_answer(answer: bytes, error: type[Exception
 
 
 @simulated
+async def test_an_answer_is_given_with_its_status_and_headers_whatever_it_is() -> None:
+    network, asked = Network(), list[bytes]()
+    answer = b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"
+    network.host("relay", HOST).listen(443, lambda: Answering(answer, asked))
+    client = network.host("client", "192.0.2.9")
+    found = await https.ask(PLAIN, "/x", client.sockets, running_clock(), [("X-Tailscale-Challenge", "gw-1")])
+    assert (found.status, found.headers[b"location"], found.took) == (302, b"/login", 20 * MILLISECOND)
+    assert b"GET /x HTTP/1.1\r\n" in asked[0]
+    assert b"\r\nX-Tailscale-Challenge: gw-1\r\n" in asked[0]
+
+
+@simulated
 async def test_a_relay_that_nobody_is_at_is_unavailable() -> None:
     client = Network().host("client", "192.0.2.9")
     with pytest.raises(Unavailable):

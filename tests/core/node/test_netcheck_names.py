@@ -92,3 +92,33 @@ async def test_the_number_of_names_is_bounded() -> None:
 @simulated
 async def test_what_is_no_address_is_left_out() -> None:
     assert await Names(Resolver("nonsense", "fe80::1%eth0"), running_clock()).resolve([relay(ipv6="x")]) == {1: {}}
+
+
+@simulated
+async def test_an_answer_that_comes_too_late_counts_next_time_and_is_told_where_nothing_was_known() -> None:
+    told: list[float] = []
+    loop = asyncio.get_running_loop()
+    resolver = Resolver("192.0.2.1", delay=10)
+    names = Names(resolver, running_clock(), lambda: told.append(loop.time()))
+    assert await names.resolve([relay()]) == {1: {}}
+    assert await names.resolve([relay()]) == {1: {}}
+    await asyncio.sleep(20)
+    assert told == [10]
+    assert await names.resolve([relay()]) == {1: {4: "192.0.2.1"}}
+    assert resolver.asked == ["relay.test"]
+    await asyncio.sleep(FRESH / SECOND)
+    assert await names.resolve([relay()]) == {1: {4: "192.0.2.1"}}
+    await asyncio.sleep(20)
+    assert told == [10]
+
+
+@simulated
+async def test_an_answer_in_time_is_told_to_nobody_else_and_after_the_end_none_is() -> None:
+    told: list[bool] = []
+    prompt = Names(Resolver("192.0.2.1", delay=0.5), running_clock(), lambda: told.append(True))
+    await prompt.resolve([relay()])
+    slow = Names(Resolver("192.0.2.1", delay=10), running_clock(), lambda: told.append(True))
+    await slow.resolve([relay()])
+    slow.close()
+    await asyncio.sleep(60)
+    assert told == []

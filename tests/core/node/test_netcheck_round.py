@@ -93,6 +93,25 @@ def test_a_home_that_never_answered_is_asked_every_200_ms() -> None:
     assert [each.after // MILLISECOND for each in probes] == [0, 200, 400, 600]
 
 
+def test_a_glance_asks_the_home_and_the_two_nearest_twice() -> None:
+    held = regions(*(relay(n, n) for n in range(1, 7)))
+    places = {n: {4: f"192.0.2.{n}"} for n in range(1, 7)}
+    probes = plan.glance(held, places, {n: 10 * (7 - n) * MILLISECOND for n in range(1, 7)}, 1)
+    assert [(each.region, each.after // MILLISECOND) for each in probes] == [
+        (1, 0),
+        (1, 200),
+        (6, 0),
+        (6, 200),
+        (5, 0),
+        (5, 200),
+    ]
+
+
+def test_a_glance_at_the_only_region_asks_two_of_its_relays() -> None:
+    probes = plan.glance(regions(relay(1, 7), relay(2, 7)), {1: {4: "192.0.2.1"}, 2: {4: "192.0.2.2"}}, {}, None)
+    assert {each.endpoint for each in probes if each.after == 0} == {"192.0.2.1:3478", "192.0.2.2:3478"}
+
+
 # A round
 
 
@@ -134,6 +153,16 @@ def test_an_answer_gives_the_round_trip_and_ends_the_asking(begin: Callable[...,
     assert made.mapped == {probe.endpoint: MAPPED}
     assert made.done
     assert made.deadline() is None
+
+
+def test_a_round_may_wait_but_little_after_the_first_answer(begin: Callable[..., Round]) -> None:
+    made = begin(*tries(1, 0), *tries(2, 0), linger=100 * MILLISECOND, patience=SECOND)
+    (_, request), _ = made.drain()
+    assert made.deadline() == NOW + SECOND
+    made.answered(transaction(request), MAPPED, NOW + 30 * MILLISECOND)
+    assert made.deadline() == NOW + 130 * MILLISECOND
+    made.advance(NOW + 130 * MILLISECOND)
+    assert made.done
 
 
 def test_a_retry_is_measured_from_its_own_sending(begin: Callable[..., Round]) -> None:
