@@ -124,27 +124,32 @@ class Home:
         """Whether the router translates anything."""
         return "dnat" in self.lab.run("a-r", ["nft", "list", "chain", "inet", "upnp", "mapped"]).stdout
 
-    def gateway(self) -> str | None:
-        with in_netns(self.lab.ns("a1")):
+    def gateway(self, client: str) -> str | None:
+        with in_netns(self.lab.ns(client)):
             return next((route.gateway for route in default_routes()), None)
 
-    def mapping(self, changed: Callable[[], object] = lambda: None, **options: Any) -> PortMapping:
+    def mapping(self, client: str = "a1", **options: Any) -> PortMapping:
         parts: Any = SimpleNamespace(
-            sockets=There(self.lab, "a1"),
-            platform=SimpleNamespace(gateway=self.gateway),
+            sockets=There(self.lab, client),
+            platform=SimpleNamespace(gateway=lambda: self.gateway(client)),
             clock=SystemClock(),
             entropy=os.urandom,
             port_mapping=True,
-            state=self.folder,
+            state=self.state(client),
             log=logging.getLogger("test"),
             metrics=Metrics(),
         )
-        return PortMapping(parts, changed, **options)
+        return PortMapping(parts, lambda: None, **options)
 
-    async def reached(self, endpoint: str) -> bool:
+    def state(self, client: str) -> Path:
+        folder = self.folder / client
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    async def reached(self, endpoint: str, client: str = "a1") -> bool:
         """Whether a stranger's datagram to that endpoint arrives at the client's port."""
         loop, (address, port) = asyncio.get_running_loop(), endpoint.split(":")
-        with closing(self.lab.socket("a1")) as inside, closing(self.lab.socket("out")) as outside:
+        with closing(self.lab.socket(client)) as inside, closing(self.lab.socket("out")) as outside:
             inside.setblocking(False)
             inside.bind(("0.0.0.0", PORT))
             outside.sendto(b"hello", (address, int(port)))
@@ -167,7 +172,7 @@ def home(request: pytest.FixtureRequest, namespaces: None, tmp_path: Path) -> It
     if not shutil.which("miniupnpd"):
         pytest.skip("needs miniupnpd: apt-get install --no-install-recommends miniupnpd-nftables")
     with Lab() as lab:
-        lab.site("a", "port_restricted")
+        lab.site("a", "port_restricted", clients=2)
         lab.host("out", "10.50.0.9")
         lab.build()
         lab.ip("a-r", f"addr add {OUTSIDE}/16 dev wan")
@@ -196,6 +201,20 @@ async def test_a_stranger_reaches_the_node_through_its_mapping_until_it_is_given
     assert home.mapped()
     await mapping.close()
     assert not mapping.mapped
+    assert not home.mapped()
+
+
+async def test_two_nodes_behind_one_router_get_a_port_each(home):
+    await spoken(home)
+    mappings = {client: home.mapping(client) for client in ("a1", "a2")}
+    for client, mapping in mappings.items():
+        mapping.start(PORT)
+        await until("mapped", lambda mapping=mapping: mapping.mapped)
+        assert await home.reached(mapping.mapped, client)
+    assert len({mapping.mapped for mapping in mappings.values()}) == 2
+    await mappings["a1"].close()
+    assert await home.reached(mappings["a2"].mapped, "a2")
+    await mappings["a2"].close()
     assert not home.mapped()
 
 

@@ -1,4 +1,4 @@
-"""Hears a router tell of itself: after a start it says to all, on UDP port 5350, from when it counts."""
+"""Hears a router tell of itself: after a start, and when its outside address changes, it says so on UDP port 5350."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CLIENT_PORT = 5350
 
 
 class Announcements:
-    """Gives the epochs of one gateway's announcements to ``heard``; without the port, none are heard."""
+    """Gives epoch and outside address (empty: not told) of one gateway's announcements to ``heard``."""
 
-    def __init__(self, ports: Ports, heard: Callable[[int], None]) -> None:
+    def __init__(self, ports: Ports, heard: Callable[[int, str], None]) -> None:
         self._ports, self._heard = ports, heard
         self._gateway = ""
         self._port: Port | None = None
@@ -39,7 +39,6 @@ class Announcements:
     def _received(self, source: Address, data: bytes) -> None:
         if source != (self._gateway, CONTROL_PORT):
             return
-        epoch = nat_pmp.announced(data)
-        epoch = pcp.announced(data) if epoch is None else epoch
-        if epoch is not None:
-            self._heard(epoch)
+        told = nat_pmp.announced(data) or pcp.announced(data)
+        if told is not None:
+            self._heard(*told)

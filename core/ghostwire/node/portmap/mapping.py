@@ -2,8 +2,9 @@
 
 The protocols are tried in order: the one that worked last, then NAT-PMP, PCP and UPnP; PCP before NAT-PMP where it
 alone was seen. What is granted is renewed at half its time. A router that counts its seconds anew has forgotten
-what it granted, and is asked again at once. A search that found nothing is repeated every `AGAIN` and when links
-change; where there is no router, or this machine has an address that others can reach anyway, only then.
+what it granted; it is asked again at once, as is one that tells of another address. A search that found nothing is
+repeated every `AGAIN`, when the router tells of itself and when links change; where there is no router, or this machine
+has an address that others can reach anyway, when links change alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ghostwire.node.portmap.upnp import Upnp
 AGAIN = 600 * SECOND
 """Time from a search that found nothing to the next."""
 HASTE = 4 * SECOND
-"""A mapping younger than this is not asked for again, whatever the router is said to have forgotten."""
+"""Time from one request to the next, whatever the router is said to have forgotten."""
 GOODBYE = 1.5
 """Seconds that giving a mapping back may take."""
 
@@ -56,11 +57,11 @@ class PortMapping:
         self._upnp = Upnp(parts.entropy)
         self._last: Method | None = None
         self._router: Router | None = None
-        self._port = self._outside = 0
+        self._port = self._outside = self._asked = 0
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._asking = asyncio.Lock()
-        self._announcements = Announcements(self._ports, self._counted)
+        self._announcements = Announcements(self._ports, self._announced)
         self.lease: Lease | None = None
         self.mapped = ""
         self.trouble = ""
@@ -145,6 +146,8 @@ class PortMapping:
                 self._forget()
             elif self.lease is None or not await self._renew(router, self.lease):
                 await self._search(router)
+            if router is not None and (self._pmp.spoken or self._pcp.spoken):
+                self._announcements.listen(router.gateway)
 
     def _here(self) -> Router | None:
         """The router there is now, unless this machine needs none; what another granted or spoke is forgotten."""
@@ -166,6 +169,7 @@ class PortMapping:
             return False
         if now < lease.due:
             return True
+        self._asked = now
         try:
             self._hold(method, await self._map(method, router))
         except Unavailable as error:
@@ -177,7 +181,7 @@ class PortMapping:
         return True
 
     async def _search(self, router: Router) -> None:
-        troubles = []
+        self._asked, troubles = self._clock.now(), list[str]()
         for method in self._methods():
             try:
                 self._hold(method, await self._map(method, router))
@@ -213,21 +217,19 @@ class PortMapping:
         method.epoch = None
         with suppress(GhostwireError):
             await method.probe(router)
-        if method.epoch is not None:
-            self._counted(method.epoch)
+        lease = self.lease
+        if lease is not None and method.epoch is not None and lease.forgotten(method.epoch, self._clock.now()):
+            self._doubt()
 
     # What is held
 
     def _hold(self, method: Method, granted: Granted) -> None:
         self._last, self._outside, self.trouble = method, granted.port, ""
         self.lease = Lease(granted, self._clock.now())
-        if granted.epoch is not None and self._router is not None:
-            self._announcements.listen(self._router.gateway)
         self._tell(granted.endpoint, f"{method.name}: {granted.endpoint} leads to this node")
 
     def _lose(self, trouble: str) -> None:
         self.lease, self.trouble = None, trouble
-        self._announcements.close()
         self._tell("", f"no port mapping: {trouble}")
 
     def _forget(self) -> None:
@@ -252,11 +254,19 @@ class PortMapping:
             with suppress(GhostwireError):
                 await method.release(router, Wanted(self._port, lease.granted.port, 0))
 
-    def _counted(self, epoch: int) -> None:
-        """The router told its count of seconds."""
-        lease, now = self.lease, self._clock.now()
-        if lease is not None and now - lease.since >= HASTE and lease.forgotten(epoch, now):
-            lease.due = now
+    def _announced(self, epoch: int, address: str) -> None:
+        """The router told of itself, unasked: it may have started, or have got another outside address."""
+        lease = self.lease
+        moved = lease is not None and address not in ("", lease.granted.address)
+        if lease is None or moved or lease.forgotten(epoch, self._clock.now()):
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """Ask again now, unless that was done just now."""
+        now = self._clock.now()
+        if now - self._asked >= HASTE:
+            if self.lease is not None:
+                self.lease.due = now
             self._woken.set()
 
     def _nonce(self) -> bytes:

@@ -114,9 +114,11 @@ class NatPmp(Asking):
         return True
 
 
-def announced(data: bytes) -> int | None:
-    """The epoch in a router's unasked announcement of its address; None where it is none."""
+def announced(data: bytes) -> tuple[int, str] | None:
+    """Epoch and outside address in a router's unasked announcement; None where it is none."""
     if len(data) < _HEAD.size + 4:
         return None
     version, opcode, result, epoch = _HEAD.unpack_from(data)
-    return epoch if (version, opcode, result) == (VERSION, ADDRESS | _ANSWER, 0) else None
+    if (version, opcode, result) != (VERSION, ADDRESS | _ANSWER, 0):
+        return None
+    return epoch, str(IPv4Address(data[_HEAD.size : _HEAD.size + 4]))

@@ -117,9 +117,9 @@ class Pcp(Asking):
             self.granted = Granted(str(address or ""), port, lifetime * SECOND, self.epoch)
 
 
-def announced(data: bytes) -> int | None:
-    """The epoch in a router's unasked announcement; None where it is none."""
+def announced(data: bytes) -> tuple[int, str] | None:
+    """The epoch in a router's unasked announcement, and no address; None where it is none."""
     if len(data) < _HEAD.size:
         return None
     version, opcode, result, _, epoch = _HEAD.unpack_from(data)
-    return epoch if (version, opcode, result) == (VERSION, ANNOUNCE | _ANSWER, 0) else None
+    return (epoch, "") if (version, opcode, result) == (VERSION, ANNOUNCE | _ANSWER, 0) else None

@@ -163,6 +163,27 @@ async def test_a_router_that_counts_anew_is_asked_again_at_once(home, method):
     assert house.router.mappings[PORT][:2] == (LOCAL, PORT)
 
 
+@simulated
+async def test_a_router_that_tells_of_another_outside_address_is_asked_again_at_once(home):
+    house = home()
+    await house.started()
+    house.router.outside = "203.0.113.99"
+    house.router.announce()
+    await asyncio.sleep(1)
+    assert house.told == [f"{OUTSIDE}:{PORT}", f"203.0.113.99:{PORT}"]
+
+
+@simulated
+async def test_a_router_that_had_no_address_yet_is_asked_again_once_it_tells_of_one(home):
+    house = home(speaks=frozenset({"NAT-PMP"}), result=3)
+    await house.started()
+    assert house.mapping.mapped == ""
+    house.router.result = 0
+    house.router.announce()
+    await asyncio.sleep(1)
+    assert house.mapping.mapped
+
+
 @pytest.mark.parametrize("asks", ["links", "probe"])
 @simulated
 async def test_what_a_router_forgot_is_found_out_by_asking_it_too(home, asks):
@@ -189,15 +210,16 @@ async def test_announcements_of_others_and_of_a_router_that_forgot_nothing_do_no
     assert house.router.asked == []
 
 
+@pytest.mark.parametrize("result", [0, 2])
 @simulated
-async def test_a_flood_of_forged_announcements_asks_at_most_every_four_seconds(home):
-    house = home()
+async def test_a_flood_of_forged_announcements_asks_at_most_every_four_seconds(home, result):
+    house = home(result=result, speaks=frozenset({"NAT-PMP", "PCP"}))
     await house.started()
     house.router.asked.clear()
     for _ in range(400):
         house.router.pmp.send((LOCAL, 5350), [bytes.fromhex("008000000000000001020304")])
         await asyncio.sleep(0.1)
-    assert len([line for line in house.router.asked if line.endswith("1")]) <= 11
+    assert len([line for line in house.router.asked if line == "NAT-PMP 1"]) <= 11
 
 
 @simulated

@@ -145,6 +145,6 @@ def test_no_bytes_break_the_engine(datagrams) -> None:
 
 @given(st.binary(max_size=40))
 def test_announcements_are_address_answers_and_nothing_else(data) -> None:
-    assert announced(ADDRESS) == 100
-    epoch = announced(data)
-    assert epoch is None or data[:4] == b"\x00\x80\x00\x00"
+    assert announced(ADDRESS) == (100, "203.0.113.7")
+    told = announced(data)
+    assert told is None or data[:4] == b"\x00\x80\x00\x00"

@@ -132,6 +132,6 @@ def test_no_bytes_break_the_engine(datagrams, probing) -> None:
 
 @given(st.binary(max_size=40))
 def test_announcements_are_answers_to_announce_and_nothing_else(data) -> None:
-    assert announced(bytes.fromhex(HEAD.replace("81", "80", 1))) == 101
-    epoch = announced(data)
-    assert epoch is None or data[:2] == b"\x02\x80"
+    assert announced(bytes.fromhex(HEAD.replace("81", "80", 1))) == (101, "")
+    told = announced(data)
+    assert told is None or data[:2] == b"\x02\x80"
