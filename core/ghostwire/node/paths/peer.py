@@ -302,7 +302,7 @@ class PeerPaths:
 
     def _search(self, now: int, why: str) -> None:
         self.state, self.best, self._asked = State.SEARCHING, None, None
-        self._note(now, f"searching: {why}")
+        self._note(now, "searching", why)
         self._attach()
         self._round = 0
         self._begin_round(now)
@@ -373,7 +373,7 @@ class PeerPaths:
         self.best = self.guess = candidate
         self.state, self._asked, self._testing = State.DIRECT, None, None
         self._next_poll, self._probed = now + timing.POLL, candidate.pinged or now
-        self._note(now, f"direct over {_name(candidate.path)}: {why}")
+        self._note(now, f"direct over {_name(candidate.path)}", why)
         self._attach()
         if news:
             self._shared.decisions.append(Trust(self.id, candidate.path))
@@ -413,7 +413,7 @@ class PeerPaths:
         assert self.best is not None
         self.state = State.DOUBTED
         self._next_poll = now + timing.AGAIN
-        self._note(now, f"in doubt about {_name(self.best.path)}: {why}")
+        self._note(now, f"in doubt about {_name(self.best.path)}", why)
         self._attach()
         self._ping_all(now)
         self._call(now)
@@ -450,7 +450,7 @@ class PeerPaths:
         self.state, self.best, self._asked = State.ASLEEP, None, None
         self._testing = self._call_at = None
         self._wants = False
-        self._note(now, "asleep: no data for 45 s")
+        self._note(now, "asleep", "no data for 45 s")
         self._attach()
         self._shared.decisions.append(Rest(self.id))
 
@@ -477,9 +477,9 @@ class PeerPaths:
         transaction = self._shared.pings.add(self.id, candidate, now, self._shared.entropy, padded=padded)
         self._shared.decisions.append(Ping(self.id, candidate.path, transaction, padded))
 
-    def _note(self, now: int, what: str) -> None:
-        self.why = what
-        self.history.append((now, what))
+    def _note(self, now: int, what: str, why: str) -> None:
+        self.why = why
+        self.history.append((now, f"{what}: {why}"))
 
 
 def _grace(best: Candidate) -> int:
