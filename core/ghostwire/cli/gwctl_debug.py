@@ -50,8 +50,9 @@ def paths(program: Program, peer: str, json_: bool) -> None:
 def _summary(report: Mapping[str, Any]) -> str:
     names = {f"{each['transport']} {each['endpoint']}": over(each) for each in report["candidates"]}
     using = " and ".join(names.get(each, each) for each in report["using"])
+    ways = f"{', next' if report['state'] == 'asleep' else ''} over {using}" if using else ""
     latency = f", {milliseconds(report['latency_ms'])}" if report["latency_ms"] is not None else ""
-    return f"{report['name']}: {report['state']}{f' over {using}' if using else ''}{latency}; {report['why']}"
+    return f"{report['name']}: {report['state']}{ways}{latency}; {report['why']}"
 
 
 def _candidate(each: Mapping[str, Any]) -> Sequence[str]:

@@ -26,6 +26,7 @@ from ghostwire.node.making import Surroundings, create_transports, create_tunnel
 from ghostwire.node.netcheck.netcheck import Netcheck
 from ghostwire.node.parts import Parts
 from ghostwire.node.paths.explain import explain, milliseconds
+from ghostwire.node.paths.peer import State
 from ghostwire.node.paths.report import PathsReport
 from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
@@ -142,6 +143,11 @@ class Dataplane:
     def path(self, peer: int) -> Path | None:
         """The path that carries the peer's packets."""
         return self._director.path(peer)
+
+    def state(self, peer: int) -> State:
+        """Where the peer's path choice is."""
+        choice = self._director.choice(peer)
+        return choice.state if choice is not None else State.ASLEEP
 
     def latency(self, peer: int) -> float | None:
         """The round trip over the peer's direct path in milliseconds, where it was measured."""

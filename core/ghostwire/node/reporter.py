@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ghostwire import Path
+from ghostwire import Path, PeerStats
 from ghostwire.errors import NotFound, Unavailable, UsageError
 from ghostwire.model import MapNode
 from ghostwire.node.dataplane import Dataplane
@@ -109,20 +109,16 @@ class Reporter:
         )
 
     def _peers(self) -> list[PeerStatus]:
-        plane, wall = self._plane, self._parts.clock.wall()
-        stats = {each.id: each for each in plane.stats()} if plane is not None else {}
         peers = [node for node in self._knowledge.network.nodes.values() if not self._is_own(node)]
-        return [
-            peer_status(node, stats.get(node.id), self._path(node.id), self._latency(node.id), wall)
-            for node in sorted(peers, key=lambda node: node.name)
-        ]
+        stats = {each.id: each for each in self._plane.stats()} if self._plane is not None else {}
+        return [self._peer(node, stats.get(node.id)) for node in sorted(peers, key=lambda node: node.name)]
 
-    def _path(self, peer: int) -> PathStatus | None:
-        plane = self._plane
-        return path_status(plane.path(peer), plane.relays) if plane is not None else None
-
-    def _latency(self, peer: int) -> float | None:
-        return self._plane.latency(peer) if self._plane is not None else None
+    def _peer(self, node: MapNode, stats: PeerStats | None) -> PeerStatus:
+        plane, wall = self._plane, self._parts.clock.wall()
+        if plane is None:
+            return peer_status(node, stats, None, wall)
+        status = peer_status(node, stats, path_status(plane.path(node.id), plane.relays), wall)
+        return msgspec.structs.replace(status, state=plane.state(node.id).value, latency_ms=plane.latency(node.id))
 
     def _find(self, target: str) -> tuple[MapNode, str]:
         welcome = self._knowledge.welcome

@@ -66,7 +66,8 @@ class HomeStatus(msgspec.Struct, frozen=True, kw_only=True):
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A peer. ``last_handshake`` is in Unix seconds, None for never; ``active`` says that a session can exist.
 
-    ``latency_ms`` is the round trip over its direct path, None where there is none or it was not measured.
+    ``state`` says where its path choice is, as in `PathsReport`; ``latency_ms`` is the round trip over its direct path,
+    None where there is none or it was not measured.
     """
 
     id: int
@@ -78,6 +79,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     rx_bytes: int
     tx_bytes: int
     active: bool
+    state: str = "asleep"
     latency_ms: float | None = None
 
 
@@ -101,9 +103,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 SESSION_LIFE = 180 * SECOND
 
 
-def peer_status(
-    node: MapNode, stats: PeerStats | None, path: PathStatus | None, latency_ms: float | None, wall: int
-) -> PeerStatus:
+def peer_status(node: MapNode, stats: PeerStats | None, path: PathStatus | None, wall: int) -> PeerStatus:
     """A peer of the map with what the tunnel counted; ``wall`` in Unix nanoseconds."""
     handshake = stats.last_handshake if stats is not None else 0
     return PeerStatus(
@@ -116,7 +116,6 @@ def peer_status(
         rx_bytes=stats.received_bytes if stats is not None else 0,
         tx_bytes=stats.sent_bytes if stats is not None else 0,
         active=bool(handshake) and wall - handshake < SESSION_LIFE,
-        latency_ms=latency_ms,
     )
 
 

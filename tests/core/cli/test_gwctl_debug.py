@@ -74,6 +74,12 @@ def test_paths_in_use_are_named_for_people(serve: Serve, run: Run) -> None:
     assert first == f"alice: searching over {named}; it answers"
 
 
+def test_what_a_peer_that_is_asleep_will_be_reached_over_is_told(serve: Serve, run: Run) -> None:
+    answering(serve, msgspec.structs.replace(REPORT, state="asleep", why="no data for 45 s", latency_ms=None))
+    first = run(debug, "paths", "alice").stdout.splitlines()[0]
+    assert first == "alice: asleep, next over udp 192.0.2.7:41641; no data for 45 s"
+
+
 def test_a_peer_that_nothing_was_sent_to_has_neither_candidates_nor_decisions(serve: Serve, run: Run) -> None:
     answering(serve, PathsReport(peer=2, name="alice", state="asleep", why="no data moved yet"))
     assert run(debug, "paths", "alice").stdout == "alice: asleep; no data moved yet\n\nno candidate is known\n"

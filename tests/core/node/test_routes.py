@@ -40,6 +40,7 @@ async def test_a_node_is_brought_up_looked_at_pinged_and_taken_down(kit: Any) ->
         "rx_bytes": 0,
         "tx_bytes": 0,
         "active": False,
+        "state": "asleep",
         "latency_ms": None,
     }
     ping = await post(table, "/v1/ping", {"target": "node2", "timeout": 1})

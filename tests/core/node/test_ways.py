@@ -156,7 +156,9 @@ async def test_what_is_told_of_a_way_is_the_way_that_packets_go() -> None:
         assert direct == alice.peer("bob").path
         report = alice.node.paths("bob")
         assert (report.name, report.state) == ("bob", "direct")
+        assert (alice.peer("bob").state, alice.peer("bob").latency_ms) == ("direct", report.latency_ms)
         assert report.using == (f"{direct.transport} {direct.endpoint}",)
+        assert {(each.state, each.region) for each in report.candidates if each.relayed} == {("connected", "home")}
 
 
 def _at_home(node: MemoryNode) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ghostwire import Path
 from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.node.paths.candidate import Candidate
 from ghostwire.node.paths.peer import PeerPaths, State
@@ -32,9 +33,15 @@ def milliseconds(latency: int | None) -> float | None:
 
 
 def _why(state: PeerPaths) -> str:
-    if not state.attached and state.relay is None and not list(state.candidates):
-        return "no way is known: the server has not told where it is, and there is no relay"
-    return state.why
+    if state.state is not State.SEARCHING:
+        return state.why
+    known, silent = len(list(state.candidates)), sum(each.silent for each in state.candidates)
+    if not known:
+        relay = "" if state.relay is not None else ", and there is no relay"
+        return f"the server does not know where it is{relay}"
+    if silent < known:
+        return state.why
+    return f"{state.why}; {'its address does not answer' if known == 1 else f'none of its {known} addresses answers'}"
 
 
 def _candidate(state: PeerPaths, each: Candidate, now: int) -> CandidateReport:
@@ -57,6 +64,8 @@ def _judgement(state: PeerPaths, each: Candidate, now: int) -> tuple[str, str]:
     """A candidate's state and what to say of it."""
     if each is state.best:
         return "used", state.why
+    if each is state.guess and _used(state, each.path):
+        return "used", "the best guess as long as no direct path is trusted"
     if each.barred > now:
         return "barred", f"answered pings and carried no packets; tried again in {_seconds(each.barred - now):.0f} s"
     if each.pinged is None:
@@ -75,7 +84,7 @@ def _judgement(state: PeerPaths, each: Candidate, now: int) -> tuple[str, str]:
 
 def _relay(state: PeerPaths, *, connected: bool) -> CandidateReport:
     assert state.relay is not None
-    used = state.attached is not None and state.relay in state.attached
+    used = _used(state, state.relay)
     return CandidateReport(
         transport=state.relay.transport,
         endpoint=state.relay.endpoint,
@@ -84,6 +93,10 @@ def _relay(state: PeerPaths, *, connected: bool) -> CandidateReport:
         state="used" if used else "connected" if connected else "not connected",
         why="carries what no trusted direct path does" if used else "stands by",
     )
+
+
+def _used(state: PeerPaths, path: Path) -> bool:
+    return state.state is not State.ASLEEP and path in (state.attached or ())
 
 
 def _seconds(duration: int) -> float:
