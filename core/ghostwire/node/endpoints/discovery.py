@@ -184,7 +184,10 @@ class Discovery:
 
     async def _ask(self) -> None:
         """One round; then all hear of it who waited."""
-        await self._netcheck.glance()
+        try:
+            await self._netcheck.glance()
+        except Exception:
+            self._parts.log.exception("internal error in asking relays for this node's endpoints")
         self._round = None
         self._asked = self._parts.clock.now()
         told, self._then = self._then, []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -31,7 +31,7 @@ PROBE = 3.0
 class Netcheck:
     """Works from `start` to `close`; what the demux finds to be STUN goes to ``measuring``.
 
-    ``connected`` says whether the server is reached; ``changed`` is called when home or mapped endpoints are others.
+    ``connected`` says whether the server is reached; ``changed`` is called when the home is another.
     """
 
     def __init__(
@@ -74,13 +74,6 @@ class Netcheck:
             task.cancel()
             await asyncio.wait([task])
         self._waiting.fail(_down())
-
-    @property
-    def mapped(self) -> Sequence[str]:
-        """This node's endpoints as relays see them."""
-        if self.report is None:
-            return ()
-        return [text for text in (self.report.mapped_ipv4, self.report.mapped_ipv6) if text]
 
     async def look(self) -> NetcheckReport:
         """A full look now, and also at what only people want to know: captive portal, the router's protocols."""
@@ -146,7 +139,7 @@ class Netcheck:
         self._latencies = results.latencies
         self._choose(results)
         before, self.report = self.report, self._report(results, full=full)
-        if before is None or _told(before) != _told(self.report):
+        if before is None or before.home != self.report.home:
             self._changed()
 
     async def _complete(self, *, asked: bool) -> NetcheckReport:
@@ -209,8 +202,3 @@ def _obstructed(report: NetcheckReport) -> bool:
 
 def _down() -> Unavailable:
     return Unavailable("the node was taken down")
-
-
-def _told(report: NetcheckReport) -> Sequence[object]:
-    """What others are told of a report."""
-    return report.home, report.mapped_ipv4, report.mapped_ipv6
