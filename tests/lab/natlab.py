@@ -35,6 +35,8 @@ from netns import RESOLVERS, in_netns, remove, sh
 GATEWAY, GATEWAY6 = "10.50.255.254", "fd50::ffff"
 _BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 _FORWARD = {"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1}
+_BRIDGED = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+"""Whether packets that a bridge passes on go through the rules for routed ones; no switch does that to a LAN."""
 _INTERNET_RULES = (
     "table inet f { chain forward { type filter hook forward priority 0;\n ip daddr 10.60.0.0/15 drop\n }\n}\n"
 )
@@ -206,6 +208,9 @@ class Lab:
         with in_netns(self.ns(member.name)):
             for key, value in member.sysctls.items():
                 Path("/proc/sys", key).write_text(str(value))
+            for path in (Path("/proc/sys", key) for key in _BRIDGED):
+                if path.exists():
+                    path.write_text("0")
 
     def _configure(self, member: Member) -> Iterable[tuple[str, subprocess.Popen[str]]]:
         lines = "".join(f"{line}\n" for line in [*member.links, *self._quick_discovery(member)])
