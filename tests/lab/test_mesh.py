@@ -51,6 +51,9 @@ def test_gwctl_shows_the_mesh_from_a_node(mesh: Mesh) -> None:
     answer = json.loads(alice.gwctl("ping", "bob", "-c", "2", "-i", "0.1", "--json"))
     assert answer["received"] == 2
     assert answer["answers"][0]["rtt_ms"] > 0
+    assert answer["direct"]
+    assert "\ndirect after 1 ping, " in alice.gwctl("ping", "bob", "--until-direct")
+    assert alice.gwctl("debug", "paths", "bob").startswith("bob: direct over udp ")
     assert alice.gwctl("ip", "bob", "-4").strip() == bob.address()
     peer = alice.peer("bob")
     assert (peer["path"]["transport"], peer["path"]["relayed"]) == ("udp", False)
