@@ -90,6 +90,28 @@ def test_changes_of_links_and_addresses_are_told_once_they_settled(in_namespace)
 
 
 @pytest.mark.lab
+def test_another_router_is_told_but_no_other_route(in_namespace):
+    async def work() -> None:
+        told = asyncio.Event()
+        link("eth9", "192.0.2.1/24")
+        platform = make_platform(settle=0.05)
+        stop = platform.watch_links(told.set)
+        for change in (("add", "192.0.2.2"), ("replace", "192.0.2.3"), ("del", "192.0.2.3")):
+            ip("route", change[0], "default", "via", change[1])
+            await asyncio.wait_for(told.wait(), 5)
+            told.clear()
+            assert platform.gateway() == (None if change[0] == "del" else change[1])
+        ip("route", "add", "198.51.100.0/24", "via", "192.0.2.9")
+        monitor = netlink.open_monitor()
+        ip("route", "add", "203.0.113.0/24", "via", "192.0.2.9")
+        assert netlink.changed_interfaces(monitor) == set()
+        monitor.close()
+        stop()
+
+    in_namespace(work)
+
+
+@pytest.mark.lab
 def test_what_happens_on_our_own_interface_is_not_told(in_namespace):
     async def work() -> None:
         told = asyncio.Event()

@@ -71,4 +71,4 @@ class Platform(ABC):
 
     @abstractmethod
     def watch_links(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call ``changed`` after links or addresses change; the result stops watching."""
+        """Call ``changed`` after links, addresses or the gateway change; the result stops watching."""

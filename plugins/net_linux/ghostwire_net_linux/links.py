@@ -32,7 +32,8 @@ def _carries(name: str) -> bool:
 
 
 class LinkWatch:
-    """Calls ``changed`` once links and addresses (but those in ``ignored()``) have been quiet for ``settle`` s."""
+    """Calls ``changed`` once links, addresses and default routes (but those of interfaces in ``ignored()``) have been
+    quiet for ``settle`` s."""
 
     def __init__(self, changed: Callable[[], None], ignored: Callable[[], Container[int]], settle: float) -> None:
         self._changed, self._ignored, self._settle = changed, ignored, settle

@@ -24,7 +24,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 
 _ERROR, _DONE = 2, 3
 _GET_ADDRESS, _NEW_ADDRESS = 22, 20
-_GET_ROUTE, _NEW_ROUTE = 26, 24
+_GET_ROUTE, _NEW_ROUTE, _DELETED_ROUTE = 26, 24, 25
 _REQUEST_DUMP = 0x301
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 4, 5, 6, 9
@@ -33,8 +33,8 @@ _DEAD_FLAGS = 0x01 | 0x10
 """RTNH_F_DEAD, RTNH_F_LINKDOWN."""
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
 """With NETLINK_GET_STRICT_CHK the kernel dumps what matches the request's header alone."""
-_GROUPS = 0x1 | 0x10 | 0x100
-"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100
+"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR."""
 _SKIPPED_FLAGS = 0x08 | 0x20 | 0x40
 """IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE."""
 _RECEIVE_BYTES = 64 << 10
@@ -91,7 +91,7 @@ def _dump(request: int, body: bytes, wanted: int, parse: Callable[[memoryview], 
 
 
 def open_monitor() -> socket.socket:
-    """A non-blocking socket that gets a message whenever a link or an address changes."""
+    """A non-blocking socket that gets a message whenever a link, an address or an IPv4 route changes."""
     monitor = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
@@ -104,7 +104,8 @@ def open_monitor() -> socket.socket:
 
 
 def changed_interfaces(monitor: socket.socket) -> set[int] | None:
-    """Drain the monitor: indexes of the interfaces that changed; None where the kernel lost some messages."""
+    """Drain the monitor: indexes of the interfaces that changed, or that a default route leads or led out of; None
+    where the kernel lost some messages."""
     changed: set[int] = set()
     while True:
         try:
@@ -114,13 +115,16 @@ def changed_interfaces(monitor: socket.socket) -> set[int] | None:
         except OSError:
             return None
         if sender == 0:
-            changed.update(_interface(payload) for _, payload in messages(data) if len(payload) >= _IFADDR.size)
+            changed.update(index for kind, payload in messages(data) for index in _interfaces(kind, payload))
 
 
-def _interface(payload: memoryview) -> int:
-    """The index, which ifinfomsg and ifaddrmsg keep in the same place."""
-    index: int = struct.unpack_from("=I", payload, 4)[0]
-    return index
+def _interfaces(kind: int, payload: memoryview) -> Iterator[int]:
+    """The index, which ifinfomsg and ifaddrmsg keep in the same place; of routes only the default ones count."""
+    if kind in (_NEW_ROUTE, _DELETED_ROUTE):
+        if len(payload) >= _ROUTE.size:
+            yield from (route.index for route in _default_route(payload))
+    elif len(payload) >= _IFADDR.size:
+        yield struct.unpack_from("=I", payload, 4)[0]
 
 
 def messages(data: bytes) -> Iterator[tuple[int, memoryview]]:

@@ -65,7 +65,8 @@ class LinuxPlatform(Platform):
         return next((route.gateway for route in netlink.default_routes() if route.index not in own), None)
 
     def watch_links(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call ``changed`` after links or addresses other than our own devices' have changed and settled."""
+        """Call ``changed`` after links, addresses or default routes other than our own devices' have changed and
+        settled."""
         return LinkWatch(changed, self._own_indexes, self._settings.settle).stop
 
     def _own_indexes(self) -> set[int]:
