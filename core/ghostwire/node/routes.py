@@ -51,7 +51,10 @@ S = TypeVar("S")
 
 def routes(node: Node) -> Routes:
     """All routes of this node."""
+    return {**_looking(node), **_changing(node)}
 
+
+def _looking(node: Node) -> Routes:
     async def status(_: bytes) -> Any:
         return node.status()
 
@@ -60,16 +63,6 @@ def routes(node: Node) -> Routes:
 
     async def netcheck(_: bytes) -> Any:
         return await node.netcheck()
-
-    async def up(body: bytes) -> Any:
-        order = _parse(body, Up)
-        await node.up(order.token, hostname=order.hostname, timeout=order.timeout)
-        return node.status()
-
-    async def down(body: bytes) -> Any:
-        order = _parse(body, Down)
-        await node.down(logout=order.logout, force=order.force)
-        return node.status()
 
     async def ping(body: bytes) -> Any:
         order = _parse(body, PingRequest)
@@ -82,11 +75,23 @@ def routes(node: Node) -> Routes:
         ("GET", "/v1/status"): status,
         ("GET", "/v1/version"): version,
         ("GET", "/v1/netcheck"): netcheck,
-        ("POST", "/v1/up"): up,
-        ("POST", "/v1/down"): down,
         ("POST", "/v1/ping"): ping,
         ("POST", "/v1/paths"): paths,
     }
+
+
+def _changing(node: Node) -> Routes:
+    async def up(body: bytes) -> Any:
+        order = _parse(body, Up)
+        await node.up(order.token, hostname=order.hostname, timeout=order.timeout)
+        return node.status()
+
+    async def down(body: bytes) -> Any:
+        order = _parse(body, Down)
+        await node.down(logout=order.logout, force=order.force)
+        return node.status()
+
+    return {("POST", "/v1/up"): up, ("POST", "/v1/down"): down}
 
 
 def _parse(body: bytes, kind: type[S]) -> S:
