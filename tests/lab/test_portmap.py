@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from natlab import Lab
 from netns import in_netns
+from programs import Mesh, wait_for
 
 from ghostwire import Metrics, Sockets
 from ghostwire.engine import SECOND
@@ -26,6 +28,14 @@ from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.portmap.report import PortMapProtocols
 from ghostwire.system.clock import SystemClock
 from ghostwire_net_linux.netlink import default_routes
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(
+        not shutil.which("miniupnpd"),
+        reason="needs miniupnpd: apt-get install --no-install-recommends miniupnpd-nftables",
+    ),
+]
 
 PORT = 41641
 OUTSIDE, STRANGER = "44.128.0.1", "44.128.0.9"
@@ -169,8 +179,6 @@ async def until(what: str, happened: Callable[[], object]) -> None:
 
 @pytest.fixture(params=SPOKEN)
 def home(request: pytest.FixtureRequest, namespaces: None, tmp_path: Path) -> Iterator[Home]:
-    if not shutil.which("miniupnpd"):
-        pytest.skip("needs miniupnpd: apt-get install --no-install-recommends miniupnpd-nftables")
     with Lab() as lab:
         lab.site("a", "port_restricted", clients=2)
         lab.host("out", "10.50.0.9")
@@ -246,3 +254,25 @@ async def test_a_router_that_starts_anew_is_asked_again_at_once(home):
     await until("mapped again", lambda: mapping.lease is not first and home.mapped())
     assert await home.reached(mapping.mapped)
     await mapping.close()
+
+
+def test_a_node_behind_a_symmetric_router_goes_direct_by_its_mapping_and_gives_it_back(tun, tmp_path):
+    """The other is behind a port-restricted router: without a mapping this pair stays relayed."""
+    with Lab() as lab:
+        lab.site("a", "symmetric")
+        lab.site("b", "port_restricted")
+        mesh = Mesh(lab, tmp_path, "a1", "b1")
+        lab.ip("a-r", f"addr add {OUTSIDE}/16 dev wan")
+        lab.ip("b-r", f"addr add {STRANGER}/16 dev wan")
+        home = Home(lab, tmp_path, "NAT-PMP")
+        home.start()
+        mesh.start("a1", "b1")
+        one, other = mesh.nodes["a1"], mesh.nodes["b1"]
+        wait_for("direct", lambda: other.reaches(one, relayed=False))
+        assert other.peer("a1")["path"]["endpoint"] == f"{OUTSIDE}:{PORT}"
+        report = json.loads(one.gwctl("netcheck", "--json"))
+        assert report["port_mapped"] == f"{OUTSIDE}:{PORT}"
+        assert report["port_mapping"] == {"nat_pmp": True, "pcp": False, "upnp": False}
+        assert home.mapped()
+        assert one.end() == 0
+        assert not home.mapped()
