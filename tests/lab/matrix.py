@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
 from coldstart import End, Found, cold_start, ends
 from natlab import Lab
-from physics import BEHAVIOURS, can_be_direct
+from physics import BEHAVIOURS, can_be_direct, can_punch
 from programs import Mesh, wait_for
 
 PORT = 443
@@ -90,9 +91,14 @@ async def _cell(all_ends: dict[str, End], one: str, other: str) -> Found:
     return await cold_start(first, second, patience=LATE if expected(one, other) else WATCHED)
 
 
-def expected(one: str, other: str) -> bool:
-    """Whether physics lets these two kinds be direct."""
+def possible(one: str, other: str) -> bool:
+    """Whether physics lets these two kinds be direct, if need be only where a certain one speaks first."""
     return can_be_direct(BEHAVIOURS[one], BEHAVIOURS[other])
+
+
+def expected(one: str, other: str) -> bool:
+    """Whether they get through whoever speaks first, as two nodes do that know nothing of their routers."""
+    return all(can_punch(*pair) for pair in itertools.permutations((BEHAVIOURS[one], BEHAVIOURS[other])))
 
 
 def table(cells: Cells) -> str:
