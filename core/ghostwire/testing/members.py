@@ -213,9 +213,8 @@ class MemoryNode:
         return next(peer for peer in self.status.peers if peer.name == name)
 
     def via(self, other: MemoryNode) -> str:
-        """The transport that carries what it sends to that node; nothing where there is none."""
-        path = self.peer(other.name).path
-        return path.transport if path is not None else ""
+        """The transports that carry what it sends to that node, joined by ``+``; nothing where there is none."""
+        return "+".join(using.partition(" ")[0] for using in self.node.paths(other.name).using)
 
     @property
     def home(self) -> str:

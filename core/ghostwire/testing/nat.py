@@ -13,7 +13,8 @@ Address = tuple[str, int]
 
 MAPPING_TIMEOUT = 120 * SECOND
 UNANSWERED = 30 * SECOND
-"""How long a router with open input remembers a datagram that nobody asked for."""
+"""How long a router with open input remembers what nobody answers: a datagram from outside, or the port that a flow
+had to take instead."""
 
 
 class NatKind(enum.Enum):
@@ -34,6 +35,7 @@ class _Mapping:
     inner: Address
     port: int
     used: int = 0
+    answered: bool = True
     contacted: dict[Address, int] = field(default_factory=dict)
 
 
@@ -97,6 +99,8 @@ class Nat:
     def receive(self, port: int, source: Address, now: int) -> Address | None:
         """Who gets a datagram that came from ``source`` to this outer port; None where it is refused."""
         if self.admits(port, source, now):
+            if port in self._by_port:
+                self._by_port[port].answered = True
             return self.inner(port, now)
         if self.open_input:
             self._taken[port, source] = now
@@ -114,7 +118,7 @@ class Nat:
         self.kind = kind
 
     def _alive(self, mapping: _Mapping, now: int) -> bool:
-        return now - mapping.used < self.timeout
+        return now - mapping.used < (self.timeout if mapping.answered else UNANSWERED)
 
     def _mapping(self, inner: Address, target: Address, now: int) -> _Mapping:
         flow = (inner, target)
@@ -122,8 +126,11 @@ class Nat:
         if self.kind is NatKind.SYMMETRIC or (own is not None and self._alive(own, now)):
             return self._keep(flow, inner, now)
         shared = self._keep(inner, inner, now)
-        taken = now - self._taken.get((shared.port, target), now - UNANSWERED) < UNANSWERED
-        return self._keep(flow, inner, now) if taken else shared
+        if now - self._taken.get((shared.port, target), now - UNANSWERED) >= UNANSWERED:
+            return shared
+        other = self._keep(flow, inner, now)
+        other.answered = False
+        return other
 
     def _keep(self, key: object, inner: Address, now: int) -> _Mapping:
         mapping = self._by_source.get(key)

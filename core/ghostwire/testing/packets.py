@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -48,7 +49,7 @@ class Datagram:
 
 def encode(packet: Packet) -> bytes:
     """A whole IP packet; the addresses' family decides which."""
-    source, target = ip_address(packet.source).packed, ip_address(packet.target).packed
+    source, target = _packed(packet.source), _packed(packet.target)
     if len(source) != len(target):
         raise ValueError(f"{packet.source} and {packet.target} are of different families")
     if len(source) == 16:
@@ -142,5 +143,10 @@ def checksum(data: bytes) -> int:
 
 def _pseudo(source: str, target: str, protocol: int, size: int) -> bytes:
     """What TCP, UDP and ICMPv6 checksums cover besides the packet."""
-    addresses = ip_address(source).packed + ip_address(target).packed
+    addresses = _packed(source) + _packed(target)
     return addresses + (struct.pack("!IxxxB", size, protocol) if ":" in target else struct.pack("!xBH", protocol, size))
+
+
+@functools.lru_cache(4096)
+def _packed(address: str) -> bytes:
+    return ip_address(address).packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from ghostwire.testing.packets import Datagram, Echo, Packet
 QUEUE = 1024
 """The most packets that wait to enter the program, and datagrams that wait on a port; more are dropped."""
 ECHO_DATA = bytes(range(56))
+
+_interface = functools.lru_cache(4096)(ip_interface)
+_network = functools.lru_cache(4096)(functools.partial(ip_network, strict=False))
+"""Every packet is looked up among the same few prefixes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ class MemoryDevice(Device):
     @property
     def addresses(self) -> list[str]:
         """The host's addresses."""
-        return [str(ip_interface(text).ip) for text in self.config.addresses] if self.config else []
+        return [str(_interface(text).ip) for text in self.config.addresses] if self.config else []
 
     async def ping(self, address: str, *, timeout: float = 5.0, size: int = len(ECHO_DATA)) -> int:
         """One echo; the round trip in ns. Unavailable after ``timeout`` seconds without an answer."""
@@ -138,7 +143,7 @@ class MemoryDevice(Device):
         """The host's address for packets to that one; PlatformError where no route leads into the device."""
         target = ip_address(address)
         prefixes = [*self.config.routes, *self.config.addresses] if self.config else []
-        if not any(target in ip_network(text, strict=False) for text in prefixes):
+        if not any(target in _network(text) for text in prefixes):
             raise PlatformError(f"{self.name}: no route to {address}; it has {', '.join(prefixes) or 'none'}")
         for own in self.addresses:
             if ip_address(own).version == target.version:

@@ -26,7 +26,7 @@ class Pulse:
     """An async context in which ``asker`` sends an echo to ``answerer`` every so many seconds."""
 
     def __init__(self, asker: MemoryNode, answerer: MemoryNode, *, every: float = 0.05) -> None:
-        self._asker, self._answerer, self._every = asker, answerer, every
+        self._asker, self._address, self._every = asker, answerer.addresses[0], every
         self._loop = asyncio.get_running_loop()
         self._asking: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -74,5 +74,5 @@ class Pulse:
     async def _ask(self) -> None:
         self.asked += 1
         with contextlib.suppress(GhostwireError):
-            took = await self._asker.device.ping(self._answerer.addresses[0], timeout=PATIENCE)
+            took = await self._asker.device.ping(self._address, timeout=PATIENCE)
             self.answers.append((self._loop.time(), took / SECOND))
