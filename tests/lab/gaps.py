@@ -190,7 +190,9 @@ def _connected(source: Node, target: Node) -> tuple[socket.socket, socket.socket
 
 
 class OneWay:
-    """UDP datagrams to a node where nothing ever answers."""
+    """UDP datagrams to a node where nothing ever answers, of ``size`` bytes."""
+
+    size = 1024
 
     def __init__(self, source: Node, target: Node) -> None:
         self.arrived = 0
@@ -203,11 +205,11 @@ class OneWay:
 
     def _send(self) -> None:
         while not self._closing.wait(PAUSE):
-            self._here.sendto(bytes(CHUNK // 4), self._target)
+            self._here.sendto(bytes(self.size), self._target)
 
     def _count(self) -> None:
         with suppress(TimeoutError):
-            while self._there.recv(CHUNK):
+            while self._there.recv(self.size):
                 self.arrived += 1
 
     def __enter__(self) -> Self:
