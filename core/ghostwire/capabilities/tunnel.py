@@ -49,13 +49,15 @@ class Activity(NamedTuple):
 
     Data are packets of the device, keepalives are none. ``unanswered`` is when the oldest data was sent after which
     nothing authentic has come over an attached path, 0 where nothing waits for an answer; ``heard`` is when anything
-    authentic last came over an attached path.
+    authentic last came over an attached path. ``over`` is the path over which anything authentic last came; of two
+    copies of a datagram the first counts.
     """
 
     sent: int = 0
     received: int = 0
     unanswered: int = 0
     heard: int = 0
+    over: Path | None = None
 
 
 class TunnelEvents(Protocol):

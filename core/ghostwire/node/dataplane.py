@@ -26,8 +26,8 @@ from ghostwire.node.making import Surroundings, create_transports, create_tunnel
 from ghostwire.node.netcheck.netcheck import Netcheck
 from ghostwire.node.parts import Parts
 from ghostwire.node.paths.explain import explain, milliseconds
-from ghostwire.node.paths.peer import State
 from ghostwire.node.paths.report import PathsReport
+from ghostwire.node.paths.shared import State
 from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays

@@ -100,7 +100,7 @@ class Peer:
 
     def activity(self) -> Activity:
         """When data last moved."""
-        return Activity(self._data_sent, self._data_received, self._unanswered, self._heard_at)
+        return Activity(self._data_sent, self._data_received, self._unanswered, self._heard_at, self.heard_over)
 
     def rest(self) -> None:
         """Tell when data moves again, and wait for no answer to what was sent before."""

@@ -17,6 +17,7 @@ class Learned(StrEnum):
     PING = "ping"
     TUNNEL = "tunnel"
     CACHE = "cache"
+    MAP = "map"
 
 
 @dataclass(slots=True, eq=False)

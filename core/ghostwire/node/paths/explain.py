@@ -5,9 +5,10 @@ from __future__ import annotations
 from ghostwire import Path
 from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.node.paths.candidate import Candidate
-from ghostwire.node.paths.peer import PeerPaths, State
+from ghostwire.node.paths.peer import PeerPaths
 from ghostwire.node.paths.points import points
 from ghostwire.node.paths.report import CandidateReport, Moment, PathsReport
+from ghostwire.node.paths.shared import State
 
 
 def explain(state: PeerPaths, name: str, now: int, *, connected: bool) -> PathsReport:
@@ -84,11 +85,13 @@ def _judgement(state: PeerPaths, each: Candidate, now: int) -> tuple[str, str]:
 
 def _relay(state: PeerPaths, *, connected: bool) -> CandidateReport:
     assert state.relay is not None
-    used = _used(state, state.relay)
+    path = state.relay.path
+    used = _used(state, path)
     return CandidateReport(
-        transport=state.relay.transport,
-        endpoint=state.relay.endpoint,
+        transport=path.transport,
+        endpoint=path.endpoint,
         relayed=True,
+        latency_ms=milliseconds(state.relay.latency),
         learned="map",
         state="used" if used else "connected" if connected else "not connected",
         why="carries what no trusted direct path does" if used else "stands by",

@@ -4,15 +4,17 @@
     ---------  ---------------------  --------------------------------------  ---------  ------------------------------
     asleep     guess and relay        data moves; the peer calls              searching  a round; direct at once where
                                                                                          the guess answered in `TRUST`
-    searching  guess and relay        every `ROUNDS`                          searching  a round: ping all candidates,
+    searching  guess and relay        as `rounds` says                        searching  a round: ping all candidates,
                                                                                          call, tell the server
                                       a pong                                  searching  ping padded to the mesh's MTU
                                       a padded pong                           direct     use it
                                       authentic packets over a direct path    searching  it is the guess; ping it
     direct     the path in use        `HEARTBEAT`; `BUSY_HEARTBEAT` while     direct     ping it
                                       data leaves; data unanswered for
-                                      `SUSPICION`; packets over the relay
+                                      `SUSPICION`
                                       a ping unanswered for the grace         doubted    ping again, and every `AGAIN`
+                                      packets over the relay, after           doubted    ping; where all that comes in
+                                      `STRAGGLERS`                                       `CARRIAGE` does so too, test it
                                       packets from where it never was         doubted    that is the guess; ping both
                                       data unanswered for `CARRIAGE`          doubted    carriage test: a handshake over
                                                                                          it alone, ever more rarely
@@ -35,74 +37,48 @@ packets go over the guess alone, and over a path in doubt.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable
 from typing import Final
 
 from ghostwire import Activity, Path
-from ghostwire.engine import SECOND, Entropy
 from ghostwire.node.paths import timing
 from ghostwire.node.paths.candidate import Candidate, Learned
-from ghostwire.node.paths.decisions import Attach, Call, Decision, Ping, Rest, Trial, Trust, Want
+from ghostwire.node.paths.carriage import Carriage
+from ghostwire.node.paths.heartbeat import Heartbeat
 from ghostwire.node.paths.known import Known
-from ghostwire.node.paths.pings import Pings
+from ghostwire.node.paths.orders import Orders
 from ghostwire.node.paths.points import better
+from ghostwire.node.paths.rounds import Rounds
+from ghostwire.node.paths.shared import Shared, State, name, seconds
 
 REMEMBERED: Final = 16
 """Decisions kept for people."""
-
-
-class State(StrEnum):
-    """Where a peer's path choice is."""
-
-    ASLEEP = "asleep"
-    SEARCHING = "searching"
-    DOUBTED = "doubted"
-    DIRECT = "direct"
-
-
-@dataclass(slots=True, kw_only=True)
-class Shared:
-    """What all peers share: where they get facts from, and where their decisions go.
-
-    ``known`` gives the direct paths that a peer may be reached over, as far as others remember them. ``plain`` says
-    that a peer speaks no disco: where it was heard last is its path.
-    """
-
-    entropy: Entropy
-    activity: Callable[[int], Activity]
-    rank: Callable[[str], int]
-    known: Callable[[int], Iterable[Path]]
-    plain: Callable[[int], bool]
-    pings: Pings = field(default_factory=Pings)
-    decisions: list[Decision] = field(default_factory=list)
 
 
 class PeerPaths:
     """One peer's engine; ``due`` is when `advance` is to be called, None for never."""
 
     def __init__(self, shared: Shared, peer: int, relay: Path | None, now: int) -> None:
-        self._shared, self.id, self.relay = shared, peer, relay
+        self._shared, self.id = shared, peer
         self.candidates = Known(shared.rank)
+        self.relay = _over(relay, now)
+        """The way by relay; its latency is the peer's, not the relay's."""
         self.state = State.ASLEEP
         self.best: Candidate | None = None
         self.guess: Candidate | None = None
-        self.attached: tuple[Path, ...] | None = None
         self.history: deque[tuple[int, str]] = deque(maxlen=REMEMBERED)
         self.why = "no data moved yet"
         self.due: int | None = None
-        self._touched = now
-        self._round = 0
-        self._next_round = self._next_poll = self._next_look = now
-        self._called: int | None = None
-        self._call_at: int | None = None
-        self._probed = now
-        self._asked: int | None = None
-        """When the first ping over the best path went out since its last pong."""
-        self._testing: tuple[Candidate, int] | None = None
-        self._next_test, self._test_gap = now, timing.TEST_GAP
+        self._orders = Orders(shared, peer)
+        self._rounds, self._heartbeat, self._carriage = Rounds(shared.entropy), Heartbeat(now), Carriage(now)
+        self._ping_at: int | None = None
+        self._next_poll = self._next_look = self._used_since = self._touched = now
         self._wants = False
+
+    @property
+    def attached(self) -> tuple[Path, ...] | None:
+        """The paths that packets go over; None as long as nothing was decided."""
+        return self._orders.attached
 
     # What happens
 
@@ -116,43 +92,37 @@ class PeerPaths:
             self.candidates.add(path, Learned.CACHE, now)
         guess = self.guess
         if guess is not None and guess.answered is not None and now - guess.answered < timing.TRUST:
-            self._use(guess, now, f"{why}; it answered {_seconds(now - guess.answered)} ago")
+            self._use(guess, now, f"{why}; it answered {seconds(now - guess.answered)} ago")
         else:
             self._search(now, why)
 
     def heard(self, source: Path, now: int) -> None:
         """Authentic packets came over a path that is not in use."""
         if source.relayed:
-            self._suspect(now)
+            self._heard_by_relay(now)
             return
         candidate = self.candidates.add(source, Learned.TUNNEL, now)
         if self._shared.plain(self.id):
             self._use(candidate, now, "the peer was heard there")
         elif self.state is not State.DIRECT:
-            self._guess(candidate, now)
+            self._suppose(candidate, now)
         elif candidate.answered is None:
-            self._follow(candidate, now)
+            self._doubt(now, f"packets come from {name(candidate.path)}, where it never was")
+            self._suppose(candidate, now)
         if self.state is not State.ASLEEP:
-            self._ping_soon(candidate, now)
+            self._orders.ping_soon(candidate, now)
             self._schedule(now)
 
     def established(self, source: Path, now: int) -> None:
         """A handshake was completed over ``source``."""
         candidate = self.candidates.get(source)
-        if candidate is None or self._testing is None or self._testing[0] is not candidate:
+        if candidate is None or not self._carriage.passed(candidate):
             return
-        self._testing = None
-        candidate.pardon()
-        self._next_test = now + self._test_gap
-        if self._passed(candidate):
+        if candidate is self.best:
+            self._carriage.watch(now, tested=True)
+        elif self.best is None or better(candidate, self.best):
             self._use(candidate, now, "it passed a carriage test")
         self._schedule(now)
-
-    def _passed(self, candidate: Candidate) -> bool:
-        """Whether a candidate that carries WireGuard is to be used."""
-        if candidate is self.best:
-            return self._asked is None
-        return self.best is None or better(candidate, self.best)
 
     def pinged(self, source: Path, now: int) -> None:
         """The peer pings from there."""
@@ -160,43 +130,45 @@ class PeerPaths:
             return
         candidate = self.candidates.add(source, Learned.PING, now)
         if self.state in (State.SEARCHING, State.DOUBTED):
-            self._ping_soon(candidate, now)
+            self._orders.ping_soon(candidate, now)
 
     def ponged(self, candidate: Candidate, latency: int, now: int, *, padded: bool) -> None:
         """A ping was answered."""
-        if self.candidates.get(candidate.path) is not candidate:
+        if candidate is not self.relay and candidate is not self.candidates.get(candidate.path):
             return
         candidate.answer(latency, now, padded=padded)
         if candidate is self.best:
-            self._asked = None
-            if self.state is State.DOUBTED and self._testing is None:
+            self._heartbeat.pong()
+            self._next_poll = now + timing.POLL
+            if self.state is State.DOUBTED and not self._carriage.undecided:
                 self._use(candidate, now, "it answers again")
-        elif self.state is not State.ASLEEP and self._preferred(candidate):
+        elif candidate is not self.relay and self.state is not State.ASLEEP and self._preferred(candidate):
             self._consider(candidate, now)
         self._schedule(now)
 
     def offered(self, paths: Iterable[Path], now: int) -> None:
         """The server says where the peer is."""
-        self._try(self.candidates.advertise(paths, now), now)
+        for each in self.candidates.advertise(paths, now):
+            if self.state is not State.ASLEEP:
+                self._orders.ping_soon(each, now)
 
     def called(self, paths: Iterable[Path], now: int) -> None:
         """The peer says where it is, and wants to be pinged there now."""
         if self.state is State.ASLEEP:
             self.wake(now, "the peer called", wants=False)
         for path in paths:
-            self._ping(self.candidates.add(path, Learned.CALL, now), now)
+            self._orders.ping(self.candidates.add(path, Learned.CALL, now), now)
         self._schedule(now)
 
     def relayed(self, relay: Path | None, now: int) -> None:
         """The relayed path to the peer is another; a handshake that went over the old one may be lost."""
-        if (relay and relay.endpoint) == (self.relay and self.relay.endpoint):
+        if (relay and relay.endpoint) == (self.relay and self.relay.path.endpoint):
             return
-        self.relay = relay
+        self.relay = _over(relay, now)
         if self.attached is not None:
-            self.attached = None
-            self._attach()
+            self._attach(anew=True)
         if self.state is State.SEARCHING and relay is not None:
-            self._shared.decisions.append(Trial(self.id, relay))
+            self._orders.trial(relay)
             self._call(now)
         self._schedule(now)
 
@@ -204,14 +176,13 @@ class PeerPaths:
         """This machine's links changed: every path has to prove itself again."""
         for each in self.candidates:
             each.renew()
-        self._testing = None
+        self._carriage.stop()
         if self.state is State.ASLEEP:
             return
         if self.best is not None:
             self._doubt(now, "this machine's links changed")
-            self._probe(self.best, now)
         else:
-            self._round = 0
+            self._rounds.restart(now)
             self._begin_round(now)
         self._schedule(now)
 
@@ -225,122 +196,116 @@ class PeerPaths:
 
     def advance(self, now: int) -> None:
         """Do what is due."""
-        self._tick(now)
-        self._schedule(now)
-
-    def _tick(self, now: int) -> None:
-        if self.state is State.ASLEEP:
-            return
-        if self._call_at is not None and self._call_at <= now:
-            self._call(now)
         activity = self._shared.activity(self.id)
         if now - max(self._touched, activity.sent, activity.received) >= timing.SESSION:
             self._sleep(now)
             return
-        if self._testing is not None and now >= self._testing[1]:
-            self._test_failed(self._testing[0], now)
-        if self.state is State.SEARCHING:
-            if self._next_round <= now:
-                self._begin_round(now)
-        elif self.best is not None:
+        if self._orders.call_at is not None and self._orders.call_at <= now:
+            self._call(now)
+        self._judge(activity, now)
+        if self.best is not None:
             self._watch(self.best, activity, now)
+        else:
+            self._go_on_searching(now)
+        self._schedule(now)
+
+    def _go_on_searching(self, now: int) -> None:
+        if self._ping_at is not None and self._ping_at <= now:
+            self._ping_all(now)
+        if self._rounds.next <= now:
+            self._begin_round(now)
 
     def _watch(self, best: Candidate, activity: Activity, now: int) -> None:
         """Look after the path in use."""
-        self._next_poll = self._poll_after(activity, now)
-        busy = now - activity.sent < timing.BUSY if activity.sent else False
-        if self._asked is not None:
-            self._await_pong(best, now, busy=busy)
+        heartbeat = self._heartbeat
+        if heartbeat.lost(best, activity, now):
+            self._lose(best, now)
             return
-        unanswered = now - activity.unanswered if activity.unanswered else 0
-        since_pong = now - best.answered if best.answered is not None else timing.TRUST
-        pace = timing.BUSY_HEARTBEAT if busy else timing.HEARTBEAT
-        if now - self._probed >= pace or min(unanswered, since_pong) >= timing.SUSPICION:
+        if self.state is State.DIRECT and heartbeat.late(best, now):
+            self._doubt(now, "a ping is not answered")
+        elif heartbeat.due(best, activity, now):
             self._probe(best, now)
-        if unanswered >= timing.CARRIAGE and self._testing is None and now >= self._next_test:
-            self._test(best, now)
-        elif activity.received and now - activity.received < timing.BUSY:
-            self._test_gap = timing.TEST_GAP
+        if self.state is State.DIRECT:
+            self._check_carriage(best, activity, now)
         if now >= self._next_look:
             self._look(best, now)
+        self._next_poll = heartbeat.next_look(best, activity, now)
 
-    def _poll_after(self, activity: Activity, now: int) -> int:
-        """When to look next: in time for what an unanswered packet may call for."""
-        moments = (activity.unanswered + each for each in (timing.SUSPICION, timing.CARRIAGE) if activity.unanswered)
-        return min((each for each in moments if each > now), default=now + timing.POLL)
+    def _check_carriage(self, best: Candidate, activity: Activity, now: int) -> None:
+        since = activity.unanswered
+        unanswered = since and now - since >= timing.CARRIAGE and best.answered is not None and best.answered > since
+        if unanswered and self._carriage.ready(now) and self._has_others(best):
+            self._test(best, now)
+        elif activity.received and now - activity.received < timing.BUSY and activity.over == best.path:
+            self._carriage.carried()
+            best.pardon()
 
-    def _await_pong(self, best: Candidate, now: int, *, busy: bool) -> None:
-        assert self._asked is not None
-        waited = now - self._asked
-        quiet = now - best.answered if best.answered is not None else waited
-        if waited >= timing.LOST and (busy or quiet >= timing.TRUST):
-            self._lose(best, now)
-        elif self.state is State.DIRECT and waited >= _grace(best):
-            self._doubt(now, f"a ping is unanswered for {_seconds(waited)}")
-            self._probe(best, now)
-        elif now - self._probed >= timing.AGAIN:
-            self._probe(best, now)
+    def _sleep_at(self, now: int) -> int | None:
+        """When to fall asleep, unless data moves until then."""
+        due = self._touched + timing.SESSION
+        return due if due > now else None
+
+    def _has_others(self, best: Candidate) -> bool:
+        """Whether there is anything to use instead."""
+        return self.relay is not None or any(each.carries and each is not best for each in self.candidates)
 
     def _schedule(self, now: int) -> None:
         if self.state is State.ASLEEP:
             self.due = None
             return
-        times = [self._touched + timing.SESSION] if self._touched + timing.SESSION > now else []
-        if self.state is State.SEARCHING:
-            times.append(self._next_round)
-        elif self._asked is not None and self.state is State.DIRECT and self.best is not None:
-            times.append(min(self._next_poll, self._asked + _grace(self.best)))
-        else:
-            times.append(self._next_poll)
-        if self._testing is not None:
-            times.append(self._testing[1])
-        if self._call_at is not None:
-            times.append(self._call_at)
-        self.due = max(now, min(times))
+        times = [self._orders.call_at, self._carriage.deadline(), self._sleep_at(now)]
+        times += [self._ping_at, self._rounds.next] if self.best is None else [self._next_poll]
+        if self.best is not None and self._heartbeat.asked is not None:
+            times.append(self._heartbeat.next_look(self.best, Activity(), now))
+        self.due = max(now, min(time for time in times if time is not None))
 
     # Searching
 
     def _search(self, now: int, why: str) -> None:
-        self.state, self.best, self._asked = State.SEARCHING, None, None
+        self.state, self.best = State.SEARCHING, None
+        self._heartbeat.pong()
+        self._carriage.stop()
         self._note(now, "searching", why)
         self._attach()
-        self._round = 0
+        self._rounds.restart(now)
         self._begin_round(now)
+        if self.relay is not None:
+            self._orders.ping(self.relay, now)
         self._schedule(now)
 
     def _begin_round(self, now: int) -> None:
-        """Ping all, and have ourselves pinged."""
-        self._next_round = now + timing.ROUNDS[min(self._round, len(timing.ROUNDS) - 1)]
-        self._round += 1
+        """Ping all, and have ourselves pinged; after a stillness both at the same moment, as far as that is known."""
+        lost = any(each.answered is not None and now - each.answered < timing.LATELY for each in self.candidates)
+        rested = self._rounds.begin(now, lost=lost)
         if self._wants:
-            self._shared.decisions.append(Want(self.id))
+            self._orders.want()
         self._drop_silent_guess()
-        self._ping_all(now)
         self._call(now)
+        if rested and self.relay is not None and self.relay.latency is not None:
+            self._ping_at = now + self.relay.latency // 2
+        else:
+            self._ping_all(now)
 
     def _drop_silent_guess(self) -> None:
         """A handshake whose answer went there may be lost, so another one is begun over the relay alone."""
         if self.relay is not None and self.guess is not None and self.guess.silent:
             self.guess = None
             self._attach()
-            self._shared.decisions.append(Trial(self.id, self.relay))
+            self._orders.trial(self.relay.path)
 
     def _ping_all(self, now: int) -> None:
+        self._ping_at = None
         for each in self.candidates:
-            self._ping_soon(each, now)
+            self._orders.ping_soon(each, now)
 
     def _call(self, now: int) -> None:
-        if self.relay is None:
-            return
-        self._call_at = None if self._called is None else self._called + timing.CALL_GAP
-        if self._call_at is None or self._call_at <= now:
-            self._called, self._call_at = now, None
-            self._shared.decisions.append(Call(self.id, self.relay))
+        self._orders.call(self.relay.path if self.relay is not None else None, now)
 
-    def _try(self, new: Sequence[Candidate], now: int) -> None:
-        if self.state is not State.ASLEEP:
-            for each in new:
-                self._ping_soon(each, now)
+    def _suppose(self, candidate: Candidate, now: int) -> None:
+        """It is the best guess from now on."""
+        if candidate.barred <= now and self.guess is not candidate:
+            self.guess = candidate
+            self._attach()
 
     # Choosing
 
@@ -352,12 +317,11 @@ class PeerPaths:
         if candidate.barred > now:
             return
         if not candidate.carries:
-            self._ping(candidate, now, padded=True)
-        elif candidate.failures:
-            if self._testing is None and now >= self._next_test:
-                self._test(candidate, now)
-        else:
+            self._orders.ping(candidate, now, padded=True)
+        elif not candidate.failures:
             self._use(candidate, now, self._reason(candidate))
+        elif self._carriage.ready(now):
+            self._test(candidate, now)
 
     def _reason(self, candidate: Candidate) -> str:
         if self.best is None or self.best is candidate:
@@ -367,29 +331,19 @@ class PeerPaths:
         return f"better than {self.best.path.endpoint}"
 
     def _use(self, candidate: Candidate, now: int, why: str) -> None:
-        news = self.guess is not candidate
         if self.best is not candidate:
-            self._test_gap, self._next_test, self._next_look = timing.TEST_GAP, now, now + timing.UPGRADE
+            self._carriage.another(now)
+            self._used_since, self._next_look = now, now + timing.UPGRADE
+        news = self.guess is not candidate
         self.best = self.guess = candidate
-        self.state, self._asked, self._testing = State.DIRECT, None, None
-        self._next_poll, self._probed = now + timing.POLL, candidate.pinged or now
-        self._note(now, f"direct over {_name(candidate.path)}", why)
+        self.state, self._next_poll = State.DIRECT, now + timing.POLL
+        self._heartbeat.pong(candidate.pinged)
+        self._carriage.stop()
+        self._note(now, f"direct over {name(candidate.path)}", why)
         self._attach()
         if news:
-            self._shared.decisions.append(Trust(self.id, candidate.path))
+            self._orders.trust(candidate.path)
         self._schedule(now)
-
-    def _guess(self, candidate: Candidate, now: int) -> None:
-        if candidate.barred <= now and self.guess is not candidate:
-            self.guess = candidate
-            self._attach()
-
-    def _follow(self, candidate: Candidate, now: int) -> None:
-        """The peer was never seen there before: it may have moved."""
-        assert self.best is not None
-        self._doubt(now, f"packets come from {_name(candidate.path)}")
-        self._guess(candidate, now)
-        self._probe(self.best, now)
 
     def _look(self, best: Candidate, now: int) -> None:
         """Perhaps there is a better one."""
@@ -401,94 +355,86 @@ class PeerPaths:
 
     # Doubting
 
-    def _suspect(self, now: int) -> None:
-        """Packets come over the relay, though ours go direct."""
-        best = self.best
-        fresh = best is not None and best.answered is not None and now - best.answered < timing.RECENT
-        if best is not None and self.state is State.DIRECT and self._asked is None and not fresh:
-            self._probe(best, now)
+    def _heard_by_relay(self, now: int) -> None:
+        """The peer may have lost the path that we trust, or not found it yet."""
+        if self.state is State.DIRECT and now - self._used_since >= timing.STRAGGLERS:
+            self._doubt(now, "the peer's packets come over the relay")
+            self._carriage.watch(now, tested=False)
             self._schedule(now)
 
     def _doubt(self, now: int, why: str) -> None:
         assert self.best is not None
-        self.state = State.DOUBTED
-        self._next_poll = now + timing.AGAIN
-        self._note(now, f"in doubt about {_name(self.best.path)}", why)
+        self.state, self._next_poll = State.DOUBTED, now + timing.AGAIN
+        self._note(now, f"in doubt about {name(self.best.path)}", why)
         self._attach()
+        self._probe(self.best, now)
         self._ping_all(now)
         self._call(now)
 
     def _lose(self, best: Candidate, now: int) -> None:
         if self.guess is best and self.relay is not None:
             self.guess = None
-        self._search(now, f"{_name(best.path)} no longer answers")
+        self._search(now, f"{name(best.path)} no longer answers")
 
     def _probe(self, best: Candidate, now: int) -> None:
-        self._probed = now
-        if self._asked is None:
-            self._asked = now
-        self._ping(best, now)
+        self._heartbeat.ping(now)
+        self._orders.ping(best, now)
 
     def _test(self, candidate: Candidate, now: int) -> None:
-        self._testing = candidate, now + timing.CARRIAGE
-        self._next_test = now + self._test_gap
-        self._test_gap = min(timing.LONGEST_TEST_GAP, 2 * self._test_gap)
-        if candidate is self.best:
+        self._carriage.begin(candidate, now)
+        if candidate is self.best and self.state is State.DIRECT:
             self._doubt(now, "it answers pings, but nothing answers data: testing what it carries")
-        self._shared.decisions.append(Trial(self.id, candidate.path))
+        self._orders.trial(candidate.path)
 
-    def _test_failed(self, candidate: Candidate, now: int) -> None:
-        self._testing = None
+    def _judge(self, activity: Activity, now: int) -> None:
+        """Go on with the carriage test or probation under way."""
+        repeated = self._carriage.repeat(now)
+        if repeated is not None:
+            self._orders.trial(repeated.path)
+        failed = self._carriage.failed(now)
+        if failed is not None:
+            self._bar(failed, now)
+        elif self._carriage.decided(now) and self.best is not None:
+            verdict = self._carriage.verdict(activity)
+            if verdict is None:
+                self._test(self.best, now)
+            elif not verdict:
+                self._bar(self.best, now)
+            elif self._heartbeat.asked is None:
+                self._use(self.best, now, "it carries packets")
+
+    def _bar(self, candidate: Candidate, now: int) -> None:
         candidate.bar(now)
         if candidate is self.best:
             self.guess = None
-            self._search(now, f"{_name(candidate.path)} answers pings and carries no packets")
+            self._search(now, f"{name(candidate.path)} answers pings and carries no packets")
 
     # Sleeping
 
     def _sleep(self, now: int) -> None:
-        self.state, self.best, self._asked = State.ASLEEP, None, None
-        self._testing = self._call_at = None
+        self.state, self.best, self.due = State.ASLEEP, None, None
+        self._heartbeat.pong()
+        self._carriage.stop()
         self._wants = False
         self._note(now, "asleep", "no data for 45 s")
         self._attach()
-        self._shared.decisions.append(Rest(self.id))
+        self._orders.rest()
 
-    # Doing
+    # Sending
 
-    def _attach(self) -> None:
-        paths = (self.best.path,) if self.state is State.DIRECT and self.best is not None else self._hopes()
-        if paths != self.attached:
-            self.attached = paths
-            self._shared.decisions.append(Attach(self.id, paths))
+    def _attach(self, *, anew: bool = False) -> None:
+        trusted = self.best if self.state is State.DIRECT else None
+        self._orders.attach((trusted.path,) if trusted is not None else self._hopes(), anew=anew)
 
     def _hopes(self) -> tuple[Path, ...]:
         """Where packets go while no path is trusted: the best guess and the relay, without one what is in doubt."""
-        guess, best = (each.path if each is not None else None for each in (self.guess, self.best))
-        return tuple(dict.fromkeys(path for path in (guess or best, self.relay or best) if path is not None))
-
-    def _ping_soon(self, candidate: Candidate, now: int) -> None:
-        """Unless it was just done; one that answers is asked at once what it carries."""
-        if candidate.pinged is None or now - candidate.pinged >= timing.RECENT:
-            self._ping(candidate, now, padded=candidate.answered is not None and not candidate.carries)
-
-    def _ping(self, candidate: Candidate, now: int, *, padded: bool = False) -> None:
-        candidate.pinged = now
-        transaction = self._shared.pings.add(self.id, candidate, now, self._shared.entropy, padded=padded)
-        self._shared.decisions.append(Ping(self.id, candidate.path, transaction, padded))
+        hopes = (self.guess or self.best, self.relay or self.best)
+        return tuple(dict.fromkeys(each.path for each in hopes if each is not None))
 
     def _note(self, now: int, what: str, why: str) -> None:
         self.why = why
         self.history.append((now, f"{what}: {why}"))
 
 
-def _grace(best: Candidate) -> int:
-    return min(timing.LONGEST_GRACE, max(timing.GRACE, 3 * (best.latency or 0)))
-
-
-def _name(path: Path) -> str:
-    return f"{path.transport} {path.endpoint}"
-
-
-def _seconds(duration: int) -> str:
-    return f"{duration / SECOND:.1f} s"
+def _over(relay: Path | None, now: int) -> Candidate | None:
+    return Candidate(relay, 0, 0, Learned.MAP, now) if relay is not None else None

@@ -27,13 +27,13 @@ GRACE, LONGEST_GRACE = 100 * MILLISECOND, 500 * MILLISECOND
 LOST: Final = 2 * SECOND
 """Trust that was not restored for this long, while data leaves, is gone."""
 AGAIN: Final = 500 * MILLISECOND
-"""Time between two pings over a path in doubt."""
-ROUNDS: Final = tuple(each * MILLISECOND for each in (300, 700, 1_000, 2_000, 4_000, 8_000, 16_000, 25_000))
-"""Time from one round of a search to the next; the last one repeats."""
+"""Time between two pings over a path in doubt, and between the two handshakes of a carriage test."""
+LATELY: Final = 600 * SECOND
+"""A way that answered so long ago may come back."""
 RECENT: Final = 250 * MILLISECOND
 """A candidate pinged so recently is not pinged again on another's word."""
-CALL_GAP: Final = SECOND
-"""Time between two calls: a peer takes no more than one a second."""
+CALL_GAP: Final = 1_100 * MILLISECOND
+"""Time between two calls: a peer takes no more than one a second, and they may come closer."""
 LOOK, NEAR = 60 * SECOND, 5 * MILLISECOND
 """While a direct path is in use: time between two looks for a better one, and the latency that is good enough."""
 UPGRADE: Final = 25 * SECOND
@@ -44,6 +44,8 @@ TEST_GAP, LONGEST_TEST_GAP = 5 * SECOND, 120 * SECOND
 """Time between two carriage tests of a path; it doubles as long as no data comes back."""
 BAR, LONGEST_BAR = 30 * SECOND, 600 * SECOND
 """How long a path that failed a carriage test is not used; it doubles."""
+STRAGGLERS: Final = SECOND
+"""A path was in use for so long until packets over the relay say anything against it."""
 LEARNED: Final = 310 * SECOND
 """How long a candidate that nobody advertises is kept after it was last heard of or answered."""
 PING_TIMEOUT: Final = 5 * SECOND

@@ -24,7 +24,7 @@ def direct(world: World, path: Way = WAN, latency: int = 20 * MILLISECOND) -> Wo
 def test_a_session_starts_on_the_relay_and_everything_else_at_once(world: World) -> None:
     world.awake()
     assert world.attached == (RELAY,)
-    assert [each.path for each in world.seen(Ping) if isinstance(each, Ping)] == [LAN, WAN]
+    assert [each.path for each in world.seen(Ping) if isinstance(each, Ping)] == [LAN, WAN, RELAY]
     assert world.seen(Call) == [Call(PEER, RELAY)]
     assert world.seen(Want) == [Want(PEER)]
 
@@ -59,7 +59,7 @@ def test_a_pong_over_the_relay_selects_nothing(world: World) -> None:
         world.paths.ponged(PEER, RELAY, each.transaction, world.now)
     world.settle()
     assert world.state == "searching"
-    assert len(world.seen(Ping)) == 2
+    assert len(world.seen(Ping)) == 3
 
 
 def test_a_pong_counts_once_and_only_from_whom_was_asked(world: World) -> None:
@@ -146,15 +146,39 @@ def test_udp_that_comes_back_is_used_again_within_thirty_seconds(world: World) -
     assert world.until(lambda: world.state == "direct") < 26 * SECOND
 
 
-def test_packets_that_come_over_the_relay_make_a_ping_at_once(world: World) -> None:
+def test_packets_that_come_over_the_relay_are_answered_both_ways_until_the_path_has_proved_itself(world: World) -> None:
     direct(world)
-    world.run(700 * MILLISECOND)
+    world.run(3700 * MILLISECOND)
     before = world.now
-    world.answering.clear()
     world.paths.authenticated(PEER, RELAY, world.now)
     world.settle()
     assert world.pings(WAN, before) == 1
-    assert world.until(lambda: RELAY in world.attached) <= 200 * MILLISECOND
+    assert world.attached == (WAN, RELAY)
+    world.activity = world.activity._replace(over=WAN)
+    assert SECOND <= world.until(lambda: world.attached == (WAN,)) <= 1200 * MILLISECOND
+
+
+def test_a_peer_that_goes_on_over_the_relay_has_the_path_tested(world: World) -> None:
+    direct(world)
+    world.run(3 * SECOND)
+    world.carrying.clear()
+
+    def over_the_relay(world: World) -> None:
+        world.send(answered=True)
+        world.activity = world.activity._replace(over=RELAY)
+
+    world.flow = over_the_relay
+    world.paths.authenticated(PEER, RELAY, world.now)
+    world.settle()
+    assert world.until(lambda: world.attached == (RELAY,)) <= 2200 * MILLISECOND
+    assert len(world.seen(Trial)) == 2
+
+
+def test_stragglers_over_the_relay_say_nothing_against_a_new_path(world: World) -> None:
+    direct(world)
+    world.paths.authenticated(PEER, RELAY, world.now)
+    world.settle()
+    assert world.attached == (WAN,)
 
 
 def test_a_middlebox_that_passes_pings_and_drops_packets_does_not_hold_the_path(world: World) -> None:
@@ -171,6 +195,19 @@ def test_a_middlebox_that_passes_pings_and_drops_packets_does_not_hold_the_path(
     assert world.attached == (RELAY,), "it fails the test again"
     world.carrying.add(WAN)
     assert world.until(lambda: world.attached == (WAN,), 180 * SECOND)
+
+
+def test_a_middlebox_that_passes_even_handshakes_and_drops_data_does_not_hold_the_path_either(world: World) -> None:
+    direct(world)
+
+    def over_the_relay(world: World) -> None:
+        world.send(answered=RELAY in world.attached)
+        world.activity = world.activity._replace(over=RELAY)
+
+    world.flow = over_the_relay
+    assert world.until(lambda: RELAY in world.attached) <= 1200 * MILLISECOND
+    assert world.until(lambda: world.attached == (RELAY,)) <= 1500 * MILLISECOND
+    assert "carries no packets" in world.peer.why
 
 
 def test_one_way_traffic_keeps_its_path_at_the_cost_of_ever_rarer_handshakes(world: World) -> None:

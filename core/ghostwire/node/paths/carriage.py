@@ -1,0 +1,101 @@
+"""Whether a path that answers pings carries packets, too: some middleboxes know WireGuard and drop it.
+
+    data unanswered, though pongs come    a handshake over that path alone, and once more; unanswered, it fails
+    it was completed                      a probation: packets go over the relay as well, and which way the peer's
+                                          data comes back decides, since even handshakes may pass where data does not
+    the peer's packets come by the relay  a probation as well, and then a handshake
+
+One-way traffic, which nothing answers, looks the same at first: its path passes, and is tested ever more rarely.
+"""
+
+from __future__ import annotations
+
+from ghostwire import Activity
+from ghostwire.node.paths.candidate import Candidate
+from ghostwire.node.paths.timing import AGAIN, CARRIAGE, LONGEST_TEST_GAP, TEST_GAP
+
+
+class Carriage:
+    """The tests of one peer's paths, one at a time."""
+
+    __slots__ = ("_gap", "_next", "_repeat", "_since", "_tested", "_until", "testing")
+
+    def __init__(self, now: int) -> None:
+        self.testing: Candidate | None = None
+        """The candidate over which a handshake is under way."""
+        self._until = 0
+        self._repeat: int | None = None
+        self._since: int | None = None
+        self._tested = False
+        self._next, self._gap = now, TEST_GAP
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a test or a probation is under way."""
+        return self.testing is not None or self._since is not None
+
+    def ready(self, now: int) -> bool:
+        """Whether a test may begin."""
+        return self.testing is None and now >= self._next
+
+    def begin(self, candidate: Candidate, now: int) -> None:
+        """A handshake goes out over this candidate."""
+        self.testing, self._until, self._since = candidate, now + CARRIAGE, None
+        near = candidate.latency is not None and candidate.latency < AGAIN // 2
+        self._repeat = now + AGAIN if near else None
+        self._next = now + self._gap
+        self._gap = min(LONGEST_TEST_GAP, 2 * self._gap)
+
+    def passed(self, candidate: Candidate | None) -> bool:
+        """A handshake was completed over this candidate: whether that was the one under way."""
+        if candidate is None or candidate is not self.testing:
+            return False
+        self.testing = None
+        return True
+
+    def repeat(self, now: int) -> Candidate | None:
+        """The candidate whose handshake may have got lost and goes out once more."""
+        if self.testing is None or self._repeat is None or now < self._repeat:
+            return None
+        self._repeat = None
+        return self.testing
+
+    def failed(self, now: int) -> Candidate | None:
+        """The candidate whose handshake is unanswered for too long."""
+        if self.testing is None or now < self._until:
+            return None
+        failed, self.testing = self.testing, None
+        return failed
+
+    def watch(self, now: int, *, tested: bool) -> None:
+        """A probation begins; whether after a handshake that was completed."""
+        self._since, self._tested = now, tested
+
+    def decided(self, now: int) -> bool:
+        """Whether a probation is over."""
+        return self._since is not None and now - self._since >= CARRIAGE
+
+    def verdict(self, activity: Activity) -> bool | None:
+        """What a probation showed, which ends with it: whether the path carries data; None: it is to be tested."""
+        since, self._since = self._since or 0, None
+        if activity.received <= since or activity.over is None or not activity.over.relayed:
+            return True
+        return False if self._tested else None
+
+    def carried(self) -> None:
+        """Data comes back over the path in use."""
+        self._gap = TEST_GAP
+
+    def another(self, now: int) -> None:
+        """Another path is in use, to be tested as soon as there is reason."""
+        self._gap, self._next = TEST_GAP, now
+
+    def stop(self) -> None:
+        """What is under way shows nothing any more."""
+        self.testing = self._since = None
+
+    def deadline(self) -> int | None:
+        """When a test or a probation is over."""
+        if self.testing is not None:
+            return self._until if self._repeat is None else min(self._repeat, self._until)
+        return self._since + CARRIAGE if self._since is not None else None
