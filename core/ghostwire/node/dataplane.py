@@ -189,7 +189,7 @@ class Dataplane:
     def _make_discovery(self) -> Discovery:
         parts = self._parts
         mapping = PortMapping(parts, lambda: self._discovery.review()) if parts.port_mapping else None
-        return Discovery(parts, self.transports, self.netcheck, mapping, self._around.found, self.links_changed)
+        return Discovery(parts, self.transports, self.netcheck, mapping, self._around.found, self._around.slept)
 
     async def _start_transports(self, offered: Sequence[Transport], demux: Demux) -> None:
         """Start all; one that fails costs only itself, unless none is left."""

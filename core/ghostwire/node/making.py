@@ -26,7 +26,8 @@ class Surroundings:
     ``private_key`` is the node's, ``disco_key`` the private one of disco. ``own_keys`` are the raw public keys of this
     node and its server, which no relay may have. ``endpoints`` are peers' last known ones, which the dataplane keeps up
     to date; ``declare`` tells the server of an interest; ``moved`` is called when a peer's path changed. ``connected``
-    says whether the server is reached; ``found`` is called when this node's home or endpoints are others.
+    says whether the server is reached; ``found`` is called when this node's home or endpoints are others, ``slept``
+    after the machine slept.
     """
 
     private_key: PrivateKey
@@ -38,6 +39,7 @@ class Surroundings:
     moved: Callable[[], object]
     connected: Callable[[], bool]
     found: Callable[[], object]
+    slept: Callable[[], object]
 
 
 def node_context(parts: Parts, around: Surroundings, metrics: Metrics) -> NodeContext:

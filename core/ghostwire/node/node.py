@@ -251,6 +251,7 @@ class Node:
             moved=known.touched,
             connected=lambda: self._member.connected,
             found=self._member.report,
+            slept=self._slept,
         )
         self._plane = await Dataplane.start(parts, around, own)
         self._links = Links(parts.platform, self._links_changed)
@@ -313,6 +314,13 @@ class Node:
 
     def _links_changed(self) -> None:
         self._log.info("this machine's addresses changed")
+        self._look_again()
+
+    def _slept(self) -> None:
+        self._log.info("this machine slept")
+        self._look_again()
+
+    def _look_again(self) -> None:
         if self._plane is not None:
             self._plane.links_changed()
         self._member.hurry()
