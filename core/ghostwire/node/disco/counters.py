@@ -21,6 +21,7 @@ class Counters:
     calls: int = _counts("Call-me-maybes received over relays.")
     sent_pings: int = _counts("Disco pings sent.")
     sent_calls: int = _counts("Call-me-maybes sent.")
+    held_pings: int = _counts("Disco pings not sent, for no peer has answered there and there were too many.")
     strangers: int = _counts("Disco datagrams under a key that no peer has.")
     ambiguous: int = _counts("Disco datagrams under a key that several nodes of the map have.")
     misdirected: int = _counts("Disco datagrams in another node's name.")

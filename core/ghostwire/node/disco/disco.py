@@ -4,18 +4,19 @@ What comes is dropped, and counted, in this order:
 
     no peer's key, or several nodes'                         before anything is deciphered
     over a relay that names another node as the sender       likewise
-    over the rate limits, of the peer or of all              likewise
+    over the rate limits, of the source and of all           likewise
     not from the key's holder, or malformed
     a ping that names another node, or is shorter than its pong
     a call-me-maybe over no relay, or within a second of the peer's last
 
 A ping is answered where it came from, and nothing is kept of it. Pongs are told as they come: path choice knows which
-pings it sent where.
+pings it sent where. Peers say where they are, and may lie: pings to where none has answered yet are bounded as well, so
+that nobody floods a third party by this node's hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ghostwire import SEALED_MTU, Buffer, Metrics, Path, parse_relay_endpoint
 from ghostwire.engine import Clock, Entropy
@@ -26,13 +27,16 @@ from ghostwire.node.candidates import address_of, is_reachable
 from ghostwire.node.disco.counters import Counters
 from ghostwire.node.disco.directory import Directory
 from ghostwire.node.disco.events import DiscoEvents
-from ghostwire.node.disco.limits import Allowance
+from ghostwire.node.disco.limits import Allowance, Bucket, Standing
 from ghostwire.node.disco.sessions import Session, Sessions
 from ghostwire.wire import disco as wire
 from ghostwire.wire.endpoint import parse_endpoint
 
-RATE, BURST = 1_000, 2_000
-"""Datagrams a second, and at once, of all peers together from known sources; as many again from others."""
+ASKED = 5_000, 5_000
+RELAYED = UNASKED = 1_000, 2_000
+"""Datagrams a second, and at once, of all peers together, by the source's standing: some 5 % of a core each at most."""
+GUESSES = 512, 4_096
+"""Pings a second, and at once, to where peers may not be at all."""
 RELAY_ADDRESS = "127.3.3.40"
 """The address that stands for relays in a pong, with the region's number as port; as stock clients have it."""
 _PADDING = SEALED_MTU - wire.PING_BYTES
@@ -54,7 +58,8 @@ class Disco:
         self._network, self._clock, self._entropy, self._events = network, clock, entropy, events
         self._directory = Directory(self._own, network)
         self._sessions = Sessions(private_key)
-        self._allowance = Allowance(RATE, BURST)
+        self._allowance = Allowance(ASKED, RELAYED, UNASKED)
+        self._guesses = Bucket(*GUESSES)
         self.counters = Counters()
         self.follow(None)
 
@@ -74,8 +79,11 @@ class Disco:
     def ping(self, peer: int, path: Path, transaction: bytes, *, padded: bool) -> bool:
         """Ask for a pong over this path; False where it was not sent. A padded ping has `SEALED_MTU` bytes, so that
         its pong shows that the path carries full packets."""
-        ping = wire.Ping(transaction, self._node_key, _PADDING if padded else 0)
-        sent = self._send(peer, path, ping)
+        session = self._session_with(peer)
+        if session is None or not self._may_ping(session, path):
+            return False
+        session.ask(path)
+        sent = self._send(session, path, wire.Ping(transaction, self._node_key, _PADDING if padded else 0))
         self.counters.sent_pings += sent
         return sent
 
@@ -85,7 +93,8 @@ class Disco:
         if not path.relayed:
             raise LocalProtocolError("a call-me-maybe goes over a relayed path")
         callable_ = tuple(text for text in dict.fromkeys(endpoints) if _is_endpoint(text))[: wire.MAX_CALLED]
-        sent = bool(callable_) and self._send(peer, path, wire.CallMeMaybe(callable_))
+        session = self._session_with(peer) if callable_ else None
+        sent = session is not None and self._send(session, path, wire.CallMeMaybe(callable_))
         self.counters.sent_calls += sent
         return sent
 
@@ -104,7 +113,7 @@ class Disco:
         except RemoteProtocolError:
             self.counters.malformed += 1
             return
-        session.heard(source)
+        self._sessions.hold(key).heard(source)
         self._take(peer, session, source, message, len(datagram))
 
     def _peer(self, key: DiscoKey, source: Path) -> MapNode | None:
@@ -123,19 +132,32 @@ class Disco:
     def _admit(self, key: DiscoKey, source: Path) -> Session | None:
         """The session, unless the limits are reached; to make one costs as much as to hear something."""
         session, now = self._sessions.get(key), self._clock.now()
-        known = session is not None and session.knows(source)
-        within = session is None or session.admits(known, now)
-        if not (within and self._allowance.take(known, now)):
+        unknown = Standing.RELAYED if source.relayed else Standing.UNASKED
+        standing = session.standing(source) if session is not None else unknown
+        within = session is None or session.admits(source, now)
+        if not (within and self._allowance.take(standing, now)):
             self.counters.limited += 1
             return None
-        return session or self._session(key)
+        return session or self._made(self._sessions.claim, key)
 
-    def _session(self, key: DiscoKey) -> Session | None:
+    def _session_with(self, peer: int) -> Session | None:
+        key = self._directory.key(peer)
+        return None if key is None else self._made(self._sessions.hold, key)
+
+    def _made(self, make: Callable[[DiscoKey], Session], key: DiscoKey) -> Session | None:
         try:
-            return self._sessions.open(key)
+            return make(key)
         except RemoteProtocolError:
             self.counters.malformed += 1
             return None
+
+    def _may_ping(self, session: Session, path: Path) -> bool:
+        """Where a peer was heard over a path that was pinged, it may be pinged as path choice likes."""
+        now = self._clock.now()
+        if session.is_at(path) or (session.guesses.take(now) and self._guesses.take(now)):
+            return True
+        self.counters.held_pings += 1
+        return False
 
     def _take(self, peer: MapNode, session: Session, source: Path, message: wire.Message | None, size: int) -> None:
         match message:
@@ -158,7 +180,7 @@ class Disco:
         else:
             self.counters.pings += 1
             pong = wire.Pong(ping.transaction, _observed(source))
-            source.send([wire.seal(pong, self._own, session.box, self._entropy)])
+            self._send(session, source, pong)
             self._events.pinged(peer.id, source)
 
     def _called(self, peer: int, session: Session, source: Path, endpoints: Iterable[str]) -> None:
@@ -173,11 +195,7 @@ class Disco:
             self.counters.refused_endpoints += len(told) - len(kept)
             self._events.called(peer, kept)
 
-    def _send(self, peer: int, path: Path, message: wire.Message) -> bool:
-        key = self._directory.key(peer)
-        session = None if key is None else self._session(key)
-        if session is None:
-            return False
+    def _send(self, session: Session, path: Path, message: wire.Message) -> bool:
         return path.send([wire.seal(message, self._own, session.box, self._entropy)])
 
 

@@ -1,6 +1,8 @@
-"""How much disco a node takes: of one peer, and of all together."""
+"""How much disco a node takes and gives: of one peer, and of all together."""
 
 from __future__ import annotations
+
+from enum import Enum
 
 from ghostwire.engine import SECOND
 
@@ -24,18 +26,27 @@ class Bucket:
         return True
 
 
-class Allowance:
-    """A bucket for sources that are known, and one for all others.
+class Standing(Enum):
+    """What a source is to this node, as far as nobody else can make it so.
 
-    Disco keys are no secret, since they stand in the clear in every datagram: whoever forges them from elsewhere uses
-    up the other bucket alone, and established paths stay.
+    Disco keys are no secret, since they stand in the clear in every datagram, and what was overheard may be replayed
+    from anywhere. So only those count as `ASKED` that this node pinged itself: whoever would use up their allowance
+    must forge that very source. `RELAYED` ones are at a relay's mercy, and nobody else's.
     """
 
-    __slots__ = ("_known", "_others")
+    ASKED = 0
+    RELAYED = 1
+    UNASKED = 2
 
-    def __init__(self, rate: int, burst: int) -> None:
-        self._known, self._others = Bucket(rate, burst), Bucket(rate, burst)
 
-    def take(self, known: bool, now: int) -> bool:
+class Allowance:
+    """A bucket for all sources of each standing: rate and burst in this order."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self, asked: tuple[int, int], relayed: tuple[int, int], unasked: tuple[int, int]) -> None:
+        self._buckets = Bucket(*asked), Bucket(*relayed), Bucket(*unasked)
+
+    def take(self, standing: Standing, now: int) -> bool:
         """Take one datagram's token, if there is one."""
-        return (self._known if known else self._others).take(now)
+        return self._buckets[standing.value].take(now)

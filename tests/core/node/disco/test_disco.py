@@ -8,8 +8,18 @@ from ghostwire import Metrics
 from ghostwire.engine import SECOND
 from ghostwire.errors import LocalProtocolError
 from ghostwire.keys import DiscoKey, NodeKey, PrivateKey
-from ghostwire.node.disco.disco import BURST
-from ghostwire.node.disco.sessions import MAX_SESSIONS, MAX_SOURCES, PEER_BURST, PEER_RATE
+from ghostwire.node.disco.disco import GUESSES, UNASKED
+from ghostwire.node.disco.sessions import (
+    ASKED_BURST,
+    ASKED_RATE,
+    MAX_ASKED,
+    MAX_CLAIMED,
+    MAX_SESSIONS,
+    PEER_BURST,
+    PEER_RATE,
+    PING_BURST,
+    PING_RATE,
+)
 
 PACKED = bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 1)) + (41641).to_bytes(2, "big")
 """192.0.2.1:41641"""
@@ -249,53 +259,154 @@ def test_a_call_may_not_lead_to_where_no_peer_lives(house):
 # Too much
 
 
-def test_one_peer_is_heard_only_so_often(house, make_line):
-    ping, source = house.ping(), make_line("192.0.2.1:41641")
-    house.bob.disco.receive(source, ping)
-    for _ in range(PEER_BURST + 5):
+def bob_asks(house, line) -> None:
+    """Bob pings alice over this line."""
+    assert house.bob.disco.ping(1, line, house.TRANSACTION, padded=False)
+    line.sent.clear()
+
+
+@pytest.mark.parametrize(
+    ("asked", "relayed", "burst", "rate"),
+    [
+        (False, False, PEER_BURST, PEER_RATE),
+        (False, True, PEER_BURST, PEER_RATE),
+        (True, False, ASKED_BURST, ASKED_RATE),
+    ],
+)
+def test_one_peer_is_heard_only_so_often(house, make_line, asked, relayed, burst, rate):
+    ping = house.ping()
+    source = house.alice.over_relay() if relayed else make_line("192.0.2.1:41641")
+    if asked:
+        bob_asks(house, source)
+    for _ in range(burst + 5):
         house.bob.disco.receive(source, ping)
-    assert counted(house.bob) == {"pings": PEER_BURST + 1, "limited": 5}
     house.clock.advance(SECOND)
-    for _ in range(2 * PEER_RATE):
+    assert len(source.sent) == burst + (not asked)
+    assert counted(house.bob)["limited"] == 5 - (not asked)
+    source.sent.clear()
+    for _ in range(2 * rate):
         house.bob.disco.receive(source, ping)
-    assert counted(house.bob)["pings"] == PEER_BURST + 1 + PEER_RATE
+    assert len(source.sent) == rate
 
 
-def test_a_flood_forged_from_elsewhere_leaves_a_peers_known_path_alone(house, make_line):
-    known = make_line("192.0.2.1:41641")
-    house.bob.disco.receive(known, house.ping())
-    forged = house.ping()[:-1] + b"?"
-    for port in range(1, 1000):
-        house.bob.disco.receive(make_line(f"203.0.113.66:{port}"), forged)
+def flood(house, make_line, datagram: bytes, count: int = 1000) -> None:
+    """A stranger sends that from everywhere."""
+    for port in range(1, 1 + count):
+        house.bob.disco.receive(make_line(f"203.0.113.66:{port}"), datagram)
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_flood_forged_or_replayed_from_elsewhere_leaves_the_path_alone_that_was_pinged(house, make_line, replayed):
+    path = make_line("192.0.2.1:41641")
+    bob_asks(house, path)
+    flood(house, make_line, house.ping() if replayed else house.ping()[:-1] + b"?")
+    house.bob.told.clear()
     house.bob.disco.receive(make_line("192.0.2.1:5"), house.ping())
-    house.bob.disco.receive(known, house.ping())
-    assert house.bob.told == [("pinged", 1, known)] * 2
-    assert counted(house.bob)["limited"] == 1000 - PEER_BURST
+    house.bob.disco.receive(path, house.ping())
+    assert house.bob.told == [("pinged", 1, path)]
+    assert counted(house.bob)["limited"] == 1001 - PEER_BURST
 
 
-def test_a_bounded_number_of_sources_is_known(house, make_line):
-    lines = [make_line(f"192.0.2.1:{port}") for port in range(1, MAX_SOURCES + 2)]
+def test_a_flood_from_elsewhere_leaves_calls_over_relays_alone(house, make_line):
+    flood(house, make_line, house.ping()[:-1] + b"?")
+    house.bob.disco.receive(house.alice.over_relay(), house.alice.boxed(house.bob, b"\x03\x00" + PACKED))
+    assert house.bob.told == [("called", 1, ("192.0.2.1:41641",))]
+
+
+def test_a_relay_that_floods_in_a_peers_name_leaves_the_direct_path_alone(house, make_line):
+    path, relay = make_line("192.0.2.1:41641"), house.alice.over_relay()
+    bob_asks(house, path)
+    bob_asks(house, relay)
+    forged = house.ping()[:-1] + b"?"
+    for _ in range(3000):
+        house.bob.disco.receive(relay, forged)
+    house.bob.disco.receive(path, house.ping())
+    assert house.bob.told == [("pinged", 1, path)]
+
+
+def test_a_bounded_number_of_paths_count_as_pinged(house, make_line):
+    lines = [make_line(f"192.0.2.1:{port}") for port in range(1, MAX_ASKED + 2)]
     for line in lines:
+        bob_asks(house, line)
         house.bob.disco.receive(line, house.ping())
     session = house.bob.disco._sessions.get(house.alice.key.public(DiscoKey))
-    assert [session.knows(line) for line in lines] == [False] + [True] * MAX_SOURCES
+    assert [session.is_at(line) for line in lines] == [False] + [True] * MAX_ASKED
+
+
+def crowd(house, count: int) -> list[DiscoKey]:
+    """So many more peers of bob's, after their disco keys."""
+    numbers = range(10, 10 + count)
+    keys = {id_: PrivateKey((8 * id_).to_bytes(32, "little")).public(DiscoKey) for id_ in numbers}
+    house.change(nodes=tuple(house.carol.map_node(id=id_, disco_key=key) for id_, key in keys.items()))
+    return list(keys.values())
 
 
 def test_all_peers_together_are_heard_only_so_often(house, make_line):
-    crowd = range(10, 10 + MAX_SESSIONS + 5)
-    keys = {id_: PrivateKey((8 * id_).to_bytes(32, "little")).public(DiscoKey) for id_ in crowd}
-    house.change(nodes=tuple(house.carol.map_node(id=id_, disco_key=key) for id_, key in keys.items()))
-    for _ in range(2):
-        for key in keys.values():
-            datagram = b"TS\xf0\x9f\x92\xac" + key.raw + bytes(24 + 62)
-            house.bob.disco.receive(make_line("203.0.113.66:1"), datagram)
-    assert counted(house.bob) == {"malformed": BURST, "limited": 2 * len(crowd) - BURST}
-    assert len(house.bob.disco._sessions) == MAX_SESSIONS
-    house.bob.disco.receive(make_line("192.0.2.1:41641"), house.ping())
+    rate, burst = UNASKED
+    path = make_line("192.0.2.1:41641")
+    bob_asks(house, path)
+    for key in crowd(house, burst + 5):
+        house.bob.disco.receive(make_line("203.0.113.66:1"), b"TS\xf0\x9f\x92\xac" + key.raw + bytes(24 + 62))
+    assert (counted(house.bob)["malformed"], counted(house.bob)["limited"]) == (burst, 5)
+    house.bob.disco.receive(make_line("192.0.2.1:5"), house.ping())
     assert house.bob.told == []
+    house.bob.disco.receive(path, house.ping())
+    house.clock.advance(SECOND // rate)
+    house.bob.disco.receive(make_line("192.0.2.1:5"), house.ping())
+    assert len(house.bob.told) == 2
+
+
+def test_claims_of_strangers_push_no_session_out_that_was_asked_or_proven(house, make_line):
+    house.bob.disco.receive(make_line("192.0.2.1:5"), house.ping())
+    bob_asks(house, make_line("192.0.2.1:41641"))
+    sessions = house.bob.disco._sessions
+    before = sessions.get(house.alice.key.public(DiscoKey))
+    for key in crowd(house, MAX_SESSIONS + 5):
+        house.bob.disco.receive(make_line("203.0.113.66:1"), b"TS\xf0\x9f\x92\xac" + key.raw + bytes(24 + 62))
+    assert len(sessions) == 1 + MAX_CLAIMED
+    assert sessions.get(house.alice.key.public(DiscoKey)) is before
+    for id_ in range(10, 10 + MAX_SESSIONS + 5):
+        house.bob.disco.ping(id_, make_line("192.0.2.1:41641"), house.TRANSACTION, padded=False)
+    assert len(sessions) <= MAX_SESSIONS + MAX_CLAIMED
+
+
+# Pings to where nobody may be
+
+
+def test_where_a_peer_never_answered_it_is_pinged_only_so_often(house, make_line):
+    def pings(port: int) -> bool:
+        return house.bob.disco.ping(1, make_line(f"198.51.100.66:{port}"), house.TRANSACTION, padded=False)
+
+    assert sum(pings(port) for port in range(1, 2000)) == PING_BURST
+    assert counted(house.bob) == {"sent_pings": PING_BURST, "held_pings": 1999 - PING_BURST}
     house.clock.advance(SECOND)
-    house.bob.disco.receive(make_line("192.0.2.1:41641"), house.ping())
-    assert len(house.bob.told) == 1
+    assert sum(pings(port) for port in range(1, 2000)) == PING_RATE
+
+
+def test_the_path_over_which_a_peer_answered_is_pinged_all_the_same(house, make_line):
+    path = make_line("192.0.2.1:41641")
+    bob_asks(house, path)
+    house.bob.disco.receive(path, house.ping())
+    for port in range(1, 2000):
+        house.bob.disco.ping(1, make_line(f"198.51.100.66:{port}"), house.TRANSACTION, padded=False)
+    bob_asks(house, path)
+
+
+def test_who_sends_from_where_it_was_not_pinged_has_not_answered_there(house, make_line):
+    victim = make_line("198.51.100.66:1")
+    house.bob.disco.receive(victim, house.ping())
+    sent = sum(house.bob.disco.ping(1, victim, house.TRANSACTION, padded=False) for _ in range(2000))
+    assert sent == PING_BURST
+
+
+def test_all_peers_together_make_a_node_ping_only_so_many(house, make_line):
+    crowd(house, GUESSES[1] // PING_BURST + 5)
+    line = make_line("198.51.100.66:1")
+    peers = range(10, 10 + GUESSES[1] // PING_BURST + 5)
+    sent = sum(
+        house.bob.disco.ping(peer, line, house.TRANSACTION, padded=False) for _ in range(PING_BURST) for peer in peers
+    )
+    assert sent == GUESSES[1]
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"", b"\x01\x00", b"\x02\x00", b"\x03\x00"]), st.binary(max_size=80))))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostwire.engine import SECOND
-from ghostwire.node.disco.limits import Allowance, Bucket
+from ghostwire.node.disco.limits import Allowance, Bucket, Standing
 
 
 def test_a_bucket_gives_a_burst_and_then_its_rate():
@@ -25,6 +25,7 @@ def test_no_bucket_gives_more_than_burst_and_rate(rate, burst, gaps):
         assert taken <= burst + (now * rate) // SECOND + 1
 
 
-def test_known_sources_have_an_allowance_of_their_own():
-    allowance = Allowance(rate=1, burst=1)
-    assert [allowance.take(known, 0) for known in (False, False, True, True)] == [True, False, True, False]
+def test_each_standing_has_an_allowance_of_its_own():
+    allowance = Allowance(asked=(1, 3), relayed=(1, 2), unasked=(1, 1))
+    taken = {each: [allowance.take(each, 0) for _ in range(4)].count(True) for each in reversed(Standing)}
+    assert taken == {Standing.ASKED: 3, Standing.RELAYED: 2, Standing.UNASKED: 1}
