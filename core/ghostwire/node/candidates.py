@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -12,6 +13,8 @@ from ghostwire.wire.messages import MAX_ENDPOINT_TEXT
 
 MAX_CANDIDATES = 32
 """The most paths that one message about a peer leads to."""
+MAX_PER_ADDRESS = 8
+"""How many of them may be ports of one IP address."""
 
 
 class Candidates:
@@ -45,7 +48,17 @@ class Candidates:
 
     def paths(self, endpoints: Iterable[Endpoint]) -> tuple[Path, ...]:
         """The direct paths to a peer's endpoints, those that may be tried, at most `MAX_CANDIDATES`."""
-        found = dict.fromkeys(path for path in map(self._path, endpoints) if path is not None)
+        found: dict[Path, None] = {}
+        ports = Counter[IPv4Address | IPv6Address | None]()
+        for endpoint in endpoints:
+            path, address = self._path(endpoint), address_of(endpoint.text)
+            if path is None or path in found:
+                continue
+            ports[address] += address is not None
+            if ports[address] > MAX_PER_ADDRESS:
+                self.refused += 1
+            else:
+                found[path] = None
         return tuple(found)[:MAX_CANDIDATES]
 
     def bare(self, addresses: Iterable[str]) -> tuple[Path, ...]:
