@@ -12,6 +12,7 @@ from ghostwire_transport_wireguard.udp_counters import UdpCounters
 from ghostwire_transport_wireguard.udp_options import JOINED_BYTES, LARGEST_DATAGRAM, UDP_GRO, allows
 
 _CONTROL_SPACE = socket.CMSG_SPACE(4)
+_TRUNCATED = int(socket.MSG_TRUNC)  # a plain number: the enum's operators would cost more than the read
 
 
 class UdpReader:
@@ -49,7 +50,7 @@ class UdpReader:
     def _cut(self, start: int, size: int, control: Sequence[Any], flags: int, batch: list[memoryview]) -> int:
         """Add what one read brought (one datagram, or several that the kernel joined); how many, at least 1."""
         segment: int = struct.unpack_from("=i", control[0][2])[0] if control else size
-        if not 0 < segment <= LARGEST_DATAGRAM or flags & socket.MSG_TRUNC:
+        if not 0 < segment <= LARGEST_DATAGRAM or flags & _TRUNCATED:
             self._counters.refused += 1
             return 1
         self._counters.received_bytes += size
