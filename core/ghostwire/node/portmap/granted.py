@@ -10,7 +10,7 @@ from ghostwire.wire.endpoint import format_endpoint
 
 LIFETIME = 7200 * SECOND
 """How long mappings are asked for."""
-SHORTEST, LONGEST = 8 * SECOND, 24 * 3600 * SECOND
+SHORTEST, LONGEST = 20 * SECOND, 24 * 3600 * SECOND
 """What a router may grant; it is renewed at half of that, which no router's answer makes a flood of."""
 HORIZON = 4 * SECOND
 """A renewal that failed is tried again when half of what is left has passed, until so little is left."""

@@ -16,6 +16,8 @@ from ghostwire.node.portmap.ssdp import at
 TIMEOUT = 3.0
 """Seconds for a whole exchange; routers are slow computers."""
 LONGEST_HEAD, LONGEST_BODY = 16 * 1024, 64 * 1024
+LONGEST, MOST_PIECES = 160 * 1024, 1024
+"""Bytes of an answer with all its framing, and pieces that it may come in: each costs time to take apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class _Asking(asyncio.Protocol):
     def __init__(self) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
         self._answer = Answer()
+        self._received = self._pieces = 0
         self._done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     async def ask(self, question: Question, host: str, path: str, query: str) -> Answer:
@@ -94,7 +97,10 @@ class _Asking(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         if self._done.done():
             return
+        self._received += len(data)
         try:
+            if self._received > LONGEST:
+                raise h11.RemoteProtocolError(f"an answer of more than {LONGEST} bytes")
             self._http.receive_data(data)
             while not self._done.done() and (event := self._http.next_event()) is not h11.NEED_DATA:
                 self._take(event)
@@ -102,6 +108,9 @@ class _Asking(asyncio.Protocol):
             self._fail(RemoteProtocolError(f"UPnP: no HTTP: {error}"))
 
     def _take(self, event: object) -> None:
+        self._pieces += 1
+        if self._pieces > MOST_PIECES:
+            raise h11.RemoteProtocolError(f"an answer in more than {MOST_PIECES} pieces")
         if isinstance(event, h11.Response):
             self._answer.status = event.status_code
         elif isinstance(event, h11.Data):

@@ -17,6 +17,8 @@ from ghostwire.node.portmap import ssdp, xml
 SERVICES = tuple(f"urn:schemas-upnp-org:service:{name}" for name in ("WANIPConnection:2", "WANIPConnection:1"))
 SERVICES += ("urn:schemas-upnp-org:service:WANPPPConnection:1",)
 """Best first."""
+MOST = 4
+"""Services of one description that are asked."""
 
 INVALID_ACTION, INVALID_ARGUMENTS = 401, 402
 PORT_TAKEN, ONLY_SAME_PORTS, ONLY_PERMANENT = 718, 724, 725
@@ -56,7 +58,7 @@ def controls(description: bytes, location: str, gateway: str) -> Sequence[Contro
     base = base if ssdp.at(base, gateway) else location
     found = [Control(_joined(base, url), service) for service, url in _services(document)]
     usable = [each for each in found if each.service in SERVICES and ssdp.at(each.url, gateway)]
-    return sorted(usable, key=lambda each: SERVICES.index(each.service))
+    return sorted(dict.fromkeys(usable), key=lambda each: SERVICES.index(each.service))[:MOST]
 
 
 def _services(document: Sequence[xml.Leaf]) -> Iterable[tuple[str, str]]:

@@ -29,7 +29,10 @@ from ghostwire.node.portmap.upnp import Upnp
 AGAIN = 600 * SECOND
 """Time from a search that found nothing to the next."""
 HASTE = 4 * SECOND
-"""Time from one request to the next, whatever the router is said to have forgotten."""
+"""Time from one request to the next, whatever the router is said to have forgotten; it doubles each time that this is
+said, up to `AGAIN`, for anybody on this network may say so."""
+PATIENCE = 30
+"""Seconds that one protocol's requests may take together."""
 GOODBYE = 1.5
 """Seconds that giving a mapping back may take."""
 
@@ -58,6 +61,7 @@ class PortMapping:
         self._last: Method | None = None
         self._router: Router | None = None
         self._port = self._outside = self._asked = 0
+        self._haste = HASTE
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._asking = asyncio.Lock()
@@ -199,7 +203,11 @@ class PortMapping:
 
     async def _map(self, method: Method, router: Router) -> Granted:
         wanted = Wanted(self._port, self._outside, self._lifetime)
-        granted = await method.map(router, wanted)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                granted = await method.map(router, wanted)
+        except TimeoutError:
+            raise Unavailable(f"{method.name}: the router takes more than {PATIENCE} s") from None
         if not outside_address(granted.address):
             with suppress(GhostwireError):
                 await method.release(router, wanted)
@@ -235,7 +243,7 @@ class PortMapping:
     def _forget(self) -> None:
         """What is known was another router's."""
         self._router = self.lease = self._last = None
-        self._outside = self._port
+        self._outside, self._haste = self._port, HASTE
         for method in self._methods():
             method.forget()
         self._announcements.close()
@@ -264,7 +272,10 @@ class PortMapping:
     def _doubt(self) -> None:
         """Ask again now, unless that was done just now."""
         now = self._clock.now()
-        if now - self._asked >= HASTE:
+        if now - self._asked >= AGAIN:
+            self._haste = HASTE
+        if now - self._asked >= self._haste:
+            self._haste = min(AGAIN, 2 * self._haste)
             if self.lease is not None:
                 self.lease.due = now
             self._woken.set()

@@ -52,6 +52,16 @@ def test_a_base_is_used_only_where_it_is_at_the_router(base, url) -> None:
     assert igd.controls(description(base=base), LOCATION, GATEWAY) == [Control(url, V1)]
 
 
+def test_a_description_of_very_many_services_leads_to_few() -> None:
+    service = f"<service><serviceType>{V1}</serviceType><controlURL>/ctl{{}}</controlURL></service>"
+    text = f"<root>{''.join(map(service.format, range(500)))}</root>"
+    assert igd.controls(text.encode(), LOCATION, GATEWAY) == [
+        Control(f"http://{GATEWAY}:5000/ctl{number}", V1) for number in range(igd.MOST)
+    ]
+    same = f"<root>{service.format('') * 500}</root>"
+    assert igd.controls(same.encode(), LOCATION, GATEWAY) == [Control(f"http://{GATEWAY}:5000/ctl", V1)]
+
+
 @pytest.mark.parametrize(
     "control", ["http://192.168.1.9/ctl", "//evil.example/ctl", "https://192.168.1.1/ctl", "http://["]
 )

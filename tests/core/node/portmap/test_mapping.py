@@ -64,7 +64,7 @@ async def test_a_short_time_granted_is_renewed_sooner_but_never_in_a_flood(home,
     await house.started()
     house.router.asked.clear()
     await asyncio.sleep(40)
-    assert 9 <= len([line for line in house.router.asked if line.endswith("1")]) <= 11
+    assert 3 <= len([line for line in house.router.asked if line.endswith("1")]) <= 5
 
 
 @simulated
@@ -212,14 +212,14 @@ async def test_announcements_of_others_and_of_a_router_that_forgot_nothing_do_no
 
 @pytest.mark.parametrize("result", [0, 2])
 @simulated
-async def test_a_flood_of_forged_announcements_asks_at_most_every_four_seconds(home, result):
+async def test_a_flood_of_forged_announcements_asks_ever_more_rarely(home, result):
     house = home(result=result, speaks=frozenset({"NAT-PMP", "PCP"}))
     await house.started()
     house.router.asked.clear()
     for _ in range(400):
         house.router.pmp.send((LOCAL, 5350), [bytes.fromhex("008000000000000001020304")])
         await asyncio.sleep(0.1)
-    assert len([line for line in house.router.asked if line == "NAT-PMP 1"]) <= 11
+    assert 2 <= len([line for line in house.router.asked if line == "NAT-PMP 1"]) <= 4
 
 
 @simulated

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ghostwire.errors import RemoteProtocolError, Unavailable
-from ghostwire.node.portmap import http
+from ghostwire.node.portmap import http, mapping
 from ghostwire.node.portmap.http import LONGEST_BODY, Question
 from ghostwire.testing import Network, simulated
 
-from .conftest import GATEWAY, LOCAL, OUTSIDE, PORT
+from .conftest import GATEWAY, LOCAL, OUTSIDE, PORT, HttpServer
 
 UPNP = frozenset({"UPnP"})
 HOUR = 3600
@@ -152,6 +152,9 @@ async def test_an_answer_is_read_whole_however_it_is_framed():
         ([b"HTTP/1.1 200 OK\r\nA: " + b"x" * 20_000], "no HTTP"),
         ([b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (LONGEST_BODY + 1)], "more than 65536 bytes"),
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", b"x" * (LONGEST_BODY + 1)], "more than 65536 bytes"),
+        ([b"HTTP/1.1 100 Go on\r\n\r\n"] * 2000, "in more than 1024 pieces"),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 2000], "in more than 1024 pieces"),
+        ([b"HTTP/1.1 100 Go on\r\nA: " + b"x" * 15_000 + b"\r\n\r\n"] * 20, "an answer of more than"),
     ],
 )
 @simulated
@@ -167,6 +170,21 @@ async def test_answers_that_are_cut_endless_or_none_are_refused(pieces, reason):
 async def test_a_router_that_goes_on_for_ever_is_left(pieces):
     with pytest.raises(Unavailable, match="took over 3 s"):
         await fetched(*pieces, close=False)
+
+
+@simulated
+async def test_a_router_that_is_slow_all_the_time_is_left_too(home, monkeypatch):
+    """Each answer is in time, and each leads to the next request."""
+    monkeypatch.setattr(HttpServer, "answer", _slowly)
+    monkeypatch.setattr(mapping, "PATIENCE", 10)
+    house = home(speaks=UPNP, version=1, taken=set(range(65536)))
+    house.mapping.start(PORT)
+    await asyncio.sleep(15)
+    assert house.mapping.trouble.endswith("UPnP: the router takes more than 10 s")
+
+
+def _slowly(self: HttpServer, answer: Any = HttpServer.answer) -> None:
+    asyncio.get_running_loop().call_later(2.9, answer, self)
 
 
 @simulated
