@@ -1,10 +1,13 @@
 """`python -m benchmarks.paths [--json] [--only PART]...`: the NAT matrix, cold starts, and what path choice costs.
 
 ``pairs_connected`` and ``pairs_direct`` are counted among all ordered pairs of the lab's kinds of router, beside the
-number that physics allows (`tests/lab/physics.py`). ``first_packet`` and ``direct`` are of sessions that nobody began
-before, between two nodes behind ordinary routers, whose links add no latency: from the first packet to its answer, and
-until data of both ends goes directly; tailcat's are by what it says of itself. ``node_1000_peers_20_active_cpu`` is a
-real daemon's (see `crowded`); ``simulated`` are of the engine alone on a manual clock (see `simulated`).
+number that physics allows (`tests/lab/physics.py`); ``in_order`` are pairs of which a certain one has to speak first,
+which neither knows, so that their way is found by chance, at times within minutes only.
+
+``first_packet`` and ``direct`` are of sessions that nobody began before, between two nodes behind ordinary routers,
+whose links add no latency: from the first packet to its answer, and until data of both ends goes directly; tailcat's
+are by what it says of itself. ``node_1000_peers_20_active_cpu`` is a real daemon's (see `crowded`); ``simulated`` are
+of the engine alone on a manual clock (see `simulated`).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from benchmarks.paths.crowded import busy_cpu
 from benchmarks.paths.easy import Start, easy
 from benchmarks.paths.simulated import simulate
 from benchmarks.report import Report, say
-from matrix import build, measure, possible, table
+from matrix import build, expected, measure, possible, table
 from natlab import Lab
 
 from ghostwire.cli.demo.stage import Stage
@@ -55,11 +58,16 @@ def _matrix(report: Report, folder: Path, options: argparse.Namespace) -> None:
     with Lab() as lab:
         cells = asyncio.run(measure(build(lab, folder)))
     say(table(cells))
-    allowed = sum(possible(*pair) for pair in cells)
-    connected = sum(found.answered is not None for found in cells.values())
-    report.add("pairs_connected", connected, "pairs", peer=len(cells), peer_name="physics")
-    direct = sum(found.direct is not None for found in cells.values())
-    report.add("pairs_direct", direct, "pairs", peer=allowed, peer_name="physics")
+    connected = {pair for pair, found in cells.items() if found.answered is not None}
+    direct = {pair for pair, found in cells.items() if found.direct is not None}
+    sure = {pair for pair in cells if expected(*pair)}
+    ordered = {pair for pair in cells if possible(*pair)} - sure
+    for name, ours, allowed in (
+        ("pairs_connected", connected, set(cells)),
+        ("pairs_direct", direct & sure, sure),
+        ("pairs_direct_in_order", direct & ordered, ordered),
+    ):
+        report.add(name, len(ours), "pairs", peer=len(allowed), peer_name="physics")
 
 
 def _cold(report: Report, folder: Path, options: argparse.Namespace) -> None:
