@@ -287,7 +287,7 @@ def test_ten_thousand_idle_connects_keep_nobody_out(relay: Relay, said: bytes) -
         for stream in crowd:
             with suppress(OSError):
                 stream.send(said)
-        assert max(relay.serves() for _ in range(20)) < 3
+        assert max(relay.serves() for _ in range(20)) < 10
         assert relay.memory < memory + 80 * MEGABYTE
         assert relay.descriptors < 5_000
     relay.until(lambda: relay.descriptors < descriptors + 5)
