@@ -138,12 +138,13 @@ def _answering(text: str) -> type[http.server.BaseHTTPRequestHandler]:
 
 
 class Tailcat:
-    """``tailcat`` waiting in a member for one connection, whose bytes it writes to ``output``."""
+    """``tailcat`` waiting in a member for one connection, whose bytes it writes to ``output``; or passing those to a
+    port on to the same port of the member's loopback, where it is to ``serve`` one."""
 
-    def __init__(self, lab: Lab, member: str, folder: Path) -> None:
+    def __init__(self, lab: Lab, member: str, folder: Path, serve: int | None = None) -> None:
         self.lab, self.member, self._address = lab, member, folder / f"{member}.address"
         self.output, self.log = folder / f"{member}.output", folder / f"{member}.log"
-        words = _words("--full-address", "--verbose")
+        words = _words("--full-address", "--verbose", *([f"--serve={serve}"] if serve else []))
         environment = _environment(folder) | {"TAILCAT_ADDR_FILE": str(self._address)}
         with self.output.open("wb") as output, self.log.open("wb") as log:
             self._process = lab.popen(
@@ -170,14 +171,27 @@ class Tailcat:
 
     def ask(self, member: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run another tailcat as its client: ``ping``, or nothing to send it ``stdin``."""
-        command = [*_words(), *words, self.address]
-        return self.lab.run(member, command, input=stdin, env=_environment(self.log.parent), timeout=40)
+        return ask(self.lab, member, self.log.parent, *words, self.address, stdin=stdin)
 
     def begin(self, member: str, *words: str) -> subprocess.Popen[str]:
         """Let another tailcat begin as its client and say what it does, line by line."""
         command = [*_words("--verbose"), *words, self.address]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return self.lab.popen(member, command, env=_environment(self.log.parent), text=True, **pipes)
+
+
+def ask(lab: Lab, member: str, folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a tailcat with these words in a member, as the client of the server whose token is among them."""
+    return lab.run(member, [*_words(), *words], input=stdin, env=_environment(folder), timeout=40)
+
+
+def connect(lab: Lab, member: str, folder: Path, token: str, port: int) -> subprocess.Popen[bytes]:
+    """Run a tailcat in a member that carries its standard input and output to a server's port; its log is
+    ``MEMBER.log`` in the folder."""
+    with (folder / f"{member}.log").open("wb") as log:
+        options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "bufsize": 0}
+        words = [*_words("--verbose"), token, str(port)]
+        return lab.popen(member, words, env=_environment(folder), **options)
 
 
 def _words(*options: str) -> list[str]:
