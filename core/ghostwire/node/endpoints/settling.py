@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 QUIET, LONGEST = 0.5, 2.0
 """Seconds without a change until it is told, and that one waits at most."""
+MOST, WHILE = 8, 120.0
+"""Changes told in so many seconds at most: a relay or router that lies may say something else every time."""
 
 
 class Settling:
@@ -16,6 +19,7 @@ class Settling:
         self._tell, self._loop = tell, asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._latest = 0.0
+        self._told: deque[float] = deque(maxlen=MOST)
 
     def changed(self) -> None:
         """Something is other than before."""
@@ -24,7 +28,8 @@ class Settling:
             self._latest = now + LONGEST
         else:
             self._timer.cancel()
-        self._timer = self._loop.call_at(min(now + QUIET, self._latest), self._settled)
+        soonest = self._told[0] + WHILE if len(self._told) == MOST else now
+        self._timer = self._loop.call_at(max(min(now + QUIET, self._latest), soonest), self._settled)
 
     def close(self) -> None:
         """Tell nothing more."""
@@ -33,4 +38,5 @@ class Settling:
 
     def _settled(self) -> None:
         self._timer = None
+        self._told.append(self._loop.time())
         self._tell()

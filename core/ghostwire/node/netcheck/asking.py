@@ -54,7 +54,7 @@ class Asking:
         transaction = bytes(datagram[_TRANSACTION])
         round_ = next((each for each in self._rounds if each.expects(transaction)), None)
         answer = mapped_address(datagram) if round_ is not None and not source.relayed else None
-        if round_ is None or answer is None:
+        if round_ is None or answer is None or not answer[2]:
             return
         mapped = answer[1:]
         probe = round_.answered(transaction, mapped, self._clock.now())

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from ghostwire.engine import SECOND
+from ghostwire.node.endpoints.settling import MOST, WHILE
 from ghostwire.testing import NatKind, simulated
 
 Make = Callable[..., Any]
@@ -271,3 +272,32 @@ async def test_after_the_end_nothing_is_asked_or_told(world: Make) -> None:
     await discovery.close()
     await asyncio.sleep(100)
     assert (here.asked, here.told) == ([], [])
+
+
+@simulated
+async def test_a_relay_that_says_something_else_every_time_is_told_on_only_so_often(world: Make) -> None:
+    place = world(NatKind.FULL_CONE)
+    discovery = await place.start()
+    before, seconds = len(place.told), 600
+    for second in range(seconds):
+        for port in range(1, 4):
+            place.netcheck.measuring.asking.heard("192.0.2.1:3478", (f"198.51.{second // 250}.{second % 250}", port))
+        await asyncio.sleep(1)
+    assert len(place.told) - before <= MOST + seconds * MOST / WHILE
+    await asyncio.sleep(WHILE)
+    assert place.told[-1] == tuple(each.text for each in discovery.endpoints())
+    assert len(discovery.addresses()) <= 16
+    await discovery.close()
+
+
+@simulated
+async def test_what_relays_say_never_leads_peers_to_where_none_can_live(world: Make) -> None:
+    place = world(NatKind.FULL_CONE)
+    discovery = await place.start()
+    discovery.avoid((ip_network("100.64.0.0/10"),))
+    for number, address in enumerate(("127.0.0.1", "224.0.0.1", "0.0.0.0", "255.255.255.255", "169.254.169.254")):
+        place.netcheck.measuring.asking.heard(f"192.0.2.{number}:3478", (address, 53))
+    for number, address in enumerate(("100.64.0.7", "::1", "ff02::1", "fe80::1", "::ffff:127.0.0.1")):
+        place.netcheck.measuring.asking.heard(f"192.0.2.{number}:3478", (address, 53))
+    assert all(not text.endswith(":53") for text in discovery.addresses())
+    await discovery.close()

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ghostwire.engine import MILLISECOND
-from ghostwire.testing import Link, NatKind, simulated
+from ghostwire.node.netcheck.asking import Asking
+from ghostwire.node.netcheck.plan import Probe
+from ghostwire.testing import Link, NatKind, SeededEntropy, simulated
+from ghostwire.wire import stun
 
 Make = Callable[..., Any]
 GENUINE = b"HTTP/1.1 204 No Content\r\nX-Tailscale-Response: response %s\r\n\r\n"
@@ -182,3 +186,21 @@ async def test_relays_whose_names_resolve_slowly_are_asked_when_they_have(world:
     await asyncio.sleep(12)
     assert [region.ipv4_ms is not None for region in here.netcheck.report.regions] == [True]
     await here.close(discovery)
+
+
+@simulated
+async def test_a_relay_that_sees_no_port_has_not_answered(world: Make) -> None:
+    place = world(NatKind.FULL_CONE, relays=1)
+    heard: list[Any] = []
+    asking = Asking(place.clock, SeededEntropy(1))
+    asking.sender, asking.heard = place.transport, lambda *said: heard.append(said)
+    sent: list[bytes] = []
+    source = place.transport.path("192.0.2.1:3478")
+    place.transport.path = lambda text: SimpleNamespace(send=lambda burst: sent.extend(burst) or True)
+    probe = Probe(region=1, family=4, endpoint="192.0.2.1:3478", after=0)
+    round_ = asyncio.ensure_future(asking.ask([probe]))
+    await asyncio.sleep(0.1)
+    for port in (0, 7):
+        asking.receive(source, stun.answer(sent[0], ("203.0.113.7", port)) or b"")
+    await round_
+    assert heard == [("192.0.2.1:3478", ("203.0.113.7", 7))]
