@@ -17,7 +17,8 @@
     | 02 ------------------------->|      the pong proves the path
 
 Integers are big-endian, IPv4 addresses mapped into IPv6 (::ffff:a.b.c.d). Old clients leave the node key out of a
-ping. What follows a body is passed over, as are other types and versions (04-09 are peer relays'), for the future.
+ping. For the future, what follows a body is passed over, as are other types (04-09 are peer relays') and
+call-me-maybes of another version; a later ping or pong is read as one of this version, as stock clients do.
 """
 
 from __future__ import annotations
@@ -115,11 +116,11 @@ def encode(message: Message) -> bytes:
 
 
 def decode(message: bytes) -> Message | None:
-    """The message; None where its type or version is not known, RemoteProtocolError where it is malformed."""
+    """The message; None where its type, or a call's version, is not known; RemoteProtocolError: it is malformed."""
     if len(message) < _MESSAGE_HEAD:
         raise RemoteProtocolError(f"a disco message of {len(message)} bytes")
     read = _READERS.get(message[0])
-    if read is None or message[1] != _VERSION:
+    if read is None or (read is _read_call and message[1] != _VERSION):
         return None
     return read(message[_MESSAGE_HEAD:])
 

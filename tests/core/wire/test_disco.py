@@ -168,9 +168,16 @@ def test_datagrams_have_the_lengths_that_bounds_are_made_of() -> None:
     assert sender(boxed(bytes(MAX_DATAGRAM - 77))) is None
 
 
-@pytest.mark.parametrize("written", ["0400", "0900" + "00" * 90, "ff00", "0000", "0101" + "00" * 44, "0201", "03ff"])
-def test_unknown_types_and_versions_are_passed_over(written) -> None:
+@pytest.mark.parametrize("written", ["0400", "0900" + "00" * 90, "ff00", "0000", "03ff", "0301" + "00" * 18])
+def test_unknown_types_and_versions_of_calls_are_passed_over(written) -> None:
     assert decode(bytes.fromhex(written)) is None
+
+
+@pytest.mark.parametrize("message", [Ping(TRANSACTION, NODE), Pong(TRANSACTION, IPV4)])
+def test_a_ping_or_pong_of_a_later_version_is_read_as_one_of_this(message) -> None:
+    written = bytearray(encode(message))
+    written[1] = 7
+    assert decode(bytes(written)) == message
 
 
 @pytest.mark.parametrize(

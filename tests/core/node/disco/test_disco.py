@@ -104,7 +104,7 @@ def test_an_old_clients_ping_that_names_no_node_is_answered_where_the_answer_is_
 def test_what_has_a_known_type_but_no_sound_body_is_counted_and_the_future_is_ignored(house, make_line):
     for plain in (b"", b"\x01\x00short", b"\x02\x00" + bytes(29), b"\x03\x00" + bytes(17)):
         house.bob.disco.receive(make_line("192.0.2.1:1"), house.alice.boxed(house.bob, plain))
-    for plain in (b"\x04\x00" + bytes(90), b"\x01\x01" + bytes(44)):
+    for plain in (b"\x04\x00" + bytes(90), b"\x03\x01" + bytes(18)):
         house.bob.disco.receive(make_line("192.0.2.1:1"), house.alice.boxed(house.bob, plain))
     assert (house.bob.told, counted(house.bob)) == ([], {"malformed": 4, "ignored": 2})
 
