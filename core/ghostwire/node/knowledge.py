@@ -12,7 +12,10 @@ from ghostwire.node.cache import Cached, MapCache
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
 from ghostwire.node.reconciler import prefixes
-from ghostwire.wire.messages import Welcome
+from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS, Welcome
+
+AHEAD = 256
+"""Peers of which the server may say where they are before the map names them."""
 
 
 class Knowledge:
@@ -67,6 +70,14 @@ class Knowledge:
         for peer in gone:
             self.endpoints.pop(peer, None)
         self.touched()
+
+    def kept(self, peer: int, told: Endpoints) -> Endpoints:
+        """Of the endpoints that the server tells of a peer those that are kept."""
+        ahead = peer not in self.network.nodes and peer not in self.endpoints
+        if ahead and len(self.endpoints) >= len(self.network.nodes) + AHEAD:
+            return ()
+        fitting = (each for each in told if max(len(each.transport), len(each.text)) <= MAX_ENDPOINT_TEXT)
+        return tuple(fitting)[:MAX_ENDPOINTS]
 
     def touched(self) -> None:
         """Something changed: write the cache soon."""

@@ -204,8 +204,9 @@ class Member:
 
     def _peer_endpoints(self, message: PeerEndpoints) -> None:
         """Where the server knows none, the last known ones are better than nothing."""
-        if message.endpoints:
-            self._events.peer_endpoints(message.node, message.endpoints)
+        endpoints = self._knowledge.kept(message.node, message.endpoints)
+        if endpoints:
+            self._events.peer_endpoints(message.node, endpoints)
             self._knowledge.touched()
 
     def refused(self, error: RefusedError) -> None:
