@@ -13,7 +13,7 @@ class Directory:
     def __init__(self, own: DiscoKey, network: NetworkMap) -> None:
         self._own, self._network = own, network
         self._keys: dict[int, DiscoKey] = {}
-        self._holders: dict[DiscoKey, tuple[int, ...]] = {}
+        self._holders: dict[DiscoKey, set[int]] = {}
         self.shared = 0
         """Keys that several nodes have."""
 
@@ -34,7 +34,7 @@ class Directory:
     def peer(self, key: DiscoKey) -> int | None:
         """The one peer that has this key."""
         holders = self._holders.get(key, ())
-        return holders[0] if len(holders) == 1 and key != self._own else None
+        return next(iter(holders)) if len(holders) == 1 and key != self._own else None
 
     def key(self, peer: int) -> DiscoKey | None:
         """The key of this peer, if it has one of its own."""
@@ -49,14 +49,16 @@ class Directory:
         if not any(key.raw):
             return
         self._keys[id_] = key
-        holders = self._holders[key] = (*self._holders.get(key, ()), id_)
+        holders = self._holders.setdefault(key, set())
+        holders.add(id_)
         self.shared += len(holders) == 2
 
     def _drop(self, id_: int) -> None:
         key = self._keys.pop(id_, None)
         if key is None:
             return
-        left = tuple(holder for holder in self._holders.pop(key) if holder != id_)
-        if left:
-            self._holders[key] = left
+        left = self._holders[key]
+        left.remove(id_)
+        if not left:
+            del self._holders[key]
         self.shared -= len(left) == 1

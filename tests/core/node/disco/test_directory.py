@@ -73,3 +73,15 @@ def test_a_change_costs_what_changed(size):
     for number in range(100):
         directory.follow(change(node(number + 1, size + number), removed=(number + 200,)))
     assert time.process_time() - began < 0.1
+
+
+def test_a_server_that_gives_thousands_one_key_costs_no_more_for_it():
+    network = NetworkMap()
+    directory = Directory(OWN, network)
+    whole = change(*(node(id_, 1) for id_ in range(1, 20_000)), full=True)
+    began = time.process_time()
+    directory.follow(whole)
+    assert (directory.shared, directory.key(5)) == (1, None)
+    directory.follow(change(removed=tuple(range(1, 20_000))))
+    assert directory.shared == 0
+    assert time.process_time() - began < 0.5
