@@ -210,6 +210,37 @@ def test_a_middlebox_that_passes_even_handshakes_and_drops_data_does_not_hold_th
     assert "carries no packets" in world.peer.why
 
 
+def test_a_path_that_no_longer_answers_while_it_is_tested_is_lost_and_not_barred(world: World) -> None:
+    direct(world)
+    world.flow = deaf
+    world.until(lambda: bool(world.seen(Trial)))
+    world.carrying.clear()
+    del world.answering[WAN]
+    assert RELAY in world.attached
+    assert world.until(lambda: world.attached == (RELAY,)) <= 3200 * MILLISECOND
+    assert "no longer answers" in world.peer.why
+    world.answering[WAN], world.flow = 20 * MILLISECOND, talk
+    assert world.until(lambda: world.attached == (WAN,)) <= 5 * SECOND
+
+
+def test_a_stock_peer_that_answers_a_tested_path_over_the_relay_has_time_to_find_the_way(world: World) -> None:
+    direct(world)
+    world.carrying.clear()
+    world.flow = deaf
+    world.until(lambda: bool(world.seen(Trial)))
+    world.paths.established(PEER, RELAY, world.now)
+    world.settle()
+    world.run(500 * MILLISECOND)
+
+    def over_the_path(world: World) -> None:
+        world.send(answered=True)
+        world.activity = world.activity._replace(over=WAN)
+
+    world.flow = over_the_path
+    assert world.until(lambda: world.attached == (WAN,)) <= SECOND
+    assert world.peer.why == "it carries packets"
+
+
 def test_one_way_traffic_keeps_its_path_at_the_cost_of_ever_rarer_handshakes(world: World) -> None:
     direct(world)
     began = world.now
