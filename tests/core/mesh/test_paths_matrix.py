@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from ghostwire.testing import NatKind, simulated
+from ghostwire.engine import MILLISECOND
+from ghostwire.testing import Link, NatKind, simulated
 from ghostwire.testing.members import BARE, MemoryNode
 from ghostwire.testing.mesh import MemoryMesh
 from ghostwire.testing.places import PLACES, can_be_direct
@@ -146,3 +147,22 @@ async def test_two_homes_of_one_carrier_are_direct_where_it_leads_back_inside(ha
                 with pytest.raises(AssertionError, match="a direct path"):
                     await mesh.direct(one, other, timeout=RELAYED)
             assert pulse.gap() < FIRST
+
+
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize("other", ["port-restricted", "open input", "double NAT"])
+@simulated
+async def test_a_port_that_an_early_ping_took_at_an_open_input_is_had_back(other: str, asks: bool) -> None:
+    """Who is slow to hear of the other is pinged before it has pinged itself."""
+    async with MemoryMesh(relaying=True) as mesh:
+        slow, fast = await mesh.add("slow", at="open input"), await mesh.add("fast", at=other)
+        mesh.network.link(slow.host, mesh.server.host, Link(latency=150 * MILLISECOND))
+        for node in (slow, fast):
+            await node.node.up(await mesh.server.token())
+        await mesh.converged()
+        await mesh.at_home()
+        one, two = (slow, fast) if asks else (fast, slow)
+        await one.ping(two)
+        async with Pulse(one, two, every=0.5) as pulse:
+            await mesh.direct(one, two, timeout=HARD)
+            assert pulse.gap() < 2
