@@ -7,7 +7,7 @@ What comes is dropped, and counted, in this order:
     over the rate limits, of the source and of all           likewise
     not from the key's holder, or malformed
     a ping that names another node, or is shorter than its pong
-    a call-me-maybe over no relay, or within a second of the peer's last
+    a call-me-maybe over no relay, within a second of the peer's last, or where all peers' are too many
 
 A ping is answered where it came from, and nothing is kept of it. Pongs are told as they come: path choice knows which
 pings it sent where. Peers say where they are, and may lie: pings to where none has answered yet are bounded as well, so
@@ -35,6 +35,8 @@ from ghostwire.wire.endpoint import parse_endpoint
 ASKED = 5_000, 5_000
 RELAYED = UNASKED = 1_000, 2_000
 """Datagrams a second, and at once, of all peers together, by the source's standing: some 5 % of a core each at most."""
+CALLS = 64, 512
+"""Call-me-maybes a second, and at once, of all peers: each makes path choice work for up to a millisecond."""
 GUESSES = 512, 4_096
 """Pings a second, and at once, to where peers may not be at all."""
 RELAY_ADDRESS = "127.3.3.40"
@@ -59,7 +61,7 @@ class Disco:
         self._directory = Directory(self._own, network)
         self._sessions = Sessions(private_key)
         self._allowance = Allowance(ASKED, RELAYED, UNASKED)
-        self._guesses = Bucket(*GUESSES)
+        self._calls, self._guesses = Bucket(*CALLS), Bucket(*GUESSES)
         self.counters = Counters()
         self.follow(None)
 
@@ -76,14 +78,16 @@ class Disco:
             lambda: self._directory.shared,
         )
 
-    def ping(self, peer: int, path: Path, transaction: bytes, *, padded: bool) -> bool:
+    def ping(self, peer: int, path: Path, transaction: bytes, *, padded: bool, ttl: int | None = None) -> bool:
         """Ask for a pong over this path; False where it was not sent. A padded ping has `SEALED_MTU` bytes, so that
-        its pong shows that the path carries full packets."""
+        its pong shows that the path carries full packets. One with a ``ttl`` opens this side's routers, where the
+        transport can do that, and asks for nothing."""
         session = self._session_with(peer)
         if session is None or not self._may_ping(session, path):
             return False
         session.ask(path)
-        sent = self._send(session, path, wire.Ping(transaction, self._node_key, _PADDING if padded else 0))
+        ping = wire.Ping(transaction, self._node_key, _PADDING if padded else 0)
+        sent = self._send(session, path, ping, ttl)
         self.counters.sent_pings += sent
         return sent
 
@@ -188,6 +192,8 @@ class Disco:
             self.counters.direct_calls += 1
         elif not session.calls.take(self._clock.now()):
             self.counters.frequent_calls += 1
+        elif not self._calls.take(self._clock.now()):
+            self.counters.limited += 1
         else:
             self.counters.calls += 1
             told = tuple(dict.fromkeys(endpoints))
@@ -195,8 +201,9 @@ class Disco:
             self.counters.refused_endpoints += len(told) - len(kept)
             self._events.called(peer, kept)
 
-    def _send(self, session: Session, path: Path, message: wire.Message) -> bool:
-        return path.send([wire.seal(message, self._own, session.box, self._entropy)])
+    def _send(self, session: Session, path: Path, message: wire.Message, ttl: int | None = None) -> bool:
+        datagram = wire.seal(message, self._own, session.box, self._entropy)
+        return (ttl is not None and path.knock(datagram, ttl)) or path.send([datagram])
 
 
 def _relayed(source: Path) -> tuple[int, NodeKey | None]:

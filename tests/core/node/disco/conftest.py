@@ -101,7 +101,7 @@ class End:
 class House:
     """A map with nodes 1 (alice), 2 (bob) and 3 (carol), who share it."""
 
-    Line, TRANSACTION = Line, TRANSACTION
+    Line, TRANSACTION, End = Line, TRANSACTION, End
 
     def __init__(self) -> None:
         self.clock = ManualClock()

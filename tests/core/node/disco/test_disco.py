@@ -8,7 +8,7 @@ from ghostwire import Metrics
 from ghostwire.engine import SECOND
 from ghostwire.errors import LocalProtocolError
 from ghostwire.keys import DiscoKey, NodeKey, PrivateKey
-from ghostwire.node.disco.disco import GUESSES, UNASKED
+from ghostwire.node.disco.disco import CALLS, GUESSES, UNASKED
 from ghostwire.node.disco.sessions import (
     ASKED_BURST,
     ASKED_RATE,
@@ -244,6 +244,19 @@ def test_a_peer_may_call_once_a_second(house):
     house.clock.advance(SECOND)
     house.bob.disco.receive(house.alice.over_relay(), call)
     assert [told[:2] for told in house.bob.told] == [("called", 1), ("called", 3), ("called", 1)]
+
+
+def test_all_peers_together_may_call_only_so_often(house):
+    rate, burst = CALLS
+    callers = [house.End(id_, house.network, house.clock) for id_ in range(10, 10 + burst + 5)]
+    house.change(nodes=tuple(each.node for each in callers))
+    for each in callers:
+        house.bob.disco.receive(each.over_relay(), each.boxed(house.bob, b"\x03\x00" + PACKED))
+    assert counted(house.bob) == {"calls": burst, "limited": 5}
+    house.clock.advance(2 * SECOND)
+    for each in callers:
+        house.bob.disco.receive(each.over_relay(), each.boxed(house.bob, b"\x03\x00" + PACKED))
+    assert counted(house.bob)["calls"] == burst + 2 * rate
 
 
 def test_a_call_may_not_lead_to_where_no_peer_lives(house):
