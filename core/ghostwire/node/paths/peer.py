@@ -4,9 +4,8 @@
     ---------  ---------------------  --------------------------------------  ---------  ------------------------------
     asleep     guess and relay        data moves; the peer calls              searching  a round; direct at once where
                                                                                          the guess answered in `TRUST`
-    searching  guess and relay        as `rounds` says                        searching  a round: knock at or ping all
-                                                                                         candidates, call, tell the
-                                                                                         server
+    searching  guess and relay        as `rounds` says                        searching  a round: ping all candidates,
+                                                                                         call, tell the server
                                       a pong                                  searching  ping padded to the mesh's MTU
                                       a padded pong                           direct     use it
                                       authentic packets over a direct path    searching  it is the guess; ping it
@@ -62,7 +61,8 @@ class PeerPaths:
     def __init__(self, shared: Shared, peer: int, relay: Path | None, now: int) -> None:
         self._shared, self.id = shared, peer
         self.candidates = Known(shared.rank)
-        self.relay = relay
+        self.relay = _over(relay, now)
+        """The way by relay; its latency is the peer's, not the relay's."""
         self.state = State.ASLEEP
         self.best: Candidate | None = None
         self.guess: Candidate | None = None
@@ -71,6 +71,7 @@ class PeerPaths:
         self.due: int | None = None
         self._orders = Orders(shared, peer)
         self._rounds, self._heartbeat, self._carriage = Rounds(shared.entropy), Heartbeat(now), Carriage(now)
+        self._ping_at: int | None = None
         self._next_poll = self._next_look = self._used_since = self._touched = now
         self._wants = False
 
@@ -134,7 +135,7 @@ class PeerPaths:
 
     def ponged(self, candidate: Candidate, latency: int, now: int, *, padded: bool) -> None:
         """A ping was answered."""
-        if candidate is not self.candidates.get(candidate.path):
+        if candidate is not self.relay and candidate is not self.candidates.get(candidate.path):
             return
         candidate.answer(latency, now, padded=padded)
         if candidate is self.best:
@@ -142,7 +143,7 @@ class PeerPaths:
             self._next_poll = now + timing.POLL
             if self.state is State.DOUBTED and not self._carriage.undecided:
                 self._use(candidate, now, "it answers again")
-        elif self.state is not State.ASLEEP and self._preferred(candidate):
+        elif candidate is not self.relay and self.state is not State.ASLEEP and self._preferred(candidate):
             self._consider(candidate, now)
         self._schedule(now)
 
@@ -162,9 +163,9 @@ class PeerPaths:
 
     def relayed(self, relay: Path | None, now: int) -> None:
         """The relayed path to the peer is another; a handshake that went over the old one may be lost."""
-        if (relay and relay.endpoint) == (self.relay and self.relay.endpoint):
+        if (relay and relay.endpoint) == (self.relay and self.relay.path.endpoint):
             return
-        self.relay = relay
+        self.relay = _over(relay, now)
         if self.attached is not None:
             self._attach(anew=True)
         if self.state is State.SEARCHING and relay is not None:
@@ -205,9 +206,15 @@ class PeerPaths:
         self._judge(activity, now)
         if self.best is not None:
             self._watch(self.best, activity, now)
-        elif self._rounds.next <= now:
-            self._begin_round(now)
+        else:
+            self._go_on_searching(now)
         self._schedule(now)
+
+    def _go_on_searching(self, now: int) -> None:
+        if self._ping_at is not None and self._ping_at <= now:
+            self._ping_all(now)
+        if self._rounds.next <= now:
+            self._begin_round(now)
 
     def _watch(self, best: Candidate, activity: Activity, now: int) -> None:
         """Look after the path in use."""
@@ -248,7 +255,7 @@ class PeerPaths:
             self.due = None
             return
         times = [self._orders.call_at, self._carriage.deadline(), self._sleep_at(now)]
-        times.append(self._rounds.next if self.best is None else self._next_poll)
+        times += [self._ping_at, self._rounds.next] if self.best is None else [self._next_poll]
         if self.best is not None and self._heartbeat.asked is not None:
             times.append(self._heartbeat.next_look(self.best, Activity(), now))
         self.due = max(now, min(time for time in times if time is not None))
@@ -263,35 +270,37 @@ class PeerPaths:
         self._attach()
         self._rounds.restart(now)
         self._begin_round(now)
+        if self.relay is not None:
+            self._orders.ping(self.relay, now)
         self._schedule(now)
 
     def _begin_round(self, now: int) -> None:
-        """Ping all, and have ourselves pinged; the first round of a burst leaves pinging to the peer."""
+        """Ping all, and have ourselves pinged; after a stillness both at the same moment, as far as that is known."""
         lost = any(each.answered is not None and now - each.answered < timing.LATELY for each in self.candidates)
-        ttl = self._rounds.begin(now, lost=lost)
+        rested = self._rounds.begin(now, lost=lost)
         if self._wants:
             self._orders.want()
         self._drop_silent_guess()
-        if ttl is None or self.relay is None:
-            self._ping_all(now)
-        else:
-            for each in self.candidates:
-                self._orders.knock(each, now, ttl)
         self._call(now)
+        if rested and self.relay is not None and self.relay.latency is not None:
+            self._ping_at = now + self.relay.latency // 2
+        else:
+            self._ping_all(now)
 
     def _drop_silent_guess(self) -> None:
         """A handshake whose answer went there may be lost, so another one is begun over the relay alone."""
         if self.relay is not None and self.guess is not None and self.guess.silent:
             self.guess = None
             self._attach()
-            self._orders.trial(self.relay)
+            self._orders.trial(self.relay.path)
 
     def _ping_all(self, now: int) -> None:
+        self._ping_at = None
         for each in self.candidates:
             self._orders.ping_soon(each, now)
 
     def _call(self, now: int) -> None:
-        self._orders.call(self.relay, now)
+        self._orders.call(self.relay.path if self.relay is not None else None, now)
 
     def _suppose(self, candidate: Candidate, now: int) -> None:
         """It is the best guess from now on."""
@@ -425,9 +434,13 @@ class PeerPaths:
 
     def _hopes(self) -> tuple[Path, ...]:
         """Where packets go while no path is trusted: the best guess and the relay, without one what is in doubt."""
-        guess, best = (each.path if each is not None else None for each in (self.guess, self.best))
-        return tuple(dict.fromkeys(path for path in (guess or best, self.relay or best) if path is not None))
+        hopes = (self.guess or self.best, self.relay or self.best)
+        return tuple(dict.fromkeys(each.path for each in hopes if each is not None))
 
     def _note(self, now: int, what: str, why: str) -> None:
         self.why = why
         self.history.append((now, f"{what}: {why}"))
+
+
+def _over(relay: Path | None, now: int) -> Candidate | None:
+    return Candidate(relay, 0, 0, Learned.MAP, now) if relay is not None else None
