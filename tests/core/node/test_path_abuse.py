@@ -170,6 +170,20 @@ async def test_whoever_floods_with_what_was_overheard_takes_no_path_away(kit: An
 
 
 @simulated
+async def test_replays_of_a_ping_push_no_address_out_that_the_peer_named(kit: Any) -> None:
+    node = Target(kit)
+    node.endpoints[ALICE] = (Endpoint("udp", HOME),)
+    node.director.awake(ALICE)
+    heard = node.ping(node.alice)
+    for port in range(1, 2000):
+        node.disco.receive(node.udp.path(f"203.0.113.66:{port}"), heard)
+        await asyncio.sleep(0.01)
+    assert node.udp.path(HOME) in {each.path for each in node.choice(node.alice).candidates}
+    await node.live(40)
+    assert node.state(node.alice) is State.DIRECT
+
+
+@simulated
 async def test_replays_of_a_ping_make_a_searching_node_send_about_as_much_as_came(kit: Any) -> None:
     node = Target(kit)
     node.director.awake(ALICE)

@@ -12,6 +12,8 @@ from ghostwire.node.paths.points import address_points
 MOST: Final = 64
 """The most candidates of one peer: what two nodes may tell of it, and what was seen."""
 
+_WORTH: Final = {Learned.PING: 0, Learned.TUNNEL: 0, Learned.SERVER: 2}
+
 
 class Known:
     """``rank`` gives a transport's rank by name."""
@@ -57,8 +59,15 @@ class Known:
         self._candidates = {path: each for path, each in self._candidates.items() if not each.forgotten(now)}
 
     def _make_room(self, now: int) -> None:
-        if len(self._candidates) >= MOST:
-            self.prune(now)
-        if len(self._candidates) >= MOST:
-            worst = min(self._candidates.values(), key=lambda each: (each.answered or 0, each.heard_of))
-            del self._candidates[worst.path]
+        """Of those that never answered the ones that were merely seen go first, since any address can be forged, and
+        advertised ones last; a quarter at a time, so that a flood of new ones costs little."""
+        if len(self._candidates) < MOST:
+            return
+        self.prune(now)
+        least_first = sorted(self._candidates.values(), key=_worth)
+        for each in least_first[: len(least_first) - 3 * MOST // 4]:
+            del self._candidates[each.path]
+
+
+def _worth(candidate: Candidate) -> tuple[int, int, int]:
+    return candidate.answered or 0, _WORTH.get(candidate.learned, 1), candidate.heard_of
