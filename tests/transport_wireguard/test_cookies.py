@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from ghostwire_transport_wireguard.cookie import (
     RateLimiter,
     _keyed,
 )
-from ghostwire_transport_wireguard.handshake_queue import COMPUTED, CROWDED, QUEUE
+from ghostwire_transport_wireguard.handshake_queue import COMPUTED, CROWDED, QUEUE, _host
 
 NODE, PEER = PrivateKey(b"n" * 32), PrivateKey(b"p" * 32)
 BODY = struct.pack("<II", 1, 7) + bytes(108)
@@ -243,3 +244,12 @@ def test_under_load_even_a_source_with_a_cookie_has_a_rate(pair: Any) -> None:
     pair.run(SECOND // 100)
     counters = pair.b.engine.counters
     assert (counters.computed, counters.limited) == (RATE_BURST, len(bodies) - RATE_BURST)
+
+
+def test_over_a_relay_each_peer_has_a_rate_of_its_own_and_elsewhere_each_address() -> None:
+    def host(endpoint: str, relayed: bool) -> str:
+        return _host(SimpleNamespace(transport="t", endpoint=endpoint, relayed=relayed))  # type: ignore[arg-type]
+
+    assert host("192.0.2.1:5", False) == host("192.0.2.1:6", False) != host("192.0.2.2:5", False)
+    assert host("900/nodekey:aa", True) != host("900/nodekey:bb", True)
+    assert host("loft 7", False) != host("loft 8", False)

@@ -133,6 +133,6 @@ def _place(source: Path) -> bytes:
 
 
 def _host(source: Path) -> str:
-    """What has a rate: transport and address."""
+    """What has a rate: transport and address; over a relay, whose sources are peers, each of them."""
     host, colon, _ = source.endpoint.rpartition(":")
-    return f"{source.transport} {host if colon else source.endpoint}"
+    return f"{source.transport} {host if colon and not source.relayed else source.endpoint}"
