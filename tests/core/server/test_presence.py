@@ -3,7 +3,7 @@
 import pytest
 
 from ghostwire.model import Endpoint
-from ghostwire.server.nodes.presence import MAX_INTERESTS, Presence
+from ghostwire.server.nodes.presence import CHANGES, EVERY, MAX_INTERESTS, Presence
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import MAX_ENDPOINTS, Interest, PeerEndpoints, Report
 
@@ -14,13 +14,14 @@ class Told:
     def __init__(self) -> None:
         self.said: list[tuple[int, int, tuple[str, ...]]] = []
         self.presence = Presence(self._tell)
+        self.now = 100
 
     def _tell(self, node: int, message: PeerEndpoints) -> None:
         self.said.append((node, message.node, tuple(endpoint.text for endpoint in message.endpoints)))
 
     def report(self, node: int, sequence: int, *endpoints: str, session: int = 1) -> bool:
         found = tuple(Endpoint("udp", text) for text in endpoints)
-        return self.presence.report(node, Report(session=session, sequence=sequence, endpoints=found))
+        return self.presence.report(node, Report(session=session, sequence=sequence, endpoints=found), self.now)
 
     def news(self) -> list[tuple[int, int, tuple[str, ...]]]:
         said, self.said = sorted(self.said), []
@@ -149,3 +150,33 @@ async def test_a_slow_reader_gets_the_endpoints_it_missed_once_it_reads_again(se
         alice.stream.drain()
         (message,) = alice.stream.of(PeerEndpoints)
         assert message.endpoints[0].text == "192.0.2.9:4"
+
+
+def test_of_a_node_that_moves_all_the_time_others_hear_only_so_often_and_who_asks_hears_the_latest(told):
+    told.report(1, 1, "a:1")
+    told.presence.interest(2, 1, True)
+    told.now += CHANGES * EVERY
+    told.news()
+    for sequence in range(10, 60):
+        told.report(1, sequence, f"a:{sequence}")
+    assert len(told.news()) == CHANGES
+    told.now += 2 * EVERY
+    for sequence in range(100, 110):
+        told.report(1, sequence, f"a:{sequence}")
+    assert len(told.news()) == 2
+    told.presence.interest(3, 1, True)
+    assert told.news() == [(3, 1, ("a:109",))]
+
+
+def test_a_clock_that_was_put_back_silences_nobody_for_long(told):
+    told.now = 1_000_000
+    told.presence.interest(2, 1, True)
+    for sequence in range(1, 60):
+        told.report(1, sequence, f"a:{sequence}")
+    told.news()
+    told.now = 100
+    told.report(1, 100, "a:100")
+    assert told.news() == []
+    told.now += EVERY
+    told.report(1, 101, "a:101")
+    assert told.news() == [(2, 1, ("a:101",))]

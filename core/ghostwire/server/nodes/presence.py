@@ -2,7 +2,9 @@
 
 Nothing of this is a record. A node's report counts if its (session, sequence) is higher than the last one's. What a
 node reported last stays known after its stream ends, since it may be reachable still. An interest lasts until the node
-withdraws it or its stream ends; both ends are told each other's endpoints, and again whenever they change.
+withdraws it or its stream ends; both ends are told each other's endpoints, and again whenever they change. Of a node
+whose endpoints change all the time others are told only so often, for up to a thousand hear of each change; they learn
+the latest with the next change, when they ask anew, or by the node's own call.
 """
 
 from __future__ import annotations
@@ -16,17 +18,32 @@ from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS, PeerEndpoi
 
 MAX_INTERESTS = 1024
 """Interests of one node at a time; the oldest makes room."""
+CHANGES, EVERY = 16, 10
+"""Changes of one node's endpoints that others are told at once, and the seconds to one more."""
 
 
 @dataclass(slots=True)
 class Lease:
-    """What is known of one node: whether it is connected, when it last was (Unix seconds), and its last report."""
+    """What is known of one node: whether it is connected, when it last was (Unix seconds), and its last report.
+
+    ``even`` is when the changes of its endpoints that were told have been made up for.
+    """
 
     online: bool = False
     last_seen: int | None = None
     version: tuple[int, int] = (-1, -1)
     endpoints: tuple[Endpoint, ...] = ()
     told: bool = False
+    even: int = 0
+
+    def may_change(self, now: int) -> bool:
+        """Whether to tell others of one more change."""
+        most = now + CHANGES * EVERY
+        self.even = min(max(now, self.even), most)
+        if self.even + EVERY > most:
+            return False
+        self.even += EVERY
+        return True
 
 
 Tell = Callable[[int, PeerEndpoints], None]
@@ -69,14 +86,14 @@ class Presence:
         lease = self._leases.pop(node, None)
         self.online -= bool(lease and lease.online)
 
-    def report(self, node: int, report: Report) -> bool:
+    def report(self, node: int, report: Report, now: int) -> bool:
         """Take a report; False where it is older than the last."""
         lease = self._leases.setdefault(node, Lease())
         if (report.session, report.sequence) <= lease.version:
             return False
         lease.version = (report.session, report.sequence)
         endpoints = _bounded(report.endpoints)
-        changed, first = endpoints != lease.endpoints, not lease.told
+        changed, first = endpoints != lease.endpoints and lease.may_change(now), not lease.told
         lease.endpoints, lease.told = endpoints, True
         for other in self._others(node):
             if changed or first:

@@ -146,7 +146,7 @@ class Sessions:
             self._leave(session, message)
 
     def _report(self, node: int, report: Report) -> None:
-        if not self.presence.report(node, report):
+        if not self.presence.report(node, report, self._mesh.now()):
             return
         if self._maps.move(node, self.homed(node, report.home, report.relay)):
             self._streams.changed()
