@@ -17,7 +17,7 @@ from programs import Node, wait_for
 
 from ghostwire.folders import make_folder
 from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey, write_private
-from ghostwire.model import Cursor, LabelSet, MapChange, MapNode, MapRelay, Rule
+from ghostwire.model import Cursor, Endpoint, LabelSet, MapChange, MapNode, MapRelay, Rule
 from ghostwire.node.cache import Cached, MapCache
 from ghostwire.node.identity import Identity, Membership
 from ghostwire.wire.messages import PROTOCOL, Welcome
@@ -35,8 +35,9 @@ class LoneNode(Node):
         super().__init__(lab, member, folder)
         self.node_key, self.disco_key = node_key, disco_key
 
-    def know(self, address: str, relay: MapRelay, peer: MapNode) -> None:
-        """Write the state folder: this node has this IPv6 address, and everybody may do everything."""
+    def know(self, address: str, relay: MapRelay, peer: MapNode, *endpoints: str) -> None:
+        """Write the state folder: this node has this IPv6 address, the peer was at these UDP endpoints of late, and
+        everybody may do everything."""
         folder = make_folder(self.state, 0o755)
         node = make_folder(folder / "node", 0o700)
         for name, key in (("node.key", self.node_key), ("disco.key", self.disco_key)):
@@ -44,10 +45,10 @@ class LoneNode(Node):
         identity = Identity(node, os.urandom)
         identity.remember(Membership(url=_NOWHERE, control_key=_CONTROL_KEY))
         own = map_node(OWN, self.member, self.node_key.public(NodeKey), self.disco_key.public(DiscoKey), address, relay)
-        cached = self._cached(own, peer, relay)
+        cached = self._cached(own, peer, relay, tuple(Endpoint("udp", text) for text in endpoints))
         asyncio.run(_write(node / "map.cache", cached))
 
-    def _cached(self, own: MapNode, peer: MapNode, relay: MapRelay) -> Cached:
+    def _cached(self, own: MapNode, peer: MapNode, relay: MapRelay, endpoints: tuple[Endpoint, ...]) -> Cached:
         everyone = LabelSet(id=0, everyone=True)
         everything = Rule(id=1, sources=(0,), destinations=(0,))
         return Cached(
@@ -62,6 +63,7 @@ class LoneNode(Node):
                 sets=(everyone,),
                 relays=(relay,),
             ),
+            endpoints={peer.id: endpoints},
         )
 
     def run(self) -> None:

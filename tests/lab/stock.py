@@ -169,6 +169,11 @@ class Tailcat:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def endpoint(self) -> str:
+        """Where relays see it, once it has asked them."""
+        wait_for("tailcat knows its endpoints", lambda: " (stun)" in self.text())
+        return self.text().partition(" (stun)")[0].split()[-1]
+
     def ask(self, member: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run another tailcat as its client: ``ping``, or nothing to send it ``stdin``."""
         return ask(self.lab, member, self.log.parent, *words, self.address, stdin=stdin)

@@ -13,7 +13,7 @@ import pytest
 from derpclient import DerpClient
 from meow import disco_key, introduce, server_key
 from natlab import Lab
-from programs import Relay, wait_for
+from programs import Relay
 from stock import NO_TAILCAT, REGION, MapServer, Tailcat, derp_map, find_tailcat
 
 from ghostwire import SEALED_MTU
@@ -35,7 +35,7 @@ from ghostwire.wire.disco import (
 )
 
 RELAY, OURS, THEIRS = "10.50.0.11", "home1", "office1"
-OUTSIDE, THEIR_OUTSIDE = "10.50.1.1", "10.50.1.2"
+OUTSIDE = "10.50.1.1"
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not find_tailcat(), reason=NO_TAILCAT)]
 
@@ -137,13 +137,10 @@ class Bare:
 
 @pytest.fixture
 def bare(lab: Lab, tmp_path: Path) -> Iterator[Bare]:
-    """It has called us, so that it answers, and we know from its log where it is."""
+    """It takes us for a client of its, and we know from its log where it is."""
     with Tailcat(lab, THEIRS, tmp_path) as tailcat:
         tailcat.ready()
-        wait_for("it knows its endpoints", lambda: "(stun)" in tailcat.text())
-        line = next(line for line in tailcat.text().splitlines() if "(stun)" in line)
-        endpoint = next(word for word in line.split() if word.startswith(THEIR_OUTSIDE))
-        bare = Bare(lab, server_key(tailcat.address), endpoint)
+        bare = Bare(lab, server_key(tailcat.address), tailcat.endpoint())
         yield bare
         bare.close()
 

@@ -16,8 +16,8 @@ node, under its key and before it starts. What could not be shown, since only a 
 
 What stock code answers byte for byte is in test_disco_tailcat.
 
-A stock peer that was not told endpoints by a map pings those of our calls, but calls back only while it has data to
-send and has pinged nothing for 5 s. So the first direct path may take 13 s here, where our calls are seconds apart.
+Where neither knows the other's endpoints, a stock peer pings those of our calls, but calls back only when it has data
+to send and has pinged nothing for 5 s. So the first direct path takes up to 13 s, as our calls are seconds apart.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ PORT, ECHO = 443, 7007
 TO_DIRECT, TO_RELAY = 30.0, 15.0
 """Seconds until data goes direct both ways, and until it goes over the relay: those of a stock peer, and what TCP waits
 after a silence of 6.5 s until it tries again."""
+AT_ONCE = 1.0
 LATELY = 0.5
 
 pytestmark = [
@@ -145,15 +147,22 @@ class Meeting:
 
 @pytest.fixture(scope="class")
 def with_server(lab: Lab, relay: MapRelay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meeting]:
-    """Our node is the client of a tailcat that passes TCP on to an echo."""
-    folder = tmp_path_factory.mktemp("client")
+    """Our node is the client of a tailcat, and neither knows where the other is."""
+    with meet_server(lab, relay, tmp_path_factory.mktemp("client"), told=False) as meeting:
+        yield meeting
+
+
+@contextmanager
+def meet_server(lab: Lab, relay: MapRelay, folder: Path, *, told: bool) -> Iterator[Meeting]:
+    """Our node is the client of a tailcat that passes TCP on to an echo; whether it was ``told`` where that is."""
     own, disco = PrivateKey.generate(), PrivateKey.generate()
     echo = Echo(lab, THEIRS, "127.0.0.1", ECHO)
     with Tailcat(lab, THEIRS, folder, ECHO) as tailcat:
         tailcat.ready()
         peer = server_key(tailcat.address)
         introduce(lab, OURS, RELAY, own, disco, peer)
-        node = started(lab, folder, relay, (own, disco), (peer, disco_key(peer)))
+        endpoints = [tailcat.endpoint()] if told else []
+        node = started(lab, folder, relay, (own, disco), (peer, disco_key(peer)), *endpoints)
         talk = TcpConversation(lab, OURS, mesh_address(peer), ECHO)
         with Trace(lab, OURS) as trace, talk:
             yield Meeting(lab, node, peer, talk, trace, tailcat.log, Box(disco, peer.raw))
@@ -181,13 +190,17 @@ def with_client(lab: Lab, relay: MapRelay, tmp_path: Path) -> Iterator[Meeting]:
 
 
 def started(
-    lab: Lab, folder: Path, relay: MapRelay, own: tuple[PrivateKey, PrivateKey], peer: tuple[NodeKey, DiscoKey]
+    lab: Lab,
+    folder: Path,
+    relay: MapRelay,
+    own: tuple[PrivateKey, PrivateKey],
+    peer: tuple[NodeKey, DiscoKey],
+    *endpoints: str,
 ) -> LoneNode:
     """Our node with these node and disco keys, up, and knowing a tailcat by its public ones."""
     node = LoneNode(lab, OURS, folder, *own)
-    node.know(
-        mesh_address(own[0].public(NodeKey)), relay, map_node(PEER, "tailcat", *peer, mesh_address(peer[0]), relay)
-    )
+    tailcat = map_node(PEER, "tailcat", *peer, mesh_address(peer[0]), relay)
+    node.know(mesh_address(own[0].public(NodeKey)), relay, tailcat, *endpoints)
     node.run()
     return node
 
@@ -236,6 +249,15 @@ class TestAStockServer:
         }
         record_property("table A conversation with a stock peer", row)
         assert gap < TO_RELAY
+
+
+def test_a_stock_server_whose_endpoints_are_known_is_reached_directly_within_a_second(
+    lab: Lab, relay: MapRelay, tmp_path: Path
+) -> None:
+    with meet_server(lab, relay, tmp_path, told=True) as meeting:
+        meeting.goes_direct()
+        for leaving in (True, False):
+            assert meeting.trace.of("data", leaving=leaving)[0].at - meeting.talk.began < AT_ONCE
 
 
 def test_a_stock_client_reaches_our_node_over_the_relay_and_goes_direct(with_client: Meeting) -> None:
