@@ -12,6 +12,7 @@ from ghostwire.node.cache import Cached, MapCache
 from ghostwire.node.director import Endpoints
 from ghostwire.node.identity import Identity
 from ghostwire.node.reconciler import prefixes
+from ghostwire.uplink.cache import LEISURE
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS, Welcome
 
 AHEAD = 256
@@ -82,6 +83,10 @@ class Knowledge:
     def touched(self) -> None:
         """Something changed: write the cache soon."""
         self._cache.changed()
+
+    def moved(self) -> None:
+        """Peers are elsewhere, which may be so again any time: write the cache some time."""
+        self._cache.changed(within=LEISURE)
 
     def flush(self) -> None:
         """Write what waits, for the end of the program."""

@@ -207,7 +207,7 @@ class Member:
         endpoints = self._knowledge.kept(message.node, message.endpoints)
         if endpoints:
             self._events.peer_endpoints(message.node, endpoints)
-            self._knowledge.touched()
+            self._knowledge.moved()
 
     def refused(self, error: RefusedError) -> None:
         """The server said no: what passes is waited for, what a join token heals is tried with it, the rest is told."""

@@ -248,7 +248,7 @@ class Node:
             network=known.network,
             endpoints=known.endpoints,
             declare=self._member.declare,
-            moved=known.touched,
+            moved=known.moved,
             connected=lambda: self._member.connected,
             found=self._member.report,
             slept=self._slept,

@@ -17,12 +17,14 @@ from ghostwire.model import pack, unpacker
 
 DELAY = 3.0
 """Seconds after a change until it is written: many changes cost one write."""
+LEISURE = 60.0
+"""The same for what changes all the time and is no great loss."""
 
 C = TypeVar("C", bound=msgspec.Struct)
 
 
 class Cache(Generic[C]):
-    """Writes ``contents()`` a few seconds after `changed`, and at `flush`; each write replaces the file atomically.
+    """Writes ``contents()`` a while after `changed`, and at `flush`; each write replaces the file atomically.
 
     A delayed write is not flushed to disk, which would hold up the loop: power cut at the wrong moment costs a file
     that the next start drops, as any damaged one. ``what`` names it in the log.
@@ -47,10 +49,13 @@ class Cache(Generic[C]):
             return None
         return stored
 
-    def changed(self) -> None:
-        """Write soon."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(DELAY, self._write)
+    def changed(self, *, within: float = DELAY) -> None:
+        """Write soon: so many seconds from now at the latest."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + within
+        if self._timer is None or self._timer.when() > due:
+            self._cancel()
+            self._timer = loop.call_at(due, self._write)
 
     def flush(self) -> None:
         """Write now and durably, where something waits to be written."""

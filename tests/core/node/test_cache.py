@@ -11,7 +11,7 @@ from ghostwire.keys import ControlKey, NodeKey
 from ghostwire.model import Cursor, Endpoint, MapChange
 from ghostwire.node.cache import Cached, MapCache
 from ghostwire.testing import simulated
-from ghostwire.uplink.cache import DELAY
+from ghostwire.uplink.cache import DELAY, LEISURE
 from ghostwire.wire.messages import Welcome
 
 NODE_KEY = NodeKey(bytes([1] * 32))
@@ -97,3 +97,19 @@ async def test_a_folder_that_cannot_be_written_costs_a_warning_only(kit: Any, ca
     held.changed()
     await asyncio.sleep(DELAY + 0.1)
     assert "not written" in caplog.text
+
+
+@simulated
+async def test_what_is_no_great_loss_is_written_at_leisure_and_along_with_what_is(kit: Any) -> None:
+    held = cache(kit, contents(kit, 5), contents(kit, 6))  # a third write would raise StopIteration
+    for _ in range(20):
+        held.changed(within=LEISURE)
+        await asyncio.sleep(1)
+    assert held.load() is None
+    held.changed()
+    held.changed(within=LEISURE)
+    await asyncio.sleep(DELAY)
+    assert held.load() == contents(kit, 5)
+    held.changed(within=LEISURE)
+    await asyncio.sleep(LEISURE)
+    assert held.load() == contents(kit, 6)
