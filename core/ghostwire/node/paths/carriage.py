@@ -5,7 +5,8 @@
                                           data comes back decides, since even handshakes may pass where data does not
     the peer's packets come by the relay  a probation as well, and then a handshake
 
-One-way traffic, which nothing answers, looks the same at first: its path passes, and is tested ever more rarely.
+One-way traffic, which nothing answers, looks the same at first: its path passes, and is tested ever more rarely. A last
+packet that waits for no answer, such as an answer itself or an acknowledgement, is no reason for a test.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Carriage:
         self.testing, self._until, self._since = candidate, now + CARRIAGE, None
         near = candidate.latency is not None and candidate.latency < AGAIN // 2
         self._repeat = now + AGAIN if near else None
+        self._gap = TEST_GAP if now - self._next >= LONGEST_TEST_GAP else self._gap
         self._next = now + self._gap
         self._gap = min(LONGEST_TEST_GAP, 2 * self._gap)
 
@@ -81,10 +83,6 @@ class Carriage:
         if activity.received <= since or activity.over is None or not activity.over.relayed:
             return True
         return False if self._tested else None
-
-    def carried(self) -> None:
-        """Data comes back over the path in use."""
-        self._gap = TEST_GAP
 
     def another(self, now: int) -> None:
         """Another path is in use, to be tested as soon as there is reason."""

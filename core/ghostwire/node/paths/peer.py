@@ -234,11 +234,10 @@ class PeerPaths:
 
     def _check_carriage(self, best: Candidate, activity: Activity, now: int) -> None:
         since = activity.unanswered
-        unanswered = since and now - since >= timing.CARRIAGE and best.answered is not None and best.answered > since
-        if unanswered and self._carriage.ready(now) and self._has_others(best):
+        insists = since and now - since >= timing.CARRIAGE and activity.sent - since >= timing.INSISTENCE
+        if insists and (best.answered or 0) > since and self._carriage.ready(now) and self._has_others(best):
             self._test(best, now)
         elif activity.received and now - activity.received < timing.BUSY and activity.over == best.path:
-            self._carriage.carried()
             best.pardon()
 
     def _sleep_at(self, now: int) -> int | None:

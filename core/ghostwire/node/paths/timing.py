@@ -40,8 +40,10 @@ UPGRADE: Final = 25 * SECOND
 """The same where candidates of a better transport are known."""
 CARRIAGE: Final = SECOND
 """Data unanswered for this long, though pongs come, makes a carriage test; so long it may take."""
+INSISTENCE: Final = 500 * MILLISECOND
+"""And only where more was sent so much later: whoever waits for an answer repeats himself."""
 TEST_GAP, LONGEST_TEST_GAP = 5 * SECOND, 120 * SECOND
-"""Time between two carriage tests of a path; it doubles as long as no data comes back."""
+"""Time between two carriage tests of a path; it doubles, until there was no reason for one for the longest."""
 BAR, LONGEST_BAR = 30 * SECOND, 600 * SECOND
 """How long a path that failed a carriage test is not used; it doubles."""
 STRAGGLERS: Final = SECOND

@@ -254,6 +254,33 @@ def test_one_way_traffic_keeps_its_path_at_the_cost_of_ever_rarer_handshakes(wor
     assert not world.seen(Trust, began + 1)
 
 
+def test_whoever_answers_a_question_now_and_then_tests_nothing(world: World) -> None:
+    direct(world)
+    began = world.now
+
+    def answer(world: World) -> None:
+        if (world.now - began) % (2 * SECOND) == 0:
+            world.activity = Activity(world.now, world.now, world.now, world.now, WAN)
+
+    world.flow = answer
+    world.run(60 * SECOND)
+    assert world.attached == (WAN,)
+    assert not world.seen(Trial, began)
+
+
+def test_streams_that_are_answered_now_and_then_are_tested_ever_more_rarely(world: World) -> None:
+    direct(world)
+    began = world.now
+
+    def stream(world: World) -> None:
+        world.send(answered=(world.now - began) % (5 * SECOND) == 0)
+        world.activity = world.activity._replace(over=WAN)
+
+    world.flow = stream
+    world.run(120 * SECOND)
+    assert 2 <= len(world.seen(Trial, began)) <= 6
+
+
 def test_a_guess_that_does_not_answer_is_dropped_and_a_handshake_begun_over_the_relay_alone(world: World) -> None:
     world.paths.authenticated(PEER, OTHER, world.now)
     world.awake()
