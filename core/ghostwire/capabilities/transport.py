@@ -41,6 +41,12 @@ class Path(ABC):
     def send(self, datagrams: Sequence[Buffer]) -> bool:
         """Send a burst now; False where any of it was dropped. The buffers may be reused when it returns."""
 
+    def knock(self, datagram: Buffer, ttl: int) -> bool:
+        """Send one datagram that passes ``ttl - 1`` routers and dies at the next: it opens the routers on this side for
+        an answer, and the far side's never see it. False where this transport cannot do that; nothing was sent then.
+        """
+        return False
+
 
 Receive = Callable[[Path, Sequence[Buffer]], None]
 """Takes a burst that came from one source, with the path that leads back there.

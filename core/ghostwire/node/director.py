@@ -190,8 +190,8 @@ class Director:
         match decision:
             case Attach(peer, paths):
                 self._tunnel.attach(peer, paths)
-            case Ping(peer, path, transaction, padded):
-                self._disco.ping(peer, path, transaction, padded=padded)
+            case Ping(peer, path, transaction, padded, ttl):
+                self._disco.ping(peer, path, transaction, padded=padded, ttl=ttl)
             case Call(peer, relay):
                 self._call(peer, relay)
             case Want(peer):

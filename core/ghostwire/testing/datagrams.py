@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ghostwire.capabilities.transport import BURST, Buffer, Path, Receive, Transport
 from ghostwire.errors import LocalProtocolError, PlatformError
 from ghostwire.testing.nat import Address
+from ghostwire.testing.routing import TTL
 from ghostwire.wire.endpoint import format_endpoint, parse_endpoint
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ class Port:
         self._receive = receive
         self._waiting: deque[tuple[Address, bytes]] = deque()
 
-    def send(self, target: Address, payloads: Sequence[Buffer]) -> bool:
+    def send(self, target: Address, payloads: Sequence[Buffer], ttl: int = TTL) -> bool:
         """Send a burst; False where any of it was dropped before it left."""
         if self.host.ports.get(self.number) is not self:
             return False
-        return self.host.network.carry(self, target, [bytes(payload) for payload in payloads])
+        return self.host.network.carry(self, target, [bytes(payload) for payload in payloads], ttl)
 
     def deliver(self, source: Address, payload: bytes) -> bool:
         """Queue what arrived; the burst goes out in the loop's next pass."""
@@ -82,6 +83,10 @@ class MemoryPath(Path):
         """Send a burst now; False where any of it was dropped."""
         return self._transport.send(self._target, datagrams)
 
+    def knock(self, datagram: Buffer, ttl: int) -> bool:
+        """Send one datagram that dies after so many routers."""
+        return self._transport.send(self._target, [datagram], ttl)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MemoryPath) and (self.transport, self._target) == (other.transport, other._target)
 
@@ -120,11 +125,11 @@ class MemoryTransport(Transport):
         host, port = parse_endpoint(endpoint)
         return MemoryPath(self, (str(host), port))
 
-    def send(self, target: Address, datagrams: Sequence[Buffer]) -> bool:
+    def send(self, target: Address, datagrams: Sequence[Buffer], ttl: int = TTL) -> bool:
         """What paths call."""
         if not 0 < len(datagrams) <= BURST:
             raise LocalProtocolError(f"a burst of {len(datagrams)} datagrams; a call carries 1 to {BURST}")
-        return self._port is not None and self._port.send(target, datagrams)
+        return self._port is not None and self._port.send(target, datagrams, ttl)
 
     async def close(self) -> None:
         """Close the port."""

@@ -25,7 +25,7 @@ from ghostwire.engine import MILLISECOND, SECOND, Clock
 from ghostwire.testing.datagrams import Port
 from ghostwire.testing.loop import running_clock
 from ghostwire.testing.nat import Address, Firewall, Nat, NatKind
-from ghostwire.testing.routing import Addresses, Route, space_of
+from ghostwire.testing.routing import TTL, Addresses, Route, space_of
 from ghostwire.testing.streams import Factory, Listener, MemorySockets, MemoryStream
 from ghostwire.testing.trace import Sighting, Trace
 
@@ -251,10 +251,10 @@ class Network:
             delay += max(RETRANSMISSION, 2 * link.latency)
         return delay
 
-    def carry(self, port: Port, target: Address, payloads: list[bytes]) -> bool:
+    def carry(self, port: Port, target: Address, payloads: list[bytes], ttl: int = TTL) -> bool:
         """Take a burst from a host's port; False where any of it could not even be sent."""
         host, now = port.host, self.clock.now()
-        route = self._addresses.out(host, port.number, target, now)
+        route = self._addresses.out(host, port.number, target, now, ttl)
         receiver = self._addresses.receiver(route, now)
         sent = [self._send(route, receiver, payload, now) for payload in payloads]
         return all(sent)
@@ -266,7 +266,7 @@ class Network:
         sighting = Sighting(now, host.name, receiver.name if receiver else route.target[0], payload)
         self.trace.add(sighting)
         if not route.found:
-            sighting.fate = "nobody there"
+            sighting.fate = "nobody there" if route.ttl else "expired"
             return True
         link = self.between(host, receiver) if receiver else self.default
         if len(payload) > link.mtu or host.in_flight >= IN_FLIGHT:

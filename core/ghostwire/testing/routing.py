@@ -15,11 +15,14 @@ from ghostwire.testing.nat import Address, Firewall, Nat
 if TYPE_CHECKING:
     from ghostwire.testing.network import Host
 
+TTL = 64
+"""Routers that a datagram passes, unless it says otherwise."""
+
 
 @dataclass(slots=True)
 class Route:
-    """Where a datagram goes: the source its receiver sees, its target, the address space in which that was found, and
-    the last translator on the way out."""
+    """Where a datagram goes: the source its receiver sees, its target, the address space in which that was found, the
+    last translator on the way out, and the time it has left to live, in routers."""
 
     sender: Host
     source: Address
@@ -27,6 +30,7 @@ class Route:
     space: Nat | None = None
     left: Nat | None = None
     found: bool = False
+    ttl: int = TTL
 
 
 class Addresses:
@@ -54,16 +58,21 @@ class Addresses:
         """The owner of a public address."""
         return self._owners.get((None, address))
 
-    def out(self, host: Host, number: int, target: Address, now: int) -> Route:
-        """The way out of a datagram from this port of a host; mappings are made and refreshed."""
+    def out(self, host: Host, number: int, target: Address, now: int, ttl: int = TTL) -> Route:
+        """The way out of a datagram from this port of a host; mappings are made and refreshed. The internet between
+        the translators is one router."""
         own = host.address_towards(target[0])
-        route = Route(host, (own or "", number), target, space_of(target[0], host.nat))
+        route = Route(host, (own or "", number), target, space_of(target[0], host.nat), ttl=ttl)
         if own is None:
             return route
         while (route.space, target[0]) not in self._owners and route.space is not None:
+            route.ttl -= 1
+            if not route.ttl:
+                return route
             route.source = route.space.outward(route.source, target, now)
             route.left, route.space = route.space, route.space.outer
-        route.found = (route.space, target[0]) in self._owners
+        route.ttl -= route.space is None
+        route.found = bool(route.ttl) and (route.space, target[0]) in self._owners
         firewall = firewall_of(host, own)
         if firewall is not None:
             firewall.leaves(route.source, target, now)
@@ -87,12 +96,14 @@ class Addresses:
         return host, place, refusing
 
     def _inward(self, route: Route, step: Callable[[Nat, int], Address | None]) -> tuple[Host | None, Address, str]:
-        place, owner = route.target, self._owners.get((route.space, route.target[0]))
+        place, owner, left = route.target, self._owners.get((route.space, route.target[0])), route.ttl
         while isinstance(owner, Nat):
             inner = step(owner, place[1])
             if inner is None:
                 return None, place, owner.name
-            place, owner = inner, self._owners.get((owner, inner[0]))
+            place, owner, left = inner, self._owners.get((owner, inner[0])), left - 1
+            if not left:
+                return None, place, "a router: expired"
         return owner, place, ""
 
 

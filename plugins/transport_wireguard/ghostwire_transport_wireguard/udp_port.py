@@ -46,6 +46,10 @@ class UdpPath(Path):
         """Send now; False where the socket's buffer was full, the address unreachable or a size impossible."""
         return self._port.send(self.address, datagrams)
 
+    def knock(self, datagram: Buffer, ttl: int) -> bool:
+        """Send with this time to live; False over IPv6, where routers translate nothing and take no ping for one."""
+        return self._port.knock(self.address, datagram, ttl)
+
     def __eq__(self, other: object) -> bool:
         return self is other or (type(other) is UdpPath and self.address == other.address)
 
@@ -111,6 +115,19 @@ class UdpPort:
         self._counters.sent_bytes += sum(sizes)
         self._counters.dropped += len(sizes) - sent
         return sent == len(sizes)
+
+    def knock(self, address: Address, datagram: Buffer, ttl: int) -> bool:
+        """Send one datagram that gets no further than this; False where the socket cannot."""
+        if self._socket is None or self._socket.family != socket.AF_INET:
+            return False
+        try:
+            self._socket.sendmsg([datagram], ((socket.IPPROTO_IP, socket.IP_TTL, struct.pack("=i", ttl)),), 0, address)
+        except OSError:
+            self._counters.errors += 1
+            return False
+        self._counters.sent += 1
+        self._counters.sent_bytes += len(datagram)
+        return True
 
     def _send_runs(
         self, out: socket.socket, address: Address, datagrams: Sequence[Buffer], sizes: Sequence[int]

@@ -22,7 +22,7 @@ class Disco:
         self.pings: list[tuple[int, str, bytes, bool]] = []
         self.calls: list[tuple[int, tuple[str, ...]]] = []
 
-    def ping(self, peer: int, path: Path, transaction: bytes, *, padded: bool) -> bool:
+    def ping(self, peer: int, path: Path, transaction: bytes, *, padded: bool, ttl: int | None = None) -> bool:
         self.pings.append((peer, path.endpoint, transaction, padded))
         return True
 

@@ -17,7 +17,6 @@ class Learned(StrEnum):
     PING = "ping"
     TUNNEL = "tunnel"
     CACHE = "cache"
-    MAP = "map"
 
 
 @dataclass(slots=True, eq=False)

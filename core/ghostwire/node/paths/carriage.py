@@ -19,7 +19,7 @@ from ghostwire.node.paths.timing import AGAIN, CARRIAGE, LONGEST_TEST_GAP, TEST_
 class Carriage:
     """The tests of one peer's paths, one at a time."""
 
-    __slots__ = ("_gap", "_next", "_repeat", "_since", "_tested", "_until", "testing")
+    __slots__ = ("_gap", "_next", "_patience", "_repeat", "_since", "_tested", "_until", "testing")
 
     def __init__(self, now: int) -> None:
         self.testing: Candidate | None = None
@@ -28,6 +28,7 @@ class Carriage:
         self._repeat: int | None = None
         self._since: int | None = None
         self._tested = False
+        self._patience = CARRIAGE
         self._next, self._gap = now, TEST_GAP
 
     @property
@@ -41,7 +42,8 @@ class Carriage:
 
     def begin(self, candidate: Candidate, now: int) -> None:
         """A handshake goes out over this candidate."""
-        self.testing, self._until, self._since = candidate, now + CARRIAGE, None
+        self._patience = patience(candidate)
+        self.testing, self._until, self._since = candidate, now + self._patience, None
         near = candidate.latency is not None and candidate.latency < AGAIN // 2
         self._repeat = now + AGAIN if near else None
         self._gap = TEST_GAP if now - self._next >= LONGEST_TEST_GAP else self._gap
@@ -75,7 +77,7 @@ class Carriage:
 
     def decided(self, now: int) -> bool:
         """Whether a probation is over."""
-        return self._since is not None and now - self._since >= CARRIAGE
+        return self._since is not None and now - self._since >= self._patience
 
     def verdict(self, activity: Activity) -> bool | None:
         """What a probation showed, which ends with it: whether the path carries data; None: it is to be tested."""
@@ -96,4 +98,9 @@ class Carriage:
         """When a test or a probation is over."""
         if self.testing is not None:
             return self._until if self._repeat is None else min(self._repeat, self._until)
-        return self._since + CARRIAGE if self._since is not None else None
+        return self._since + self._patience if self._since is not None else None
+
+
+def patience(candidate: Candidate) -> int:
+    """How long data may stay unanswered, and a handshake."""
+    return CARRIAGE + 2 * (candidate.latency or 0)

@@ -15,12 +15,14 @@ class Attach(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """Send a disco ping; ``padded`` to the size of the largest sealed packet."""
+    """Send a disco ping; ``padded`` to the size of the largest sealed packet. With a ``ttl`` it is to die behind this
+    side's routers (see `ghostwire.Path.knock`)."""
 
     peer: int
     path: Path
     transaction: bytes
     padded: bool
+    ttl: int | None = None
 
 
 class Call(NamedTuple):

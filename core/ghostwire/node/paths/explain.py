@@ -85,13 +85,12 @@ def _judgement(state: PeerPaths, each: Candidate, now: int) -> tuple[str, str]:
 
 def _relay(state: PeerPaths, *, connected: bool) -> CandidateReport:
     assert state.relay is not None
-    path = state.relay.path
+    path = state.relay
     used = _used(state, path)
     return CandidateReport(
         transport=path.transport,
         endpoint=path.endpoint,
         relayed=True,
-        latency_ms=milliseconds(state.relay.latency),
         learned="map",
         state="used" if used else "connected" if connected else "not connected",
         why="carries what no trusted direct path does" if used else "stands by",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ghostwire import Activity
 from ghostwire.node.paths.candidate import Candidate
+from ghostwire.node.paths.carriage import patience
 from ghostwire.node.paths.timing import (
     AGAIN,
     BUSY,
     BUSY_HEARTBEAT,
-    CARRIAGE,
     GRACE,
     HEARTBEAT,
     LONGEST_GRACE,
@@ -44,17 +44,20 @@ class Heartbeat:
         if self.asked is not None:
             return now - self._sent >= AGAIN
         unanswered = now - activity.unanswered if activity.unanswered else 0
-        if min(unanswered, _since_pong(best, now)) >= SUSPICION:
+        if min(unanswered, _since_pong(best, now)) >= _suspicion(best):
             return True
         return now - self._sent >= (BUSY_HEARTBEAT if _busy(activity, now) else HEARTBEAT)
 
-    def late(self, best: Candidate, now: int) -> bool:
-        """Whether a pong takes longer than it should."""
-        return self.asked is not None and now - self.asked >= _grace(best)
+    def late(self, best: Candidate, activity: Activity, now: int) -> bool:
+        """Whether a pong takes longer than it should; where packets come meanwhile, one ping may get lost."""
+        if self.asked is None:
+            return False
+        alive = activity.heard > self.asked and activity.over == best.path
+        return now - self.asked >= _grace(best) + (AGAIN if alive else 0)
 
     def lost(self, best: Candidate, activity: Activity, now: int) -> bool:
         """Whether no pong comes any more."""
-        if self.asked is None or now - self.asked < LOST:
+        if self.asked is None or now - self.asked < LOST + 2 * (best.latency or 0):
             return False
         return _busy(activity, now) or _since_pong(best, now, self.asked) >= TRUST
 
@@ -62,9 +65,9 @@ class Heartbeat:
         """When to ask again: in time for a late pong, and for what an unanswered packet may call for."""
         moments = [now + POLL]
         if self.asked is not None:
-            moments.append(self.asked + _grace(best))
+            moments += [self.asked + _grace(best), self.asked + _grace(best) + AGAIN]
         if activity.unanswered:
-            moments += [activity.unanswered + SUSPICION, activity.unanswered + CARRIAGE]
+            moments += [activity.unanswered + _suspicion(best), activity.unanswered + patience(best)]
         return min(moment for moment in moments if moment > now)
 
 
@@ -80,4 +83,9 @@ def _since_pong(best: Candidate, now: int, asked: int | None = None) -> int:
 
 
 def _grace(best: Candidate) -> int:
-    return min(LONGEST_GRACE, max(GRACE, 3 * (best.latency or 0)))
+    latency = best.latency or 0
+    return max(GRACE, min(3 * latency, latency + LONGEST_GRACE))
+
+
+def _suspicion(best: Candidate) -> int:
+    return max(SUSPICION, 2 * (best.latency or 0))

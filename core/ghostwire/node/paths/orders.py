@@ -6,7 +6,7 @@ from ghostwire import Path
 from ghostwire.node.paths.candidate import Candidate
 from ghostwire.node.paths.decisions import Attach, Call, Ping, Rest, Trial, Trust, Want
 from ghostwire.node.paths.shared import Shared
-from ghostwire.node.paths.timing import CALL_GAP, RECENT
+from ghostwire.node.paths.timing import CALL_GAP, LATELY_CALLED, RECENT
 
 
 class Orders:
@@ -33,6 +33,11 @@ class Orders:
         transaction = self._shared.pings.add(self._peer, candidate, now, self._shared.entropy, padded=padded)
         self._shared.decisions.append(Ping(self._peer, candidate.path, transaction, padded))
 
+    def knock(self, candidate: Candidate, now: int, ttl: int) -> None:
+        """Open this side's routers for its answer to another ping; none is expected to this one."""
+        transaction = self._shared.pings.add(self._peer, candidate, now, self._shared.entropy, padded=False)
+        self._shared.decisions.append(Ping(self._peer, candidate.path, transaction, False, ttl))
+
     def ping_soon(self, candidate: Candidate, now: int) -> None:
         """Ask it, unless that was just done; one that answers is asked at once what it carries."""
         if candidate.pinged is None or now - candidate.pinged >= RECENT:
@@ -46,6 +51,10 @@ class Orders:
         if self.call_at is None or self.call_at <= now:
             self._called, self.call_at = now, None
             self._shared.decisions.append(Call(self._peer, relay))
+
+    def called_lately(self, now: int) -> bool:
+        """Whether the peer must know by now where this node is."""
+        return self._called is not None and now - self._called < LATELY_CALLED
 
     def want(self) -> None:
         """Tell the server."""

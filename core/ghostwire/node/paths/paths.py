@@ -59,10 +59,10 @@ class Paths:
         self._settle(self._peer(peer, now), PeerPaths.pinged, source, now)
 
     def ponged(self, peer: int, source: Path, transaction: bytes, now: int) -> None:
-        """A disco pong came from there; over a relay it says nothing of a direct path, nor the other way round."""
+        """A disco pong came from there; over a relay it says nothing of a direct path."""
         asked = self._shared.pings.take(transaction, peer, now)
         state = self._peers.get(peer)
-        if asked is not None and state is not None and source.relayed is asked.candidate.path.relayed:
+        if asked is not None and state is not None and not source.relayed:
             state.ponged(asked.candidate, now - asked.at, now, padded=asked.padded)
             self._arm(state)
 
@@ -114,9 +114,7 @@ class Paths:
         if state is None or state.attached is None:
             return None
         direct = state.guess if state.state is State.ASLEEP else state.best
-        if direct is None:
-            direct = state.relay
-        return direct.path if direct is not None else next(iter(state.attached), None)
+        return direct.path if direct is not None else state.relay or next(iter(state.attached), None)
 
     @property
     def searching(self) -> bool:

@@ -4,8 +4,9 @@
     ---------  ---------------------  --------------------------------------  ---------  ------------------------------
     asleep     guess and relay        data moves; the peer calls              searching  a round; direct at once where
                                                                                          the guess answered in `TRUST`
-    searching  guess and relay        as `rounds` says                        searching  a round: ping all candidates,
-                                                                                         call, tell the server
+    searching  guess and relay        as `rounds` says                        searching  a round: knock at or ping all
+                                                                                         candidates, call, tell the
+                                                                                         server
                                       a pong                                  searching  ping padded to the mesh's MTU
                                       a padded pong                           direct     use it
                                       authentic packets over a direct path    searching  it is the guess; ping it
@@ -43,12 +44,12 @@ from typing import Final
 from ghostwire import Activity, Path
 from ghostwire.node.paths import timing
 from ghostwire.node.paths.candidate import Candidate, Learned
-from ghostwire.node.paths.carriage import Carriage
+from ghostwire.node.paths.carriage import Carriage, patience
 from ghostwire.node.paths.heartbeat import Heartbeat
 from ghostwire.node.paths.known import Known
 from ghostwire.node.paths.orders import Orders
 from ghostwire.node.paths.points import better
-from ghostwire.node.paths.rounds import Rounds
+from ghostwire.node.paths.rounds import NEAREST, Rounds
 from ghostwire.node.paths.shared import Shared, State, name, seconds
 
 REMEMBERED: Final = 16
@@ -61,8 +62,7 @@ class PeerPaths:
     def __init__(self, shared: Shared, peer: int, relay: Path | None, now: int) -> None:
         self._shared, self.id = shared, peer
         self.candidates = Known(shared.rank)
-        self.relay = _over(relay, now)
-        """The way by relay; its latency is the peer's, not the relay's."""
+        self.relay = relay
         self.state = State.ASLEEP
         self.best: Candidate | None = None
         self.guess: Candidate | None = None
@@ -71,7 +71,6 @@ class PeerPaths:
         self.due: int | None = None
         self._orders = Orders(shared, peer)
         self._rounds, self._heartbeat, self._carriage = Rounds(shared.entropy), Heartbeat(now), Carriage(now)
-        self._ping_at: int | None = None
         self._next_poll = self._next_look = self._used_since = self._touched = now
         self._wants = False
 
@@ -135,7 +134,7 @@ class PeerPaths:
 
     def ponged(self, candidate: Candidate, latency: int, now: int, *, padded: bool) -> None:
         """A ping was answered."""
-        if candidate is not self.relay and candidate is not self.candidates.get(candidate.path):
+        if candidate is not self.candidates.get(candidate.path):
             return
         candidate.answer(latency, now, padded=padded)
         if candidate is self.best:
@@ -143,29 +142,39 @@ class PeerPaths:
             self._next_poll = now + timing.POLL
             if self.state is State.DOUBTED and not self._carriage.undecided:
                 self._use(candidate, now, "it answers again")
-        elif candidate is not self.relay and self.state is not State.ASLEEP and self._preferred(candidate):
+        elif self.state is not State.ASLEEP and self._preferred(candidate):
             self._consider(candidate, now)
         self._schedule(now)
 
     def offered(self, paths: Iterable[Path], now: int) -> None:
         """The server says where the peer is."""
-        for each in self.candidates.advertise(paths, now):
-            if self.state is not State.ASLEEP:
+        new = self.candidates.advertise(paths, now)
+        if self.state is State.SEARCHING and self.relay is not None:
+            self._knock(new, NEAREST, now)
+        elif self.state is not State.ASLEEP:
+            for each in new:
                 self._orders.ping_soon(each, now)
 
     def called(self, paths: Iterable[Path], now: int) -> None:
         """The peer says where it is, and wants to be pinged there now."""
+        known = self._orders.called_lately(now)
         if self.state is State.ASLEEP:
             self.wake(now, "the peer called", wants=False)
-        for path in paths:
-            self._orders.ping(self.candidates.add(path, Learned.CALL, now), now)
+        said = [self.candidates.add(path, Learned.CALL, now) for path in paths]
+        if known or self.state is State.DIRECT:
+            for each in said:
+                self._orders.ping(each, now)
+        else:
+            self._knock(said, NEAREST, now)
+            self._call(now)
+            self._rounds.hurry(now)
         self._schedule(now)
 
     def relayed(self, relay: Path | None, now: int) -> None:
         """The relayed path to the peer is another; a handshake that went over the old one may be lost."""
-        if (relay and relay.endpoint) == (self.relay and self.relay.path.endpoint):
+        if (relay and relay.endpoint) == (self.relay and self.relay.endpoint):
             return
-        self.relay = _over(relay, now)
+        self.relay = relay
         if self.attached is not None:
             self._attach(anew=True)
         if self.state is State.SEARCHING and relay is not None:
@@ -206,15 +215,9 @@ class PeerPaths:
         self._judge(activity, now)
         if self.best is not None:
             self._watch(self.best, activity, now)
-        else:
-            self._go_on_searching(now)
-        self._schedule(now)
-
-    def _go_on_searching(self, now: int) -> None:
-        if self._ping_at is not None and self._ping_at <= now:
-            self._ping_all(now)
-        if self._rounds.next <= now:
+        elif self._rounds.next <= now:
             self._begin_round(now)
+        self._schedule(now)
 
     def _watch(self, best: Candidate, activity: Activity, now: int) -> None:
         """Look after the path in use."""
@@ -222,7 +225,7 @@ class PeerPaths:
         if heartbeat.lost(best, activity, now):
             self._lose(best, now)
             return
-        if self.state is State.DIRECT and heartbeat.late(best, now):
+        if self.state is State.DIRECT and heartbeat.late(best, activity, now):
             self._doubt(now, "a ping is not answered")
         elif heartbeat.due(best, activity, now):
             self._probe(best, now)
@@ -234,7 +237,7 @@ class PeerPaths:
 
     def _check_carriage(self, best: Candidate, activity: Activity, now: int) -> None:
         since = activity.unanswered
-        insists = since and now - since >= timing.CARRIAGE and activity.sent - since >= timing.INSISTENCE
+        insists = since and now - since >= patience(best) and activity.sent - since >= timing.INSISTENCE
         if insists and (best.answered or 0) > since and self._carriage.ready(now) and self._has_others(best):
             self._test(best, now)
         elif activity.received and now - activity.received < timing.BUSY and activity.over == best.path:
@@ -254,7 +257,7 @@ class PeerPaths:
             self.due = None
             return
         times = [self._orders.call_at, self._carriage.deadline(), self._sleep_at(now)]
-        times += [self._ping_at, self._rounds.next] if self.best is None else [self._next_poll]
+        times.append(self._rounds.next if self.best is None else self._next_poll)
         if self.best is not None and self._heartbeat.asked is not None:
             times.append(self._heartbeat.next_look(self.best, Activity(), now))
         self.due = max(now, min(time for time in times if time is not None))
@@ -269,37 +272,38 @@ class PeerPaths:
         self._attach()
         self._rounds.restart(now)
         self._begin_round(now)
-        if self.relay is not None:
-            self._orders.ping(self.relay, now)
         self._schedule(now)
 
     def _begin_round(self, now: int) -> None:
-        """Ping all, and have ourselves pinged; after a stillness both at the same moment, as far as that is known."""
+        """Ping all, and have ourselves pinged; the first round of a burst leaves pinging to the peer."""
         lost = any(each.answered is not None and now - each.answered < timing.LATELY for each in self.candidates)
-        rested = self._rounds.begin(now, lost=lost)
+        ttl = self._rounds.begin(now, lost=lost, knocks=self.relay is not None)
         if self._wants:
             self._orders.want()
         self._drop_silent_guess()
-        self._call(now)
-        if rested and self.relay is not None and self.relay.latency is not None:
-            self._ping_at = now + self.relay.latency // 2
-        else:
+        if ttl is None:
             self._ping_all(now)
+        else:
+            self._knock(self.candidates, ttl, now)
+        self._call(now)
+
+    def _knock(self, candidates: Iterable[Candidate], ttl: int, now: int) -> None:
+        for each in candidates:
+            self._orders.knock(each, now, ttl)
 
     def _drop_silent_guess(self) -> None:
         """A handshake whose answer went there may be lost, so another one is begun over the relay alone."""
         if self.relay is not None and self.guess is not None and self.guess.silent:
             self.guess = None
             self._attach()
-            self._orders.trial(self.relay.path)
+            self._orders.trial(self.relay)
 
     def _ping_all(self, now: int) -> None:
-        self._ping_at = None
         for each in self.candidates:
             self._orders.ping_soon(each, now)
 
     def _call(self, now: int) -> None:
-        self._orders.call(self.relay.path if self.relay is not None else None, now)
+        self._orders.call(self.relay, now)
 
     def _suppose(self, candidate: Candidate, now: int) -> None:
         """It is the best guess from now on."""
@@ -393,7 +397,7 @@ class PeerPaths:
             self._orders.trial(repeated.path)
         failed = self._carriage.failed(now)
         if failed is not None:
-            self._fail(failed, now)
+            self._fail(failed, activity, now)
         elif self._carriage.decided(now) and self.best is not None:
             verdict = self._carriage.verdict(activity)
             if verdict is None:
@@ -403,9 +407,9 @@ class PeerPaths:
             elif self._heartbeat.asked is None:
                 self._use(self.best, now, "it carries packets")
 
-    def _fail(self, candidate: Candidate, now: int) -> None:
+    def _fail(self, candidate: Candidate, activity: Activity, now: int) -> None:
         """A handshake was not answered; where pings are not either, that says nothing of what the path carries."""
-        if candidate is not self.best or not self._heartbeat.late(candidate, now):
+        if candidate is not self.best or not self._heartbeat.late(candidate, activity, now):
             self._bar(candidate, now)
 
     def _bar(self, candidate: Candidate, now: int) -> None:
@@ -433,13 +437,9 @@ class PeerPaths:
 
     def _hopes(self) -> tuple[Path, ...]:
         """Where packets go while no path is trusted: the best guess and the relay, without one what is in doubt."""
-        hopes = (self.guess or self.best, self.relay or self.best)
-        return tuple(dict.fromkeys(each.path for each in hopes if each is not None))
+        guess, best = (each.path if each is not None else None for each in (self.guess, self.best))
+        return tuple(dict.fromkeys(path for path in (guess or best, self.relay or best) if path is not None))
 
     def _note(self, now: int, what: str, why: str) -> None:
         self.why = why
         self.history.append((now, f"{what}: {why}"))
-
-
-def _over(relay: Path | None, now: int) -> Candidate | None:
-    return Candidate(relay, 0, 0, Learned.MAP, now) if relay is not None else None

@@ -5,10 +5,11 @@
                                                     way was there, and may come back any moment
     still for `STILL` and up to `SPREAD` more       after each burst, where none ever did
 
-Holding still is for routers that take an early ping for themselves: as long as pings come, such a router keeps that
-port, and gives its own node's packets another (Linux for 30 s after the last one). After a stillness the pings of both
-ends should leave at once, so that each finds the other's way open: the call goes first, and our pings follow when it
-has arrived.
+Some routers take a ping that comes before their own node has sent anything for one to themselves: as long as such
+pings come, they keep that port, and give their node's packets another (Linux for 30 s after the last one). So the
+first round of a burst only knocks: its pings die behind this side's routers, which lets the peer's in. Who is called
+does the same and calls back, and then both ping. Where that was in vain (a burst's other rounds reach the far
+side), only stillness helps.
 """
 
 from __future__ import annotations
@@ -18,33 +19,47 @@ from typing import Final
 from ghostwire.engine import MILLISECOND, SECOND, Entropy
 
 GAPS: Final = tuple(each * MILLISECOND for each in (300, 700, 1_000, 2_000, 4_000, 8_000, 16_000))
+AFTER_KNOCKS: Final = 500 * MILLISECOND
+"""By then calls have gone both ways, and pings have come."""
+AFTER_CALL: Final = 150 * MILLISECOND
+"""By then who called has heard the call back, and let our pings in."""
 RETURN: Final = 25 * SECOND
 STILL, SPREAD = 32 * SECOND, 4 * SECOND
+NEAREST, FARTHEST = 2, 4
+"""Times to live of knocks, in turn: behind one router, two, three."""
 
 
 class Rounds:
     """``next`` is when the next round begins."""
 
-    __slots__ = ("_entropy", "_number", "_rested", "next")
+    __slots__ = ("_entropy", "_number", "_ttl", "next")
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
         self.next = self._number = 0
-        self._rested = False
+        self._ttl = NEAREST
 
     def restart(self, now: int) -> None:
         """A search begins: its first round is due."""
-        self.next, self._number, self._rested = now, 0, False
+        self.next, self._number, self._ttl = now, 0, NEAREST
 
-    def begin(self, now: int, *, lost: bool) -> bool:
-        """A round begins: whether it is the first after a stillness. ``lost``: a candidate answered of late."""
-        first, self._rested = self._rested, False
-        if self._number < len(GAPS):
+    def hurry(self, now: int) -> None:
+        """The peer was called back: ping it soon."""
+        self.next = min(self.next, now + AFTER_CALL)
+
+    def begin(self, now: int, *, lost: bool, knocks: bool) -> int | None:
+        """A round begins: the time to live of its pings where it knocks, if at all. ``lost``: a candidate answered of
+        late."""
+        ttl = self._ttl if self._number == 0 and knocks else None
+        if ttl is not None:
+            self.next, self._number = now + AFTER_KNOCKS, 1
+        elif self._number < len(GAPS):
             self.next = now + GAPS[self._number]
             self._number += 1
         elif lost:
             self.next = now + RETURN
         else:
             self.next = now + STILL + int.from_bytes(self._entropy(4), "little") * SPREAD // (1 << 32)
-            self._number, self._rested = 0, True
-        return first
+            self._number = 0
+            self._ttl = NEAREST if self._ttl == FARTHEST else self._ttl + 1
+        return ttl

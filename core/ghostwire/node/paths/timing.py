@@ -21,11 +21,11 @@ HEARTBEAT, BUSY_HEARTBEAT = 3 * SECOND, SECOND
 BUSY: Final = 2 * SECOND
 """Data that left so long ago still counts as leaving."""
 SUSPICION: Final = 500 * MILLISECOND
-"""Data unanswered for this long makes a ping."""
+"""Data unanswered for this long, or two round trips, makes a ping."""
 GRACE, LONGEST_GRACE = 100 * MILLISECOND, 500 * MILLISECOND
-"""How long a pong may take: three times the path's latency, within these bounds."""
+"""How long a pong may take: three times the path's latency, at least the first and at most the second more than it."""
 LOST: Final = 2 * SECOND
-"""Trust that was not restored for this long, while data leaves, is gone."""
+"""Trust that was not restored for this long and two round trips, while data leaves, is gone."""
 AGAIN: Final = 500 * MILLISECOND
 """Time between two pings over a path in doubt, and between the two handshakes of a carriage test."""
 LATELY: Final = 600 * SECOND
@@ -34,12 +34,14 @@ RECENT: Final = 250 * MILLISECOND
 """A candidate pinged so recently is not pinged again on another's word."""
 CALL_GAP: Final = 1_100 * MILLISECOND
 """Time between two calls: a peer takes no more than one a second, and they may come closer."""
+LATELY_CALLED: Final = 5 * SECOND
+"""Who was called so long ago knows where this node is, and lets its pings in."""
 LOOK, NEAR = 60 * SECOND, 5 * MILLISECOND
 """While a direct path is in use: time between two looks for a better one, and the latency that is good enough."""
 UPGRADE: Final = 25 * SECOND
 """The same where candidates of a better transport are known."""
 CARRIAGE: Final = SECOND
-"""Data unanswered for this long, though pongs come, makes a carriage test; so long it may take."""
+"""Data unanswered for this long and two round trips, though pongs come, makes a carriage test; so long it may take."""
 INSISTENCE: Final = 500 * MILLISECOND
 """And only where more was sent so much later: whoever waits for an answer repeats himself."""
 TEST_GAP, LONGEST_TEST_GAP = 5 * SECOND, 120 * SECOND

@@ -84,7 +84,7 @@ class World:
         match decision:
             case Attach(_, paths):
                 self.attached = paths
-            case Ping(peer, path, transaction, _) if path in self.answering:
+            case Ping(peer, path, transaction, _, None) if path in self.answering:
                 self._later(self.answering[path], lambda: self.paths.ponged(peer, path, transaction, self.now))
             case Trial(peer, path) if path in self.carrying:
                 self._later(20 * MILLISECOND, lambda: self.paths.established(peer, path, self.now))
@@ -121,7 +121,8 @@ class World:
         return [each for at, each in self.decisions if isinstance(each, kind) and at >= since]
 
     def pings(self, path: Path, since: int = 0) -> int:
-        return sum(each.path == path for each in self.seen(Ping, since) if isinstance(each, Ping))
+        pings = [each for each in self.seen(Ping, since) if isinstance(each, Ping) and each.ttl is None]
+        return sum(each.path == path for each in pings)
 
 
 def make_world(
