@@ -18,8 +18,8 @@ from ghostwire.testing.trace import describe
 
 CONNECTED = 30.0
 """Seconds after the network is whole within which everybody answers everybody: relays and server are found again."""
-DIRECT = 60.0
-"""Seconds of talk within which a pair that can be direct is."""
+DIRECT = 150.0
+"""Seconds of talk within which a pair that can be direct is: a path that carried nothing is barred for a while."""
 REACHABLE = [name for name, place in PLACES.items() if not place.open_input]
 KINDS = list(NatKind)[1:]
 
