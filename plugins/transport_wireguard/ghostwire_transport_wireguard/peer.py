@@ -49,7 +49,7 @@ class Peer:
         """Where anything authentic last came from; used for sending while no path is attached."""
         self._elsewhere = Sources()
         self._resting = True
-        self._data_sent = self._data_received = self._unanswered = self._heard_at = 0
+        self._data_sent = self._data_received = self._unanswered = self._heard_at = self._heard_directly = 0
         self.sessions = Sessions(local.sessions)
         self.handshake = Handshake(local, self)
         self.received_bytes = self.sent_bytes = 0
@@ -100,7 +100,8 @@ class Peer:
 
     def activity(self) -> Activity:
         """When data last moved."""
-        return Activity(self._data_sent, self._data_received, self._unanswered, self._heard_at, self.heard_over)
+        moments = (self._data_sent, self._data_received, self._unanswered, self._heard_at)
+        return Activity(*moments, self.heard_over, self._heard_directly)
 
     def rest(self) -> None:
         """Tell when data moves again, and wait for no answer to what was sent before."""
@@ -163,6 +164,8 @@ class Peer:
             if not self._keepalive.due:
                 self._local.timers.arm(self._keepalive, now + KEEPALIVE)
         self._heard(source, now)
+        if not source.relayed:
+            self._heard_directly = now
         if self.sessions.confirm(keypair):
             self.handshake.abandon()
             self._completed(source, now)

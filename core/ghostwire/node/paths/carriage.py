@@ -71,6 +71,10 @@ class Carriage:
         failed, self.testing = self.testing, None
         return failed
 
+    def go_on(self, candidate: Candidate, now: int) -> None:
+        """The test that failed was no fair one: await its answer further."""
+        self.testing, self._until = candidate, now + CARRIAGE
+
     def watch(self, now: int, *, tested: bool) -> None:
         """A probation begins; whether after a handshake that was completed."""
         self._since, self._tested = now, tested
@@ -82,7 +86,7 @@ class Carriage:
     def verdict(self, activity: Activity) -> bool | None:
         """What a probation showed, which ends with it: whether the path carries data; None: it is to be tested."""
         since, self._since = self._since or 0, None
-        if activity.received <= since or activity.over is None or not activity.over.relayed:
+        if activity.received <= since or activity.over is None or not activity.over.relayed or activity.direct > since:
             return True
         return False if self._tested else None
 

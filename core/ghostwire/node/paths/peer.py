@@ -360,8 +360,9 @@ class PeerPaths:
     # Doubting
 
     def _heard_by_relay(self, now: int) -> None:
-        """The peer may have lost the path that we trust, or not found it yet."""
-        if self.state is State.DIRECT and now - self._used_since >= timing.STRAGGLERS:
+        """The peer may have lost the path that we trust, or not found it yet, unless its packets come that way too."""
+        silent = now - max(self._used_since, self._shared.activity(self.id).direct)
+        if self.state is State.DIRECT and silent >= timing.STRAGGLERS:
             self._doubt(now, "the peer's packets come over the relay")
             self._carriage.watch(now, tested=False)
             self._schedule(now)
@@ -408,8 +409,13 @@ class PeerPaths:
                 self._use(self.best, now, "it carries packets")
 
     def _fail(self, candidate: Candidate, activity: Activity, now: int) -> None:
-        """A handshake was not answered; where pings are not either, that says nothing of what the path carries."""
-        if candidate is not self.best or not self._heartbeat.late(candidate, activity, now):
+        """A handshake was not answered; where pings are not either, that says nothing of what the path carries.
+
+        Where nothing was heard over the relay either it is the peer that has no time for handshakes, and time is given.
+        """
+        if candidate is self.best and activity.heard < self._used_since:
+            self._carriage.go_on(candidate, now)
+        elif candidate is not self.best or not self._heartbeat.late(candidate, activity, now):
             self._bar(candidate, now)
 
     def _bar(self, candidate: Candidate, now: int) -> None:
