@@ -71,6 +71,8 @@ class Director:
         self._tunnel: Tunnel | None = None
         self._disco: Disco | None = None
         self._whereabouts: Whereabouts | None = None
+        self._said: tuple[str, ...] | None = None
+        """What calls said of where this node is, while that is found out anew."""
         self.misdirected = 0
         """Datagrams of a peer that a relay brought in another node's name."""
 
@@ -211,10 +213,12 @@ class Director:
         said = self._whereabouts.addresses()
         if said:
             self._disco.call_me_maybe(peer, relay, said)
-        if not self._whereabouts.fresh:
-            self._whereabouts.refresh(lambda: self._say_again(said))
+        if not self._whereabouts.fresh and self._said is None:
+            self._said = said
+            self._whereabouts.refresh(self._say_again)
 
-    def _say_again(self, said: tuple[str, ...]) -> None:
+    def _say_again(self) -> None:
+        said, self._said = self._said, None
         if self._whereabouts is not None and self._whereabouts.addresses() != said:
             self.endpoints_changed()
 

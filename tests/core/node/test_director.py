@@ -124,6 +124,26 @@ async def test_a_peer_that_wakes_is_pinged_over_what_is_known_and_the_server_is_
 
 
 @simulated
+async def test_however_many_calls_wait_for_where_this_node_is_it_is_found_out_and_said_again_once(kit: Any) -> None:
+    scene = Scene(kit, relayed=True)
+    scene.whereabouts.fresh = False
+    for _ in range(3):
+        scene.director.awake(2)
+        scene.director.endpoints_changed()
+        await asyncio.sleep(2)
+    assert len(scene.whereabouts.asked) == 1
+    scene.whereabouts.known, before = ("198.51.100.2:9",), len(scene.disco.calls)
+    scene.whereabouts.fresh = True
+    scene.whereabouts.asked[0]()
+    await asyncio.sleep(2)
+    assert scene.disco.calls[before] == (2, ("198.51.100.2:9",))
+    scene.whereabouts.fresh = False
+    scene.director.endpoints_changed()
+    await asyncio.sleep(2)
+    assert len(scene.whereabouts.asked) == 2
+
+
+@simulated
 async def test_endpoints_that_arrive_during_a_search_are_tried_at_once(kit: Any) -> None:
     scene = Scene(kit)
     scene.director.awake(2)

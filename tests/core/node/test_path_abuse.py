@@ -201,6 +201,21 @@ async def test_replays_of_a_ping_make_a_searching_node_send_about_as_much_as_cam
 
 
 @simulated
+async def test_authentic_packets_that_somebody_sends_on_from_elsewhere_lead_no_data_there(kit: Any) -> None:
+    """A source proves nothing: whoever takes a datagram out of the network may send it on in any address's name."""
+    node = Target(kit)
+    node.director.awake(ALICE)
+    for port in range(1, 300):
+        node.director.authenticated(ALICE, node.udp.path(f"198.51.100.66:{port}"))
+        await asyncio.sleep(0.2)
+    await node.go_direct()
+    for port in range(300, 600):
+        node.director.authenticated(ALICE, node.udp.path(f"198.51.100.66:{port}"))
+        await node.live(0.2)
+    assert {text for text in node.ever if "/" not in text} == {HOME}
+
+
+@simulated
 async def test_pongs_that_are_late_repeated_or_anothers_count_for_nothing(kit: Any) -> None:
     node = Target(kit)
     node.endpoints[ALICE] = (Endpoint("udp", HOME),)

@@ -9,14 +9,15 @@
                                                                                          server
                                       a pong                                  searching  ping padded to the mesh's MTU
                                       a padded pong                           direct     use it
-                                      authentic packets over a direct path    searching  it is the guess; ping it
+                                      authentic packets over a direct path    searching  ping it; the guess, if it ever
+                                                                                         answered
     direct     the path in use        `HEARTBEAT`; `BUSY_HEARTBEAT` while     direct     ping it
                                       data leaves; data unanswered for
                                       `SUSPICION`
                                       a ping unanswered for the grace         doubted    ping again, and every `AGAIN`
                                       packets over the relay, after           doubted    ping; where all that comes in
                                       `STRAGGLERS`                                       `CARRIAGE` does so too, test it
-                                      packets from where it never was         doubted    that is the guess; ping both
+                                      packets from where it never was         doubted    ping both
                                       data unanswered for `CARRIAGE`          doubted    carriage test: a handshake over
                                                                                          it alone, ever more rarely
                                       a padded pong of a better one           direct     use that
@@ -306,8 +307,10 @@ class PeerPaths:
         self._orders.call(self.relay, now)
 
     def _suppose(self, candidate: Candidate, now: int) -> None:
-        """It is the best guess from now on."""
-        if candidate.barred <= now and self.guess is not candidate:
+        """It is the best guess from now on, if it ever answered a ping: a source may be forged, and nobody is to be
+        sent a peer's data for that. Without a relay there is no choice."""
+        proven = candidate.answered is not None or self.relay is None
+        if proven and candidate.barred <= now and self.guess is not candidate:
             self.guess = candidate
             self._attach()
 

@@ -283,12 +283,24 @@ def test_streams_that_are_answered_now_and_then_are_tested_ever_more_rarely(worl
 
 
 def test_a_guess_that_does_not_answer_is_dropped_and_a_handshake_begun_over_the_relay_alone(world: World) -> None:
-    world.paths.authenticated(PEER, OTHER, world.now)
+    direct(world)
+    world.flow = None
+    world.run(SESSION + 20 * SECOND)
+    world.answering, began = {}, world.now
     world.awake()
-    assert world.attached == (OTHER, RELAY)
+    assert world.attached == (WAN, RELAY)
     world.run(1300 * MILLISECOND)
     assert world.attached == (RELAY,)
-    assert world.seen(Trial) == [Trial(PEER, RELAY)]
+    assert world.seen(Trial, began) == [Trial(PEER, RELAY)]
+
+
+def test_where_a_peer_was_merely_heard_it_is_pinged_but_sent_nothing_as_long_as_there_is_a_relay(world: World) -> None:
+    world.answering[OTHER] = 20 * MILLISECOND
+    world.awake()
+    world.paths.authenticated(PEER, OTHER, world.now)
+    world.settle()
+    assert (world.attached, world.pings(OTHER)) == ((RELAY,), 1)
+    assert world.until(lambda: world.attached == (OTHER,)) <= 100 * MILLISECOND
 
 
 def test_without_a_relay_the_guess_alone_is_kept() -> None:
@@ -407,7 +419,7 @@ def test_a_peer_that_moves_is_followed_at_once(world: World) -> None:
     world.answering = {OTHER: 20 * MILLISECOND}
     world.paths.authenticated(PEER, OTHER, world.now)
     world.settle()
-    assert world.attached == (OTHER, RELAY)
+    assert world.attached == (WAN, RELAY)
     assert world.until(lambda: world.attached == (OTHER,)) <= 100 * MILLISECOND
 
 
