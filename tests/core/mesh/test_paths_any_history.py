@@ -144,7 +144,7 @@ class World:
         return can_be_direct(here, there)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 11)), min_size=2, max_size=14))
 def test_after_any_history_of_the_network_everyone_reaches_everyone(steps: list[Step]) -> None:
     async def run() -> None:

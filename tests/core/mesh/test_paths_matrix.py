@@ -19,7 +19,7 @@ DIRECT = 1.0
 """Seconds to a direct path on an easy pair."""
 HARD = 180.0
 """Seconds to it where a router's open input may spoil the first tries."""
-RELAYED = 5.0
+RELAYED = 3.0
 """Seconds of talk in which a pair that cannot be direct is looked at."""
 NAMES = list(PLACES)
 

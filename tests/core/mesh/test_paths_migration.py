@@ -221,7 +221,7 @@ async def test_a_middlebox_that_begins_to_drop_wireguard_and_passes_disco_does_n
 ) -> None:
     async with talking(every=0.2) as talk:
         began = asyncio.get_running_loop().time()
-        assert await talk.gap(lambda: talk.network.drop(drop), 300) < SWITCH
+        assert await talk.gap(lambda: talk.network.drop(drop), 120) < SWITCH
         assert talk.pulse.lost < 0.05 * talk.pulse.asked
         talk.network.heal()
         await talk.mesh.direct(talk.one, talk.other, timeout=700)

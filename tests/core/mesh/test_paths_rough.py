@@ -1,4 +1,4 @@
-"""Networks that lose packets or are crowded: a direct path that works is found and kept."""
+"""Networks that lose packets, take their time or are crowded: a direct path that works is found and kept."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ LOSSY = {
     "some": Link(latency=20 * MILLISECOND, jitter=10 * MILLISECOND, loss=0.02),
     "much": Link(latency=40 * MILLISECOND, jitter=20 * MILLISECOND, loss=0.1, reordering=0.02),
 }
+FAR = {"satellite": 300, "two satellites": 700}
 CROWD = 12
 
 
@@ -40,9 +41,19 @@ async def ways(mesh: MemoryMesh, seconds: int, pulse: float) -> tuple[Counter[st
 async def test_a_direct_path_that_loses_packets_is_kept(loss: str) -> None:
     async with MemoryMesh(relaying=True) as mesh:
         mesh.network.default = LOSSY[loss]
-        seen, stream = await ways(mesh, 60, 0.05)
+        seen, stream = await ways(mesh, 40, 0.05)
         assert seen[BARE] > 0.9 * seen.total(), seen
         assert stream.gap() < 0.6
+
+
+@pytest.mark.parametrize("far", FAR)
+@simulated
+async def test_a_direct_path_that_takes_its_time_is_kept(far: str) -> None:
+    async with MemoryMesh(relaying=True) as mesh:
+        mesh.network.default = Link(latency=FAR[far] * MILLISECOND, jitter=5 * MILLISECOND)
+        seen, _ = await ways(mesh, 40, 0.2)
+        assert all(BARE in way.split("+") for way in seen), seen
+        assert seen[BARE] > 0.8 * seen.total(), seen
 
 
 @simulated
