@@ -37,9 +37,19 @@ _BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 _FORWARD = {"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1}
 _BRIDGED = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 """Whether packets that a bridge passes on go through the rules for routed ones; no switch does that to a LAN."""
-_INTERNET_RULES = (
-    "table inet f { chain forward { type filter hook forward priority 0;\n ip daddr 10.60.0.0/15 drop\n }\n}\n"
-)
+# Packets to private addresses get lost in the internet, and so does what has but one hop left: it is a router, too.
+_INTERNET_RULES = """
+table inet f {
+  chain forward { type filter hook forward priority 0
+    ip daddr 10.60.0.0/15 drop
+  }
+}
+table bridge f {
+  chain forward { type filter hook forward priority 0
+    ip ttl 1 drop
+  }
+}
+"""
 
 
 @dataclass
@@ -116,7 +126,7 @@ class Lab:
             f"addr add {GATEWAY6}/64 dev br0 nodad",
         ]
         internet.sysctls |= _FORWARD
-        internet.rules = _INTERNET_RULES  # packets to private addresses get lost there, as in the real one
+        internet.rules = _INTERNET_RULES
 
     def _member(self, name: str) -> Member:
         member = self.members[name] = Member(name)

@@ -210,3 +210,18 @@ def test_a_source_that_goes_on_is_told_again_after_a_second(connected: Any, path
         connected.receive(connected.b, path("a:2"), [connected.a.sent[-1].datagram])
         connected.now += SECOND // 2
     assert connected.b.events == [Authenticated(1, path("a:2"))] * 3
+
+
+def test_a_handshake_from_a_source_hides_no_data_from_there_and_is_none(held: Any, path: Any) -> None:
+    elsewhere = path("a:2")
+    message = initiation(held, held.a.engine.test, held.b.path)
+    held.run(30 * MILLISECOND)
+    held.b.events.clear()
+    held.receive(held.b, elsewhere, [message])
+    held.run(0)
+    assert held.b.events == [Authenticated(1, elsewhere)]
+    assert held.b.engine.activity(1).over != elsewhere
+    held.send(held.a, b"data")
+    held.receive(held.b, elsewhere, [held.a.sent[-1].datagram])
+    assert held.b.events == [Authenticated(1, elsewhere)] * 2
+    assert held.b.engine.activity(1).over == elsewhere

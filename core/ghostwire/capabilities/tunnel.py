@@ -49,8 +49,8 @@ class Activity(NamedTuple):
 
     Data are packets of the device, keepalives are none. ``unanswered`` is when the oldest data was sent after which
     nothing authentic has come over an attached path, 0 where nothing waits for an answer; ``heard`` is when anything
-    authentic last came over an attached path. ``over`` is the path over which anything authentic last came; of two
-    copies of a datagram the first counts. ``direct`` is when data or a keepalive last came over a path that is not
+    authentic last came over an attached path. ``over`` is the path over which data last came; of two copies of a
+    datagram the first counts. ``direct`` is when data or a keepalive last came over a path that is not
     relayed.
     """
 

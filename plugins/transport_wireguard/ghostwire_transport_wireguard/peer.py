@@ -47,9 +47,11 @@ class Peer:
         self.paths: tuple[Path, ...] = ()
         self.heard_over: Path | None = None
         """Where anything authentic last came from; used for sending while no path is attached."""
-        self._elsewhere = Sources()
+        self._elsewhere, self._greeted = Sources(), Sources()
+        """Where packets came from, and handshakes: each tells something else of a path, so neither hides the other."""
         self._resting = True
         self._data_sent = self._data_received = self._unanswered = self._heard_at = self._heard_directly = 0
+        self._data_over: Path | None = None
         self.sessions = Sessions(local.sessions)
         self.handshake = Handshake(local, self)
         self.received_bytes = self.sent_bytes = 0
@@ -101,7 +103,7 @@ class Peer:
     def activity(self) -> Activity:
         """When data last moved."""
         moments = (self._data_sent, self._data_received, self._unanswered, self._heard_at)
-        return Activity(*moments, self.heard_over, self._heard_directly)
+        return Activity(*moments, self._data_over, self._heard_directly)
 
     def rest(self) -> None:
         """Tell when data moves again, and wait for no answer to what was sent before."""
@@ -158,12 +160,12 @@ class Peer:
         data = sum(map(len, packets))
         self.received_bytes += data + OVERHEAD * len(packets)
         if data:
-            self._data_received = now
+            self._data_received, self._data_over = now, source
             if self._resting:
                 self._wake()
             if not self._keepalive.due:
                 self._local.timers.arm(self._keepalive, now + KEEPALIVE)
-        self._heard(source, now)
+        self._heard(source, now, self._elsewhere)
         if not source.relayed:
             self._heard_directly = now
         if self.sessions.confirm(keypair):
@@ -175,7 +177,7 @@ class Peer:
             keypair.late_renewal = NEVER
             self.initiate(now)
 
-    def _heard(self, source: Path, now: int) -> None:
+    def _heard(self, source: Path, now: int, told: Sources) -> None:
         """Something authentic came from there."""
         self._answer.due = 0
         self._restart_persistent(now)
@@ -183,7 +185,7 @@ class Peer:
         if source in self.paths:
             self._heard_at = now
             self._unanswered = 0
-        elif self._elsewhere.due(source, now):
+        elif told.due(source, now):
             self._local.events.append(Authenticated(self.id, source))
 
     # Handshakes
@@ -251,7 +253,7 @@ class Peer:
         """
         self.sessions.begin(self.handshake.finish(message, now))
         self.received_bytes += len(message)
-        self._heard(source, now)
+        self._heard(source, now, self._greeted)
         self._completed(source, now)
         if self._waiting:
             self._send_waiting(now)
@@ -272,7 +274,7 @@ class Peer:
         self.sessions.expect(keypair)
         self._local.timers.arm(self._wipe, now + WIPE_AFTER)
         self.received_bytes += size
-        self._heard(source, now)
+        self._heard(source, now, self._greeted)
         self._send_message(Send(only(source), [response]))
 
     def _completed(self, source: Path, now: int) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,6 +190,8 @@ class Node:
     def __init__(self, name: str, transport: DerpTransport, context: TransportContext, host: Host | None) -> None:
         self.name, self.transport, self.host, self.context = name, transport, host, context
         self.key, self.inbox = context.node_key, Inbox()
+        self.addresses: list[str] = []
+        """Its machine's; change them in place."""
 
     async def start(self) -> Node:
         await self.transport.start(self.inbox)
@@ -203,7 +205,14 @@ class Node:
 
 
 def context_of(
-    name: str, sockets: Sockets, clock: Clock, state: Path, *, identity: bool = True, entropy: Any = None
+    name: str,
+    sockets: Sockets,
+    clock: Clock,
+    state: Path,
+    *,
+    identity: bool = True,
+    entropy: Any = None,
+    addresses: Sequence[str] = (),
 ) -> TransportContext:
     """What core would give to the transport of a node of that name."""
     entropy = entropy or SeededEntropy(name)
@@ -218,7 +227,7 @@ def context_of(
         state=state,
         node_key=key.public(NodeKey),
         map=NetworkMap(),
-        local_addresses=lambda: (),
+        local_addresses=lambda: addresses,
         identity=RelayLogin(key, lambda raw: False, clock, entropy) if identity else None,
     )
 
@@ -268,8 +277,10 @@ class World:
     def node(self, name: str, home: int | None = None, assigned: int | None = None) -> Node:
         """A node that knows all relays there are now, and has not started."""
         host = self.network.host(name, f"198.51.100.{len(self.nodes) + 1}")
-        context = context_of(name, host.sockets, self.network.clock, self._state)
+        addresses = [f"198.51.100.{len(self.nodes) + 1}"]
+        context = context_of(name, host.sockets, self.network.clock, self._state, addresses=addresses)
         node = self.nodes[name] = Node(name, DerpTransport(context), context, host)
+        node.addresses = addresses
         node.transport.use(self.records, home, assigned)
         return node
 

@@ -231,6 +231,24 @@ async def test_changed_links_are_noticed_at_once(new_world):
 
 
 @simulated
+async def test_a_connection_from_an_address_that_is_gone_is_replaced_at_once(new_world):
+    world = new_world()
+    berlin = world.relay("berlin", 1)
+    alice, bob = await world.online("alice", 1), await world.online("bob", 1)
+    alice.transport.links_changed()
+    await asyncio.sleep(1)
+    assert world.story.count("berlin joined alice") == 1, "its address is still there"
+    world.network.cut(alice.host, berlin.host)
+    alice.addresses[:] = ["203.0.113.7"]
+    alice.transport.links_changed()
+    assert not alice.transport.connected(1)
+    world.network.heal()
+    assert alice.path(bob, 1).send([b"hello"]), "packets wait for the new connection"
+    await world.until(lambda: bob.inbox.datagrams == [b"hello"], 0.5)
+    await world.close()
+
+
+@simulated
 async def test_a_machine_that_slept_asks_its_relays(new_world):
     world = new_world()
     berlin = world.relay("berlin", 1)

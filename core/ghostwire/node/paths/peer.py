@@ -102,6 +102,8 @@ class PeerPaths:
             self._heard_by_relay(now)
             return
         candidate = self.candidates.add(source, Learned.TUNNEL, now)
+        if self._shared.activity(self.id).over == source:
+            candidate.pardon()
         if self._shared.plain(self.id):
             self._use(candidate, now, "the peer was heard there")
         elif self.state is not State.DIRECT:
@@ -119,10 +121,10 @@ class PeerPaths:
         candidate = self.best if source.relayed else self.candidates.get(source)
         if candidate is None or not self._carriage.passed(candidate):
             return
+        if candidate is not self.best and (self.best is None or better(candidate, self.best)):
+            self._use(candidate, now, "it passed a carriage test", state=State.DOUBTED)
         if candidate is self.best:
             self._carriage.watch(now, tested=True)
-        elif self.best is None or better(candidate, self.best):
-            self._use(candidate, now, "it passed a carriage test")
         self._schedule(now)
 
     def pinged(self, source: Path, now: int) -> None:
@@ -286,7 +288,8 @@ class PeerPaths:
             self._ping_all(now)
         else:
             self._knock(self.candidates, ttl, now)
-        self._call(now)
+        if self._rounds.calls:
+            self._call(now)
 
     def _knock(self, candidates: Iterable[Candidate], ttl: int, now: int) -> None:
         for each in candidates:
@@ -337,16 +340,16 @@ class PeerPaths:
             return f"it answers, and {self.best.path.endpoint} does not"
         return f"better than {self.best.path.endpoint}"
 
-    def _use(self, candidate: Candidate, now: int, why: str) -> None:
+    def _use(self, candidate: Candidate, now: int, why: str, *, state: State = State.DIRECT) -> None:
         if self.best is not candidate:
             self._carriage.another(now)
             self._used_since, self._next_look = now, now + timing.UPGRADE
         news = self.guess is not candidate
         self.best = self.guess = candidate
-        self.state, self._next_poll = State.DIRECT, now + timing.POLL
+        self.state, self._next_poll = state, now + timing.POLL
         self._heartbeat.pong(candidate.pinged)
         self._carriage.stop()
-        self._note(now, f"direct over {name(candidate.path)}", why)
+        self._note(now, f"{'direct over' if state is State.DIRECT else 'trying'} {name(candidate.path)}", why)
         self._attach()
         if news:
             self._orders.trust(candidate.path)

@@ -25,6 +25,7 @@ AFTER_CALL: Final = 150 * MILLISECOND
 """By then who called has heard the call back, and let our pings in."""
 RETURN: Final = 25 * SECOND
 STILL, SPREAD = 32 * SECOND, 4 * SECOND
+LATE: Final = 6
 NEAREST, FARTHEST = 2, 4
 """Times to live of knocks, in turn: behind one router, two, three."""
 
@@ -38,6 +39,12 @@ class Rounds:
         self._entropy = entropy
         self.next = self._number = 0
         self._ttl = NEAREST
+
+    @property
+    def calls(self) -> bool:
+        """Whether a call goes with the round that began last: with the first of a burst and the late ones. A stock peer
+        calls back only where it was left in peace for 5 s."""
+        return self._number in (0, 1) or self._number >= LATE
 
     def restart(self, now: int) -> None:
         """A search begins: its first round is due."""

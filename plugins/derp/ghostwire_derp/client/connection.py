@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ghostwire import Buffer
@@ -91,10 +92,14 @@ class Connection(asyncio.BufferedProtocol):
         self._engine.prefer(preferred)
         self._driver.settle()
 
-    def ask(self) -> None:
-        """Find out soon whether the relay is still there."""
-        self._engine.ask(self._clock.now())
-        self._driver.settle()
+    def ask(self, addresses: Collection[str]) -> None:
+        """Find out soon whether the relay is still there; it is not for a stream from none of these addresses."""
+        lost = self._lost_address(addresses)
+        if lost:
+            self._fail(Unavailable(f"relay {self.relay.name}: {lost} is this machine's address no longer"))
+        else:
+            self._engine.ask(self._clock.now())
+            self._driver.settle()
 
     def finish(self) -> None:
         """Write nothing more, but take what is under way to the node where the stream can be half-closed; then end.
@@ -158,6 +163,14 @@ class Connection(asyncio.BufferedProtocol):
         self._fail(Unavailable(f"relay {self.relay.name}: closed the connection{cause}"))
 
     # Inside
+
+    def _lost_address(self, addresses: Collection[str]) -> str:
+        """The stream's own address, where it is gone; a machine without any keeps what it has."""
+        if self._transport is None or not addresses:
+            return ""
+        own = str((self._transport.get_extra_info("sockname") or ("",))[0])
+        kept = not own or own in addresses or ip_address(own.partition("%")[0]).is_loopback
+        return "" if kept else own
 
     def _fitting(self, datagrams: Sequence[Buffer], now: int) -> Sequence[Buffer]:
         """Those that DERP carries and the relay's rate allows; the others are counted."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ghostwire.engine import SECOND
@@ -134,11 +134,14 @@ class Region:
         elif self._task is None and self._candidates():
             self._begin()
 
-    def suspect(self) -> None:
-        """The links changed, or time was lost: find out whether the connection still works, and wait no longer."""
+    def suspect(self, addresses: Collection[str]) -> None:
+        """The links changed, or time was lost: find out whether the connection still works, and wait no longer.
+
+        ``addresses`` are this machine's now.
+        """
         self._backoff.reset()
         if self._connection is not None:
-            self._connection.ask()
+            self._connection.ask(addresses)
         elif self._task is not None:
             self._begin()
 

@@ -97,9 +97,11 @@ class DerpTransport(RelayTransport):
         self._tell_lost = lost
 
     def links_changed(self) -> None:
-        """Ask every relay whether it still hears this node."""
+        """Ask every relay whether it still hears this node, and leave those that an address was used for which is
+        this machine's no longer."""
+        addresses = self._context.local_addresses()
         for region in self._regions.values():
-            region.suspect()
+            region.suspect(addresses)
 
     async def close(self) -> None:
         """Say goodbye to every relay."""

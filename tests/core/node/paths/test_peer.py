@@ -242,6 +242,37 @@ def test_a_stock_peer_that_answers_a_tested_path_over_the_relay_has_time_to_find
     assert world.peer.why == "it carries packets"
 
 
+def barred(world: World) -> None:
+    """Of a middlebox that passes handshakes and drops data."""
+    direct(world)
+
+    def over_the_relay(world: World) -> None:
+        world.send(answered=RELAY in world.attached)
+        world.activity = world.activity._replace(over=RELAY)
+
+    world.flow = over_the_relay
+    world.until(lambda: world.attached == (RELAY,))
+
+
+def test_a_barred_path_over_which_the_peers_data_comes_is_used_again(world: World) -> None:
+    barred(world)
+    world.paths.authenticated(PEER, WAN, world.now)
+    world.run(SECOND)
+    assert world.attached == (RELAY,), "that was no data, but a handshake that the peer tests it with"
+    world.flow = None
+    world.activity = world.activity._replace(received=world.now, over=WAN)
+    world.paths.authenticated(PEER, WAN, world.now)
+    assert world.until(lambda: world.attached == (WAN,)) <= SECOND
+
+
+def test_a_path_that_was_barred_has_packets_sent_over_the_relay_as_well_until_it_brings_data(world: World) -> None:
+    barred(world)
+    world.until(lambda: WAN in world.attached)
+    assert world.attached == (WAN, RELAY)
+    world.until(lambda: world.attached == (RELAY,))
+    assert all(RELAY in each.paths for each in world.seen(Attach, world.now - 3 * SECOND)), "no packet is lost"
+
+
 def test_one_way_traffic_keeps_its_path_at_the_cost_of_ever_rarer_handshakes(world: World) -> None:
     direct(world)
     began = world.now
