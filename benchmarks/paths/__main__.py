@@ -1,8 +1,7 @@
 """`python -m benchmarks.paths [--json] [--only PART]...`: the NAT matrix, cold starts, and what path choice costs.
 
 ``pairs_connected`` and ``pairs_direct`` are counted among all ordered pairs of the lab's kinds of router, beside the
-number that physics allows (`tests/lab/physics.py`); ``in_order`` are pairs of which a certain one has to speak first,
-which neither knows, so that their way is found by chance, at times within minutes only.
+number that physics allows (`tests/lab/physics.py`).
 
 ``first_packet`` and ``direct`` are of sessions that nobody began before, between two nodes behind ordinary routers,
 whose links add no latency: from the first packet to its answer, and until data of both ends goes directly; tailcat's
@@ -26,7 +25,7 @@ from benchmarks.paths.crowded import busy_cpu
 from benchmarks.paths.easy import Start, easy
 from benchmarks.paths.simulated import simulate
 from benchmarks.report import Report, say
-from matrix import build, expected, measure, possible, table
+from matrix import build, measure, possible, table
 from natlab import Lab
 
 from ghostwire.cli.demo.stage import Stage
@@ -60,14 +59,9 @@ def _matrix(report: Report, folder: Path, options: argparse.Namespace) -> None:
     say(table(cells))
     connected = {pair for pair, found in cells.items() if found.answered is not None}
     direct = {pair for pair, found in cells.items() if found.direct is not None}
-    sure = {pair for pair in cells if expected(*pair)}
-    ordered = {pair for pair in cells if possible(*pair)} - sure
-    for name, ours, allowed in (
-        ("pairs_connected", connected, set(cells)),
-        ("pairs_direct", direct & sure, sure),
-        ("pairs_direct_in_order", direct & ordered, ordered),
-    ):
-        report.add(name, len(ours), "pairs", peer=len(allowed), peer_name="physics")
+    allowed = {pair for pair in cells if possible(*pair)}
+    report.add("pairs_connected", len(connected), "pairs", peer=len(cells), peer_name="physics")
+    report.add("pairs_direct", len(direct & allowed), "pairs", peer=len(allowed), peer_name="physics")
 
 
 def _cold(report: Report, folder: Path, options: argparse.Namespace) -> None:

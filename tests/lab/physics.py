@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,9 @@ def can_punch(first: Behaviour, second: Behaviour) -> bool:
 
 
 def can_be_direct(one: Behaviour, other: Behaviour) -> bool:
-    """Whether they can, whoever is first."""
-    return can_punch(one, other) or can_punch(other, one)
+    """Whether they can where both open their own routers before either's packets reach the other's."""
+    first, second = (replace(each, usurped=False) for each in (one, other))
+    return can_punch(first, second) or can_punch(second, first)
 
 
 def _lets_in(inside: Behaviour, outside: Behaviour, *, spoke: bool) -> bool:
