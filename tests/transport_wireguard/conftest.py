@@ -222,6 +222,12 @@ def path() -> type[MemoryPath]:
 
 
 @pytest.fixture(scope="session")
+def stamps() -> Callable[[], Callable[[], bytes]]:
+    """Makes what stamps the handshakes of one engine."""
+    return counting_stamps
+
+
+@pytest.fixture(scope="session")
 def make_ipv4() -> Callable[..., bytes]:
     return ipv4
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha_open
 
-from ghostwire.engine import SECOND
+from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.keys import PrivateKey
 from ghostwire.testing.clock import SeededEntropy
 from ghostwire_transport_wireguard import noise
@@ -25,10 +25,12 @@ from ghostwire_transport_wireguard.cookie import (
     RateLimiter,
     _keyed,
 )
+from ghostwire_transport_wireguard.handshake import EXCUSED
 from ghostwire_transport_wireguard.handshake_queue import COMPUTED, CROWDED, QUEUE, _host
 
 NODE, PEER = PrivateKey(b"n" * 32), PrivateKey(b"p" * 32)
 BODY = struct.pack("<II", 1, 7) + bytes(108)
+LATENCY, START = 10 * MILLISECOND, 1_000 * SECOND
 HERE, THERE = b"udp 192.0.2.1:5", b"udp 192.0.2.1:6"
 
 
@@ -37,9 +39,9 @@ def checker() -> MacChecker:
     return MacChecker(NODE.public_raw, SeededEntropy("cookies"))
 
 
-def forged_initiations(pair: Any, count: int) -> list[bytes]:
-    """Initiations with a valid mac1 (the node's key is public) and nothing else."""
-    stamper, entropy = MacStamper(pair.b.key.public_raw), SeededEntropy("forger")
+def forged_initiations(pair: Any, count: int, *, to: Any = None) -> list[bytes]:
+    """Initiations with a valid mac1 (the node's key is public) and nothing else, for ``b`` unless told."""
+    stamper, entropy = MacStamper((to or pair.b).key.public_raw), SeededEntropy("forger")
     bodies = [noise.INITIATION_BODY.pack(1, n, entropy(32), entropy(48), entropy(28)) for n in range(count)]
     return [stamper.stamp(body, 0) for body in bodies]
 
@@ -152,18 +154,89 @@ def test_forged_messages_without_a_valid_mac_are_passed_over_cheaply(connected: 
     assert connected.b.engine.deadline() != 0
 
 
-def test_a_peer_gets_through_under_load_by_its_cookie(pair: Any, path: Any) -> None:
-    flooder = path("flooder:1")
-    pair.receive(pair.b, flooder, forged_initiations(pair, 10))
+@pytest.fixture
+def asked(pair: Any, path: Any) -> Any:
+    """A pair whose ``b`` is under load, and a cookie reply of it to ``a``'s initiation, which nobody has delivered."""
+    pair.receive(pair.b, path("flooder:1"), forged_initiations(pair, 10))
+    pair.carries = lambda sender, datagram: sender is pair.a
     pair.send(pair.a, b"urgent")
-    for _ in range(20):
-        pair.run(SECOND // 2)
-        pair.receive(pair.b, flooder, forged_initiations(pair, 10))
+    pair.run(SECOND // 10)
+    pair.reply = next(each.datagram for each in pair.b.sent if each.paths == (pair.a.path,))
+    pair.a.sent.clear()
+    return pair
+
+
+def deliver(pair: Any, source: Any, *datagrams: bytes) -> list[bytes]:
+    """What ``a`` sends at once for it."""
+    before = len(pair.a.sent)
+    pair.receive(pair.a, source, datagrams)
+    pair.a.engine.advance(pair.now)
+    pair.settle()
+    return [each.datagram for each in pair.a.sent[before:]]
+
+
+def test_a_peer_gets_through_under_load_by_its_cookie_at_once(pair: Any, path: Any) -> None:
+    pair.receive(pair.b, path("flooder:1"), forged_initiations(pair, 10))
+    pair.send(pair.a, b"urgent")
+    pair.run(5 * LATENCY)
     assert [packet[20:] for packet in pair.b.packets] == [b"urgent"]
     first, second = (each.datagram for each in pair.a.sent if each.kind == noise.INITIATION)
     assert first.endswith(NO_MAC)
     assert not second.endswith(NO_MAC)
     assert pair.b.engine.counters.computed == 1, "the forged ones never show a cookie"
+
+
+def test_a_cookie_makes_one_initiation_the_same_again_where_the_reply_came_from(asked: Any) -> None:
+    (shown,) = deliver(asked, asked.b.path, asked.reply)
+    assert asked.a.sent[-1].paths == (asked.b.path,)
+    assert not shown.endswith(NO_MAC)
+    assert asked.a.engine.counters.initiations == 1, "no other handshake, only its mac2 is new"
+    assert deliver(asked, asked.b.path, asked.reply) == []
+
+
+def test_a_forged_cookie_makes_nobody_send(asked: Any) -> None:
+    forged = asked.reply[:-1] + bytes([asked.reply[-1] ^ 1])
+    assert deliver(asked, asked.b.path, forged, b"\3\0\0\0" + bytes(60)) == []
+    assert asked.a.engine.counters.bad_handshake == 1
+    assert asked.a.engine.counters.unknown_session == 1
+
+
+def test_a_cookie_from_where_nothing_was_sent_is_kept_and_shown_later(asked: Any, path: Any) -> None:
+    assert deliver(asked, path("victim:1"), asked.reply) == []
+    asked.run(6 * SECOND)
+    (again,) = (each for each in asked.a.sent if each.kind == noise.INITIATION)
+    assert tuple(again.paths) == (asked.b.path,)
+    assert not again.datagram.endswith(NO_MAC)
+
+
+def test_cookies_make_a_node_send_once_in_5_s_though_its_handshakes_are_many(asked: Any) -> None:
+    checker = MacChecker(asked.b.key.public_raw, SeededEntropy("observer"))
+    assert len(deliver(asked, asked.b.path, asked.reply)) == 1
+    for moment, answers in ((1, 0), (3, 0), (5, 1), (6, 0)):
+        asked.run(START + moment * SECOND + SECOND // 2 - asked.now)
+        asked.a.engine.test(1, asked.b.path, asked.now)
+        asked.settle()
+        reply = checker.reply(asked.a.sent[-1].datagram, HERE, asked.now)
+        assert len(deliver(asked, asked.b.path, reply)) == answers
+
+
+def test_a_response_that_was_asked_for_needs_no_cookie(pair: Any, path: Any) -> None:
+    pair.send(pair.a, b"data")
+    pair.receive(pair.a, path("flooder:1"), forged_initiations(pair, 10, to=pair.a))
+    pair.run(3 * LATENCY)
+    assert len(pair.b.packets) == 1
+    assert pair.a.engine.counters.cookies == 10, "what nobody asked for does"
+
+
+def test_few_responses_to_one_initiation_are_computed_under_load(pair: Any, path: Any) -> None:
+    pair.carries = lambda sender, datagram: False
+    pair.send(pair.a, b"data")
+    (index,) = struct.unpack_from("<I", pair.a.sent[0].datagram, 4)
+    stamper, entropy, counters = MacStamper(pair.a.key.public_raw), SeededEntropy("r"), pair.a.engine.counters
+    bodies = [noise.RESPONSE_BODY.pack(2, n, index, entropy(32), entropy(16)) for n in range(30)]
+    pair.receive(pair.a, path("flooder:1"), [stamper.stamp(body, 0) for body in bodies])
+    pair.run(SECOND)
+    assert (counters.computed, counters.cookies) == (EXCUSED, 30 - EXCUSED)
 
 
 def test_an_unanswerable_response_is_dropped_before_it_costs_anything(connected: Any, path: Any) -> None:
@@ -228,6 +301,21 @@ def test_a_cookie_also_comes_for_a_response_and_unasked_ones_are_dropped(pair: A
     pair.run(5 * SECOND)
     (second,) = (each.datagram for each in pair.b.sent)
     assert not second.endswith(NO_MAC), "the next response shows the cookie"
+
+
+def test_a_response_is_shown_again_with_the_cookie_and_completes_the_handshake(pair: Any) -> None:
+    pair.carries = lambda sender, datagram: sender is pair.a
+    pair.send(pair.a, b"data")
+    pair.run(SECOND)
+    (response,) = (each.datagram for each in pair.b.sent)
+    checker = MacChecker(pair.a.key.public_raw, SeededEntropy("a"))
+    pair.carries = lambda sender, datagram: True
+    pair.receive(pair.b, pair.a.path, [checker.reply(response, HERE, pair.now)])
+    pair.run(3 * LATENCY)
+    shown = pair.b.sent[1].datagram
+    assert shown[:-16] == response[:-16]
+    assert checker.mac2_valid(shown, HERE, pair.now)
+    assert len(pair.b.packets) == 1
 
 
 def test_under_load_even_a_source_with_a_cookie_has_a_rate(pair: Any) -> None:

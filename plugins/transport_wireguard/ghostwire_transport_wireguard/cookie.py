@@ -45,34 +45,34 @@ def _mac(key: bytes, data: bytes) -> bytes:
 class MacStamper:
     """Adds macs to handshake messages for one peer, and keeps the cookie it asked for."""
 
-    __slots__ = ("_cookie", "_cookie_key", "_expires", "_last_mac1", "_mac1_key")
+    __slots__ = ("_cookie", "_cookie_key", "_expires", "_last", "_mac1_key")
 
     def __init__(self, peer: bytes) -> None:
         self._mac1_key, self._cookie_key = _keyed(b"mac1----", peer), _keyed(b"cookie--", peer)
-        self._last_mac1: bytes | None = None
+        self._last = b""
         self._cookie = b""
         self._expires = 0
 
     def stamp(self, body: bytes, now: int) -> bytes:
         """The whole message: body, mac1, mac2."""
-        self._last_mac1 = _mac(self._mac1_key, body)
-        message = body + self._last_mac1
-        return message + (_mac(self._cookie, message) if self._cookie and now < self._expires else NO_MAC)
+        self._last = body + _mac(self._mac1_key, body)
+        return self._last + (_mac(self._cookie, self._last) if self._cookie and now < self._expires else NO_MAC)
 
-    def accept(self, reply: bytes, now: int) -> bool:
-        """Take a cookie reply to the last message stamped; False where it is forged or answers nothing."""
+    def accept(self, reply: bytes, now: int) -> bytes | None:
+        """Take a cookie reply to the last message stamped, and give that message with the cookie shown; None where the
+        reply is forged or answers nothing. Only the first reply to a message counts."""
         from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as open_cookie
         from nacl.exceptions import CryptoError
 
-        if self._last_mac1 is None:
-            return False
+        if not self._last:
+            return None
         _, _, nonce, sealed = COOKIE_REPLY_MESSAGE.unpack(reply)
         try:
-            self._cookie = open_cookie(sealed, self._last_mac1, nonce, self._cookie_key)
+            self._cookie = open_cookie(sealed, self._last[-MAC_BYTES:], nonce, self._cookie_key)
         except CryptoError:
-            return False
-        self._expires, self._last_mac1 = now + COOKIE_USE, None
-        return True
+            return None
+        self._expires, message, self._last = now + COOKIE_USE, self._last, b""
+        return message + _mac(self._cookie, message)
 
 
 class MacChecker:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RESPONSE_RECEIVER: Final = struct.Struct("<8xI").unpack_from
 """Whose handshake a response completes."""
+EXCUSED: Final = 4
+"""Responses to one initiation that are computed under load without a cookie."""
 _NONE: Final = -1
 
 
@@ -28,7 +30,17 @@ class Handshake:
     begun later: the peer may have answered that already, and would not know the session in between.
     """
 
-    __slots__ = ("_awaited", "_begun", "_last_timestamp", "_local", "_peer", "_static_shared", "_tested", "stamper")
+    __slots__ = (
+        "_awaited",
+        "_begun",
+        "_excuses",
+        "_last_timestamp",
+        "_local",
+        "_peer",
+        "_static_shared",
+        "_tested",
+        "stamper",
+    )
 
     def __init__(self, local: Local, peer: Peer) -> None:
         self._local, self._peer = local, peer
@@ -36,6 +48,7 @@ class Handshake:
         self._static_shared: bytes | None = None
         self._awaited: dict[int, Pending] = {}
         self._begun = self._tested = _NONE
+        self._excuses = 0
         self._last_timestamp = b""
 
     def begin(self, now: int) -> bytes:
@@ -58,6 +71,7 @@ class Handshake:
             local.private_key, ephemeral, self._peer.spec.key.raw, self._shared(), index, local.stamp()
         )
         local.pending[index] = self._peer
+        self._excuses = EXCUSED
         return index, self.stamper.stamp(body, now)
 
     def finish(self, response: bytes, now: int) -> Keypair:
@@ -72,6 +86,11 @@ class Handshake:
             if begun == index:
                 break
         return Keypair(self._peer, index, remote, keys, now, initiator=True)
+
+    def excuse(self) -> bool:
+        """Whether one more response to what was begun last may go without a cookie; counts it."""
+        self._excuses -= 1
+        return self._excuses >= 0
 
     @property
     def pending(self) -> bool:

@@ -1,7 +1,8 @@
 """Handshake messages wait here, so that a flood of them can't take the processor from established sessions.
 
 At most `QUEUE` wait; each loop pass computes on at most `COMPUTED` of them. From `CROWDED` waiting on, and for a
-second after, a sender must first show with a cookie that it is where it says, and each source has a rate.
+second after, a sender must first show with a cookie that it is where it says, and each source has a rate. A few
+responses to each initiation of this node need no cookie: who sends them has seen it.
 """
 
 from __future__ import annotations
@@ -76,14 +77,14 @@ class HandshakeQueue:
         """Whether the message cost a computation."""
         (kind,) = _KIND(message)
         if kind == COOKIE_REPLY:
-            return self._take_cookie(message, now)
+            return self._take_cookie(source, message, now)
         if not self._checker.mac1_valid(message):
             self._local.counters.bad_mac += 1
             return False
         if kind == RESPONSE and RESPONSE_RECEIVER(message)[0] not in self._local.pending:
             self._local.counters.unknown_session += 1
             return False
-        if now < self._loaded_until:
+        if now < self._loaded_until and not self._excused(kind, message):
             if not self._checker.mac2_valid(message, _place(source), now):
                 return self._ask_for_cookie(source, message, now)
             if not self._limiter.allow(_host(source), now):
@@ -92,7 +93,11 @@ class HandshakeQueue:
         self._compute(kind, source, message, now)
         return True
 
-    def _take_cookie(self, message: bytes, now: int) -> bool:
+    def _excused(self, kind: int, message: bytes) -> bool:
+        """Whether it is computed under load, too: a response that this node asked for, as far as those go."""
+        return kind == RESPONSE and self._local.pending[RESPONSE_RECEIVER(message)[0]].handshake.excuse()
+
+    def _take_cookie(self, source: Path, message: bytes, now: int) -> bool:
         (index,) = _COOKIE_RECEIVER(message)
         peer = self._local.pending.get(index)
         if peer is None and index in self._local.sessions:
@@ -100,7 +105,9 @@ class HandshakeQueue:
         if peer is None:
             self._local.counters.unknown_session += 1
             return False
-        if not peer.handshake.stamper.accept(message, now):
+        try:
+            peer.take_cookie(message, source, now)
+        except RemoteProtocolError:
             self._local.counters.bad_handshake += 1
         return True
 

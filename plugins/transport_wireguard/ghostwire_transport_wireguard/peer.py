@@ -2,6 +2,7 @@
 
 device packet ─ the first after a rest ─> say so, before all else
               ├ no usable session ─> wait, initiate ─ response ─> begin, send what waited
+              │                               └ cookie ──> initiate with it at once, by the way it came
               └ session ───────────> seal ─ 120 s old and ours ─> initiate as well
 datagram ─ authentic ─> awaited session: put it to use, send what waited
                       ─> data: answer within 10 s
@@ -61,7 +62,8 @@ class Peer:
         self._patience = ANSWER
         self._initiation: Send | None = None
         self._attempts = 0
-        self._last_sent, self._last_taken = -REKEY_TIMEOUT, -INITIATION_GAP
+        self._last_sent, self._last_taken, self._last_shown = -REKEY_TIMEOUT, -INITIATION_GAP, -REKEY_TIMEOUT
+        self._last_message: Send | None = None
         self._retransmit, self._keepalive = Timer(self._retransmit_initiation), Timer(self._send_keepalive)
         self._answer, self._wipe = Timer(self.initiate), Timer(self._forget_keys)
         self._persistent = Timer(self._send_persistent_keepalive)
@@ -227,6 +229,7 @@ class Peer:
         self._local.timers.arm(self._test, now + REKEY_TIMEOUT)
 
     def _send_message(self, send: Send) -> None:
+        self._last_message = send
         self._local.sends.append(send)
         self.sent_bytes += sum(map(len, send.datagrams))
 
@@ -276,6 +279,20 @@ class Peer:
         self.received_bytes += size
         self._heard(source, now, self._greeted)
         self._send_message(Send(only(source), [response]))
+
+    def take_cookie(self, reply: bytes, source: Path, now: int) -> None:
+        """Keep a cookie for the next messages, and show it to who asked for it at once, but only where the message it
+        was asked for went, and once in 5 s: who sees that message can make a cookie, too.
+
+        RemoteProtocolError where it is forged or asked for by nothing.
+        """
+        message = self.handshake.stamper.accept(reply, now)
+        if message is None:
+            raise RemoteProtocolError("handshake: a cookie that answers nothing; drop the message")
+        last = self._last_message
+        if last is not None and source in last.paths() and now - self._last_shown >= REKEY_TIMEOUT:
+            self._last_shown = now
+            self._send_message(Send(only(source), [message]))
 
     def _completed(self, source: Path, now: int) -> None:
         """Both sides hold the same keys. A handshake begun since, if any, goes on."""
