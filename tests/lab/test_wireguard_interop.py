@@ -293,8 +293,7 @@ async def test_wireguard_go_under_load_lets_us_in_by_its_cookie(make: Make) -> N
                     await asyncio.sleep(0.1)
                     knocker.sendto(b"knock", (THEIRS, 9))
                     await asyncio.sleep(0.1)
-        assert pair.tunnel.counters.initiations >= 2, "the first was answered by a cookie, another showed it"
-        assert pair.tunnel._engine.peers[1].handshake.stamper._cookie
+        assert pair.tunnel.counters.shown == 1, "an initiation was answered by a cookie, and went out again with it"
         await pair.ping("ours", THEIRS)
 
 

@@ -35,6 +35,7 @@ WORK: Final = {
     "initiations": "Handshake initiations sent.",
     "handshakes": "Handshakes completed, either side.",
     "cookies": "Cookie replies sent.",
+    "shown": "Handshake messages sent again with the cookie that was asked for.",
     "computed": "Handshake messages on which a key exchange was computed.",
 }
 
@@ -66,6 +67,7 @@ class Counters:
     initiations: int
     handshakes: int
     cookies: int
+    shown: int
     computed: int
 
     def __init__(self) -> None:

@@ -292,6 +292,7 @@ class Peer:
         last = self._last_message
         if last is not None and source in last.paths() and now - self._last_shown >= REKEY_TIMEOUT:
             self._last_shown = now
+            self._local.counters.shown += 1
             self._send_message(Send(only(source), [message]))
 
     def _completed(self, source: Path, now: int) -> None:
