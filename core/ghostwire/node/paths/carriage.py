@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from ghostwire import Activity
 from ghostwire.node.paths.candidate import Candidate
-from ghostwire.node.paths.timing import AGAIN, CARRIAGE, LONGEST_TEST_GAP, TEST_GAP
+from ghostwire.node.paths.timing import AGAIN, CARRIAGE, LONGEST_TEST_GAP, RELAPSE, TEST_GAP
 
 
 class Carriage:
     """The tests of one peer's paths, one at a time."""
 
-    __slots__ = ("_gap", "_next", "_patience", "_repeat", "_since", "_tested", "_until", "testing")
+    __slots__ = ("_gap", "_helped", "_next", "_patience", "_repeat", "_since", "_tested", "_until", "testing")
 
     def __init__(self, now: int) -> None:
         self.testing: Candidate | None = None
@@ -29,6 +29,7 @@ class Carriage:
         self._since: int | None = None
         self._tested = False
         self._patience = CARRIAGE
+        self._helped: int | None = None
         self._next, self._gap = now, TEST_GAP
 
     @property
@@ -79,30 +80,39 @@ class Carriage:
         """A probation begins; whether after a handshake that was completed."""
         self._since, self._tested = now, tested
 
-    def decided(self, now: int) -> bool:
-        """Whether a probation is over."""
-        return self._since is not None and now - self._since >= self._patience
+    def decided(self, activity: Activity, now: int) -> bool:
+        """Whether a probation is over: data was sent since it began, and had time to be answered."""
+        if self._since is None or now - self._since < self._patience or activity.sent <= self._since:
+            return False
+        return not activity.unanswered or now - max(activity.unanswered, self._since) >= self._patience
 
-    def verdict(self, activity: Activity) -> bool | None:
+    def verdict(self, activity: Activity, now: int) -> bool | None:
         """What a probation showed, which ends with it: whether the path carries data; None: it is to be tested."""
         since, self._since = self._since or 0, None
+        self._helped = now if activity.received > since else None
         if activity.received <= since or activity.over is None or not activity.over.relayed or activity.direct > since:
             return True
         return False if self._tested else None
 
+    def relapsed(self, now: int) -> bool:
+        """Whether data was answered as long as the relay helped, a moment ago: who drops one direction's data alone
+        shows by this."""
+        return self._helped is not None and now - self._helped < RELAPSE
+
     def another(self, now: int) -> None:
         """Another path is in use, to be tested as soon as there is reason."""
-        self._gap, self._next = TEST_GAP, now
+        self._gap, self._next, self._helped = TEST_GAP, now, None
 
     def stop(self) -> None:
         """What is under way shows nothing any more."""
         self.testing = self._since = None
 
-    def deadline(self) -> int | None:
-        """When a test or a probation is over."""
+    def deadline(self, now: int) -> int | None:
+        """When a test or a probation may be over."""
         if self.testing is not None:
             return self._until if self._repeat is None else min(self._repeat, self._until)
-        return self._since + self._patience if self._since is not None else None
+        over = self._since + self._patience if self._since is not None else 0
+        return over if over > now else None
 
 
 def patience(candidate: Candidate) -> int:

@@ -11,9 +11,9 @@
                                       a padded pong                           direct     use it
                                       authentic packets over a direct path    searching  ping it; the guess, if it ever
                                                                                          answered
-    direct     the path in use        `HEARTBEAT`; `BUSY_HEARTBEAT` while     direct     ping it
-                                      data leaves; data unanswered for
-                                      `SUSPICION`
+    direct     the path in use        `HEARTBEAT`; the peer calls; data       direct     ping it
+                                      waits for an answer for `SUSPICION`,
+                                      and then every `BUSY_HEARTBEAT`
                                       a ping unanswered for the grace         doubted    ping again, and every `AGAIN`
                                       packets over the relay, after           doubted    ping; where all that comes in
                                       `STRAGGLERS`                                       `CARRIAGE` does so too, test it
@@ -142,7 +142,7 @@ class PeerPaths:
         candidate.answer(latency, now, padded=padded)
         if candidate is self.best:
             self._heartbeat.pong()
-            self._next_poll = now + timing.POLL
+            self._next_poll = self._heartbeat.next_look(candidate, self._shared.activity(self.id), now)
             if self.state is State.DOUBTED and not self._carriage.undecided:
                 self._use(candidate, now, "it answers again")
         elif self.state is not State.ASLEEP and self._preferred(candidate):
@@ -159,14 +159,17 @@ class PeerPaths:
                 self._orders.ping_soon(each, now)
 
     def called(self, paths: Iterable[Path], now: int) -> None:
-        """The peer says where it is, and wants to be pinged there now."""
+        """The peer says where it is, and wants to be pinged there now: it does not trust the path in use."""
         known = self._orders.called_lately(now)
         if self.state is State.ASLEEP:
             self.wake(now, "the peer called", wants=False)
         said = [self.candidates.add(path, Learned.CALL, now) for path in paths]
         if known or self.state is State.DIRECT:
             for each in said:
-                self._orders.ping(each, now)
+                if each is not self.best:
+                    self._orders.ping(each, now)
+            if self.best is not None:
+                self._probe(self.best, now, wary=True)
         else:
             self._knock(said, NEAREST, now)
             self._call(now)
@@ -241,7 +244,10 @@ class PeerPaths:
     def _check_carriage(self, best: Candidate, activity: Activity, now: int) -> None:
         since = activity.unanswered
         insists = since and now - since >= patience(best) and activity.sent - since >= timing.INSISTENCE
-        if insists and (best.answered or 0) > since and self._carriage.ready(now) and self._has_others(best):
+        doubtful = insists and (best.answered or 0) > since and self._has_others(best)
+        if doubtful and self._carriage.relapsed(now):
+            self._bar(best, now)
+        elif doubtful and self._carriage.ready(now):
             self._test(best, now)
         elif activity.received and now - activity.received < timing.BUSY and activity.over == best.path:
             best.pardon()
@@ -259,7 +265,7 @@ class PeerPaths:
         if self.state is State.ASLEEP:
             self.due = None
             return
-        times = [self._orders.call_at, self._carriage.deadline(), self._sleep_at(now)]
+        times = [self._orders.call_at, self._carriage.deadline(now), self._sleep_at(now)]
         times.append(self._rounds.next if self.best is None else self._next_poll)
         if self.best is not None and self._heartbeat.asked is not None:
             times.append(self._heartbeat.next_look(self.best, Activity(), now))
@@ -346,7 +352,7 @@ class PeerPaths:
             self._used_since, self._next_look = now, now + timing.UPGRADE
         news = self.guess is not candidate
         self.best = self.guess = candidate
-        self.state, self._next_poll = state, now + timing.POLL
+        self.state, self._next_poll = state, now + timing.BUSY_POLL
         self._heartbeat.pong(candidate.pinged)
         self._carriage.stop()
         self._note(now, f"{'direct over' if state is State.DIRECT else 'trying'} {name(candidate.path)}", why)
@@ -387,8 +393,8 @@ class PeerPaths:
             self.guess = None
         self._search(now, f"{name(best.path)} no longer answers")
 
-    def _probe(self, best: Candidate, now: int) -> None:
-        self._heartbeat.ping(now)
+    def _probe(self, best: Candidate, now: int, *, wary: bool = False) -> None:
+        self._heartbeat.ping(now, wary=wary)
         self._orders.ping(best, now)
 
     def _test(self, candidate: Candidate, now: int) -> None:
@@ -405,8 +411,8 @@ class PeerPaths:
         failed = self._carriage.failed(now)
         if failed is not None:
             self._fail(failed, activity, now)
-        elif self._carriage.decided(now) and self.best is not None:
-            verdict = self._carriage.verdict(activity)
+        elif self._carriage.decided(activity, now) and self.best is not None:
+            verdict = self._carriage.verdict(activity, now)
             if verdict is None:
                 self._test(self.best, now)
             elif not verdict:

@@ -14,14 +14,18 @@ SESSION: Final = 45 * SECOND
 """A peer with which no data moved for this long is asleep."""
 TRUST: Final = 6_500 * MILLISECOND
 """How long a quiet path is trusted after the last pong."""
-POLL: Final = 500 * MILLISECOND
-"""Time between two looks at what an awake peer's data did."""
+POLL, BUSY_POLL = SECOND, 500 * MILLISECOND
+"""Time between two looks at what an awake peer's data did: in general, and where some left since the last."""
+TOGETHER: Final = 250 * MILLISECOND
+"""What is due within so long is done for all peers at one moment."""
 HEARTBEAT, BUSY_HEARTBEAT = 3 * SECOND, SECOND
-"""Time between two pings over the path in use: when quiet, and while data leaves."""
+"""Time between two pings over the path in use: in general, and while data waits for an answer."""
 BUSY: Final = 2 * SECOND
 """Data that left so long ago still counts as leaving."""
 SUSPICION: Final = 500 * MILLISECOND
-"""Data unanswered for this long, or two round trips, makes a ping."""
+"""Data that waits for an answer for this long, or two round trips, makes a ping."""
+PROMPT: Final = 100 * MILLISECOND
+"""What is sent so soon after data came answers it; what is sent later, or followed by more, waits for an answer."""
 GRACE, LONGEST_GRACE = 100 * MILLISECOND, 500 * MILLISECOND
 """How long a pong may take: three times the path's latency, at least the first and at most the second more than it."""
 LOST: Final = 2 * SECOND
@@ -46,6 +50,8 @@ INSISTENCE: Final = 500 * MILLISECOND
 """And only where more was sent so much later: whoever waits for an answer repeats himself."""
 TEST_GAP, LONGEST_TEST_GAP = 5 * SECOND, 120 * SECOND
 """Time between two carriage tests of a path; it doubles, until there was no reason for one for the longest."""
+RELAPSE: Final = 15 * SECOND
+"""A path over which data is unanswered again so soon after the relay helped it is barred."""
 BAR, LONGEST_BAR = 30 * SECOND, 600 * SECOND
 """How long a path that failed a carriage test is not used; it doubles."""
 STRAGGLERS: Final = SECOND

@@ -273,6 +273,31 @@ def test_a_path_that_was_barred_has_packets_sent_over_the_relay_as_well_until_it
     assert all(RELAY in each.paths for each in world.seen(Attach, world.now - 3 * SECOND)), "no packet is lost"
 
 
+def test_a_probation_lasts_until_something_was_sent_that_the_peer_could_answer(world: World) -> None:
+    direct(world)
+    world.flow = deaf
+    world.until(lambda: RELAY in world.attached)
+    world.flow = None
+    world.run(10 * SECOND)
+    assert world.attached == (WAN, RELAY), "a sender that backs off said nothing meanwhile"
+    world.flow = talk
+    world.activity = world.activity._replace(over=WAN)
+    world.until(lambda: world.attached == (WAN,), 3 * SECOND)
+
+
+def test_a_path_that_only_works_while_the_relay_helps_is_barred(world: World) -> None:
+    """Somebody drops one direction's data alone: answers come directly, as soon as the relay brings the questions."""
+    direct(world)
+
+    def one_way(world: World) -> None:
+        world.send(answered=RELAY in world.attached)
+
+    world.flow = one_way
+    took = world.until(lambda: world.attached == (RELAY,))
+    assert took <= 7 * SECOND
+    assert "carries no packets" in world.peer.why
+
+
 def test_one_way_traffic_keeps_its_path_at_the_cost_of_ever_rarer_handshakes(world: World) -> None:
     direct(world)
     began = world.now
