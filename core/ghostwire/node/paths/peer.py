@@ -7,6 +7,7 @@
     searching  guess and relay        as `rounds` says                        searching  a round: knock at or ping all
                                                                                          candidates, call, tell the
                                                                                          server
+                                      data unanswered, as `revival` says      searching  a handshake over the relay
                                       a pong                                  searching  ping padded to the mesh's MTU
                                       a padded pong                           direct     use it
                                       authentic packets over a direct path    searching  ping it; the guess, if it ever
@@ -50,6 +51,7 @@ from ghostwire.node.paths.heartbeat import Heartbeat
 from ghostwire.node.paths.known import Known
 from ghostwire.node.paths.orders import Orders
 from ghostwire.node.paths.points import better
+from ghostwire.node.paths.revival import Revival
 from ghostwire.node.paths.rounds import NEAREST, Rounds
 from ghostwire.node.paths.shared import Shared, State, name, seconds
 
@@ -72,6 +74,7 @@ class PeerPaths:
         self.due: int | None = None
         self._orders = Orders(shared, peer)
         self._rounds, self._heartbeat, self._carriage = Rounds(shared.entropy), Heartbeat(now), Carriage(now)
+        self._revival = Revival()
         self._next_poll = self._next_look = self._used_since = self._touched = now
         self._wants = False
 
@@ -221,9 +224,17 @@ class PeerPaths:
         self._judge(activity, now)
         if self.best is not None:
             self._watch(self.best, activity, now)
-        elif self._rounds.next <= now:
-            self._begin_round(now)
+        else:
+            self._go_on(activity, now)
         self._schedule(now)
+
+    def _go_on(self, activity: Activity, now: int) -> None:
+        """Go on searching, and see to it that the peer knows the session."""
+        if self._rounds.next <= now:
+            self._begin_round(now)
+        if self.relay is not None and self._revival.due(activity, now):
+            self._orders.trial(self.relay)
+        self._next_poll = self._revival.next_look(activity, now)
 
     def _watch(self, best: Candidate, activity: Activity, now: int) -> None:
         """Look after the path in use."""
@@ -266,8 +277,10 @@ class PeerPaths:
             self.due = None
             return
         times = [self._orders.call_at, self._carriage.deadline(now), self._sleep_at(now)]
-        times.append(self._rounds.next if self.best is None else self._next_poll)
-        if self.best is not None and self._heartbeat.asked is not None:
+        times.append(self._next_poll)
+        if self.best is None:
+            times.append(self._rounds.next)
+        elif self._heartbeat.asked is not None:
             times.append(self._heartbeat.next_look(self.best, Activity(), now))
         self.due = max(now, min(time for time in times if time is not None))
 
