@@ -31,7 +31,8 @@ from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.uplink.backoff import Backoff
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT
 
-FRESH = 27 * SECOND
+FRESH = 5 * SECOND
+"""A router that restarts gives other ports from one moment to the next, and who calls looks for a lost peer."""
 SOONEST, SPREAD = 20.0, 6.0
 """Seconds between two rounds while packets move: at least, and up to so much more. The shortest timeout of address
 translators that is seen in the field is 30 s."""
@@ -96,7 +97,7 @@ class Discovery:
 
     @property
     def fresh(self) -> bool:
-        """Whether relays were asked within the last 27 s."""
+        """Whether relays were asked within the last 5 s."""
         return self._asked is not None and self._parts.clock.now() - self._asked <= FRESH
 
     def refresh(self, then: Callable[[], object] | None = None) -> None:

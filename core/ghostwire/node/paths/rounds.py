@@ -23,7 +23,7 @@ AFTER_KNOCKS: Final = 500 * MILLISECOND
 """By then calls have gone both ways, and pings have come."""
 AFTER_CALL: Final = 150 * MILLISECOND
 """By then who called has heard the call back, and let our pings in."""
-RETURN: Final = 25 * SECOND
+RETURN: Final = 20 * SECOND
 STILL, SPREAD = 32 * SECOND, 4 * SECOND
 LATE: Final = 6
 NEAREST, FARTHEST = 2, 4
