@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from collections.abc import Callable
 
 import pytest
 from derpclient import DerpClient
 from natlab import Lab
-from programs import Mesh, transfer, wait_for
+from programs import Mesh, Pinging, transfer, wait_for
 
 PORT = 443
 pytestmark = pytest.mark.usefixtures("tun")
@@ -41,6 +43,19 @@ def test_tcp_crosses_it_whole(mesh: Mesh) -> None:
     wait_for("a1 reaches b1", lambda: mesh["a1"].can_ping(mesh["b1"].address(6)))
     sent = os.urandom(4 << 20)
     assert transfer(mesh["a1"], mesh["b1"], sent) == sent
+
+
+def test_a_node_killed_outright_is_back_for_others_soon_after_it_started_again(mesh: Mesh) -> None:
+    alice, bob = mesh["a1"], mesh["b1"]
+    wait_for("a1 reaches b1", lambda: alice.can_ping(bob.address()))
+    with Pinging(alice, bob) as pinging:
+        began = time.monotonic()
+        bob.end(signal.SIGKILL)
+        bob.start()
+        wait_for("b1 is at home", lambda: bob.home().get("connected"))
+        absence = time.monotonic() - began
+        wait_for("a1 reaches b1", lambda: alice.can_ping(bob.address()))
+    assert pinging.lost / 10 < max(4.0, 2 * absence + 1), f"{pinging.lost / 10} s, absent for {absence:.1f} s"
 
 
 def test_it_closes_on_a_removed_node_at_once_and_on_nobody_else(mesh: Mesh) -> None:
