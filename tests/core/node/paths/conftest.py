@@ -163,4 +163,13 @@ def deaf(world: World) -> None:
     world.send(answered=False)
 
 
+def direct(world: World, path: Way = WAN, latency: int = 20 * MILLISECOND) -> World:
+    """Talking over a trusted direct path."""
+    world.answering[path], world.flow = latency, talk
+    world.carrying.add(path)
+    world.awake()
+    world.until(lambda: world.attached == (path,))
+    return world
+
+
 __all__ = ["LAN", "OTHER", "PEER", "RELAY", "WAN", "Attach", "Call", "Rest", "Trust", "Want", "Way", "World"]

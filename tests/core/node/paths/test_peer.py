@@ -9,16 +9,7 @@ from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.node.paths.decisions import Attach, Call, Ping, Rest, Trial, Trust, Want
 from ghostwire.node.paths.timing import BAR, SESSION
 
-from .conftest import LAN, OTHER, PEER, RELAY, WAN, Way, World, deaf, make_world, talk
-
-
-def direct(world: World, path: Way = WAN, latency: int = 20 * MILLISECOND) -> World:
-    """Talking over a trusted direct path."""
-    world.answering[path], world.flow = latency, talk
-    world.carrying.add(path)
-    world.awake()
-    world.until(lambda: world.attached == (path,))
-    return world
+from .conftest import LAN, OTHER, PEER, RELAY, WAN, Way, World, deaf, direct, make_world, talk
 
 
 def test_a_session_starts_on_the_relay_and_everything_else_at_once(world: World) -> None:
