@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -51,6 +52,8 @@ _VERSION = 0
 _MESSAGE_HEAD = 2
 _MAPPED = bytes(10) + b"\xff\xff"
 _NOWHERE = bytes(ENDPOINT_BYTES)
+_KNOWN = 1_024
+"""Endpoints that are remembered in either form: pongs to and from a peer name the same again and again."""
 _port = struct.Struct(">H")
 
 
@@ -159,6 +162,7 @@ def _transaction(body: bytes) -> bytes:
     return body[:TRANSACTION_BYTES]
 
 
+@lru_cache(_KNOWN)
 def _packed(endpoint: str) -> bytes:
     """18 bytes of ``IP:port``; zeros for none."""
     if not endpoint:
@@ -168,6 +172,7 @@ def _packed(endpoint: str) -> bytes:
     return address + _port.pack(port)
 
 
+@lru_cache(_KNOWN)
 def _endpoint(packed: bytes) -> str:
     """``IP:port`` of 18 bytes; empty where the port is 0."""
     (port,) = _port.unpack_from(packed, ENDPOINT_BYTES - _port.size)

@@ -17,6 +17,7 @@ that nobody floods a third party by this node's hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from ghostwire import SEALED_MTU, Buffer, Metrics, Path, parse_relay_endpoint
 from ghostwire.engine import Clock, Entropy
@@ -222,6 +223,7 @@ def _observed(source: Path) -> str:
     return f"{RELAY_ADDRESS}:{port}" if port else ""
 
 
+@lru_cache(1_024)
 def _is_endpoint(text: str) -> bool:
     try:
         parse_endpoint(text)
