@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -36,9 +35,10 @@ def client(
     A join token, from --token-file or the environment variable GHOSTWIRE_JOIN_TOKEN, joins a mesh. Without one a node
     that was up comes up again, and another waits for `gwctl up`.
     """
+    from ghostwire.cli.program import log_to_stderr
     from ghostwire.node.daemon import Order, run_forever
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     token = given_token(token_file)
     program.config = _with(program.config, port, interface=interface, operator=operator)
     run_forever(program.host("node"), program.config, program.folders, Order(token, hostname, click.echo))

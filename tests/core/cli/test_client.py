@@ -1,7 +1,15 @@
 """What `ghostwire client` makes of its options."""
 
-from ghostwire.cli.client import _with
+import logging
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ghostwire.cli.client import _with, client
+from ghostwire.cli.program import Program
 from ghostwire.config import Config, parse
+from ghostwire.node import daemon
 
 
 def test_options_go_before_the_file() -> None:
@@ -14,3 +22,11 @@ def test_options_go_before_the_file() -> None:
 
 def test_without_a_port_no_plugin_is_named() -> None:
     assert dict(_with(Config(), None).plugin) == {}
+
+
+def test_each_line_that_a_daemon_logs_says_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(logging, "basicConfig", told.update)
+    monkeypatch.setattr(daemon, "run_forever", lambda *_: None)
+    assert CliRunner().invoke(client, obj=Program()).exit_code == 0
+    assert told["format"].startswith("%(asctime)s ")
