@@ -23,6 +23,7 @@ IMPATIENT, DEADLINE = 0.2, 30.0
 """With --until-direct: the seconds between two pings, and after which it gives up."""
 MARGIN = 5.0
 """Seconds that a request may take beyond the time the daemon itself was given."""
+_SOME = click.FloatRange(0, min_open=True)
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Record:
 @click.argument("peer", shell_complete=completion.peers)
 @click.option("-c", "--count", type=click.IntRange(1), help=f"How many pings.  [default: {COUNT}]")
 @click.option("-i", "--interval", type=click.FloatRange(0), metavar="SECONDS", help="Time between two.  [default: 1]")
-@click.option("-W", "--timeout", default=5.0, show_default=True, metavar="SECONDS", help="Time to wait for an answer.")
-@click.option("-w", "--deadline", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End after so long.")
+@click.option("-W", "--timeout", type=_SOME, default=5.0, metavar="SECONDS", help="Wait for an answer.  [default: 5]")
+@click.option("-w", "--deadline", type=_SOME, metavar="SECONDS", help="End after so long.")
 @click.option("--until-direct", is_flag=True, help="Ping until an answer comes over a direct path.")
 @as_json
 @click.pass_context

@@ -29,7 +29,7 @@ async def echo(address: str, timeout: float) -> float:
             async with asyncio.timeout(timeout):
                 await _answer(probe, family, token)
         except TimeoutError:
-            raise Unavailable(f"{address}: no answer within {timeout:g} s") from None
+            raise Unavailable(f"{address}: no answer within {round(timeout, 2):g} s") from None
         except OSError as error:
             raise Unavailable(f"{address}: {error.strerror}") from None
         return time.perf_counter() - began

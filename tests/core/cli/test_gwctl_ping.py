@@ -184,6 +184,17 @@ def _interrupting(first: Any, second: Any) -> Iterator[Any]:
     yield second
 
 
+@pytest.mark.parametrize("words", [("-W", "0"), ("-W", "-1"), ("-w", "0"), ("-i", "-1"), ("-c", "0")])
+def test_a_time_or_number_that_cannot_be_is_refused_before_anything_is_sent(
+    answer: Callable[..., Any], run: Run, words: tuple[str, str]
+) -> None:
+    fake = answer(DIRECT)
+    result = ping(run, *words)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{words[0]}'" in result.stderr
+    assert not fake.asked
+
+
 def test_the_help_names_the_exit_codes() -> None:
     shown = " ".join(gwctl_ping.ping.get_help(click.Context(gwctl_ping.ping)).split())
     assert "1 with --until-direct only over a relay, 7 none was answered, 130 interrupted" in shown
