@@ -74,7 +74,9 @@ class Api:
         except PermissionError:
             raise PermissionDenied(f"{self.socket_path}: not yours to open; run as root or as the operator") from None
         except TimeoutError:
-            raise Unavailable(f"no answer within {timeout or self.timeout:.0f} s; see its log") from None
+            raise Unavailable(
+                f"{self.socket_path}: no answer within {timeout or self.timeout:.0f} s; see its log"
+            ) from None
         except (http.client.HTTPException, ConnectionError):
             raise Unavailable("the daemon ended the connection; see its log") from None
         except OSError as error:

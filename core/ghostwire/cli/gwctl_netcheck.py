@@ -42,7 +42,7 @@ _MAPPINGS = {
     "none": "none: relays see this node's own address",
     "endpoint-independent": "endpoint-independent: one outside port for everybody",
     "destination-dependent": "destination-dependent: another outside port for each destination, bad for direct paths",
-    "": "not known",
+    "": "not known: two relays have to answer over UDP and IPv4",
 }
 _GUESS = {None: "", True: "destination-dependent", False: "endpoint-independent"}
 _PROTOCOLS = {"nat_pmp": "NAT-PMP", "pcp": "PCP", "upnp": "UPnP"}

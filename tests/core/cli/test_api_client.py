@@ -108,7 +108,7 @@ def test_a_daemon_that_does_not_answer_in_time_is_unavailable(api: NodeApi) -> N
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(api.socket_path))
         listener.listen()
-        with pytest.raises(errors.Unavailable, match="no answer within"):
+        with pytest.raises(errors.Unavailable, match=r"\.sock: no answer within"):
             api.request("GET", "/x", timeout=0.05)
 
 

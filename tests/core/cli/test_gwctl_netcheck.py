@@ -118,7 +118,7 @@ def test_a_mesh_without_relays_is_said_to_have_none(serve: Serve, run: Run) -> N
     result = run(netcheck)
     assert "no relay is in the mesh" in result.stdout
     assert "home none" in lines(result)
-    assert "NAT mapping not known" in lines(result)
+    assert "NAT mapping not known: two relays have to answer over UDP and IPv4" in lines(result)
 
 
 def test_without_a_daemon_it_says_so(run: Run) -> None:
