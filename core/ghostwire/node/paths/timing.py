@@ -16,7 +16,7 @@ TRUST: Final = 6_500 * MILLISECOND
 """How long a quiet path is trusted after the last pong."""
 POLL, BUSY_POLL = SECOND, 500 * MILLISECOND
 """Time between two looks at what an awake peer's data did: in general, and where some left since the last."""
-TOGETHER: Final = 250 * MILLISECOND
+TOGETHER: Final = 100 * MILLISECOND
 """What is due within so long is done for all peers at one moment."""
 HEARTBEAT, BUSY_HEARTBEAT = 3 * SECOND, SECOND
 """Time between two pings over the path in use: in general, and while data waits for an answer."""
