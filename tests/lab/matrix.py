@@ -29,8 +29,8 @@ SHORT = {
 KINDS = list(SHORT)
 SHARED = {"port_restricted": 2, "symmetric": 2, "udp_blocked": 2, "ipv6_only": 2}
 """How many nodes are on one LAN, where there are more than one."""
-LATE = 10.0
-"""Seconds within which a pair that can be direct is."""
+LATE = 100.0
+"""Seconds within which a pair that can be direct is, also where a busy machine upset the order of its first pings."""
 WATCHED = 2.0
 """Seconds for which one that cannot is watched."""
 Cells = dict[tuple[str, str], Found]

@@ -13,13 +13,25 @@ from __future__ import annotations
 
 from ghostwire import Activity
 from ghostwire.node.paths.candidate import Candidate
-from ghostwire.node.paths.timing import AGAIN, CARRIAGE, LONGEST_TEST_GAP, RELAPSE, TEST_GAP
+from ghostwire.node.paths.timing import AGAIN, BUSY, CARRIAGE, LONGEST_TEST_GAP, RELAPSE, TEST_GAP
 
 
 class Carriage:
     """The tests of one peer's paths, one at a time."""
 
-    __slots__ = ("_gap", "_helped", "_next", "_patience", "_repeat", "_since", "_tested", "_until", "testing")
+    __slots__ = (
+        "_begun",
+        "_doubted",
+        "_gap",
+        "_helped",
+        "_next",
+        "_patience",
+        "_repeat",
+        "_since",
+        "_tested",
+        "_until",
+        "testing",
+    )
 
     def __init__(self, now: int) -> None:
         self.testing: Candidate | None = None
@@ -30,7 +42,8 @@ class Carriage:
         self._tested = False
         self._patience = CARRIAGE
         self._helped: int | None = None
-        self._next, self._gap = now, TEST_GAP
+        self._begun, self._next, self._gap = now - TEST_GAP, now, TEST_GAP
+        self._doubted = now
 
     @property
     def undecided(self) -> bool:
@@ -48,7 +61,7 @@ class Carriage:
         near = candidate.latency is not None and candidate.latency < AGAIN // 2
         self._repeat = now + AGAIN if near else None
         self._gap = TEST_GAP if now - self._next >= LONGEST_TEST_GAP else self._gap
-        self._next = now + self._gap
+        self._begun, self._next = now, now + self._gap
         self._gap = min(LONGEST_TEST_GAP, 2 * self._gap)
 
     def passed(self, candidate: Candidate | None) -> bool:
@@ -93,6 +106,15 @@ class Carriage:
         if activity.received <= since or activity.over is None or not activity.over.relayed or activity.direct > since:
             return True
         return False if self._tested else None
+
+    def doubt(self, now: int) -> None:
+        """Data insists on an answer."""
+        self._doubted = now
+
+    def carried(self, now: int) -> None:
+        """Data comes back over the path in use: where it has done so for a while, the path is soon tested again."""
+        if now - self._doubted >= BUSY:
+            self._gap, self._next = TEST_GAP, min(self._next, self._begun + TEST_GAP)
 
     def relapsed(self, now: int) -> bool:
         """Whether data was answered as long as the relay helped, a moment ago: who drops one direction's data alone

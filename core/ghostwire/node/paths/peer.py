@@ -7,6 +7,9 @@
     searching  guess and relay        as `rounds` says                        searching  a round: knock at or ping all
                                                                                          candidates, call, tell the
                                                                                          server
+                                      the peer calls                          searching  ping where it says; before that
+                                                                                         knock and call back, where it
+                                                                                         was not called lately
                                       data unanswered, as `revival` says      searching  a handshake over the relay
                                       a pong                                  searching  ping padded to the mesh's MTU
                                       a padded pong                           direct     use it
@@ -21,6 +24,7 @@
                                       packets from where it never was         doubted    ping both
                                       data unanswered for `CARRIAGE`          doubted    carriage test: a handshake over
                                                                                          it alone, ever more rarely
+                                      the same soon after the relay helped    searching  the path is barred
                                       a padded pong of a better one           direct     use that
                                       every `LOOK`                            direct     ping all, where it is not near
     doubted    guess, or path in      a pong; the carriage test passes        direct     use it alone
@@ -256,11 +260,14 @@ class PeerPaths:
         since = activity.unanswered
         insists = since and now - since >= patience(best) and activity.sent - since >= timing.INSISTENCE
         doubtful = insists and (best.answered or 0) > since and self._has_others(best)
+        if doubtful:
+            self._carriage.doubt(now)
         if doubtful and self._carriage.relapsed(now):
             self._bar(best, now)
         elif doubtful and self._carriage.ready(now):
             self._test(best, now)
         elif activity.received and now - activity.received < timing.BUSY and activity.over == best.path:
+            self._carriage.carried(now)
             best.pardon()
 
     def _sleep_at(self, now: int) -> int | None:

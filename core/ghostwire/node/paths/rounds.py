@@ -19,9 +19,9 @@ from typing import Final
 from ghostwire.engine import MILLISECOND, SECOND, Entropy
 
 GAPS: Final = tuple(each * MILLISECOND for each in (300, 700, 1_000, 2_000, 4_000, 8_000, 16_000))
-AFTER_KNOCKS: Final = 500 * MILLISECOND
+AFTER_KNOCKS: Final = 700 * MILLISECOND
 """By then calls have gone both ways, and pings have come."""
-AFTER_CALL: Final = 150 * MILLISECOND
+AFTER_CALL: Final = 300 * MILLISECOND
 """By then who called has heard the call back, and let our pings in."""
 RETURN: Final = 20 * SECOND
 STILL, SPREAD = 32 * SECOND, 4 * SECOND
