@@ -163,8 +163,9 @@ def _server(server: Mapping[str, Any]) -> str:
         return ""
     if server.get("connected"):
         return f"{server['url']} (connected)"
-    seen = f"last connected {age(server['last_connected'])}" if server.get("last_connected") else "never connected"
-    reason = f": {server['last_error']}" if server.get("last_error") else ""
+    began = server.get("last_connected")
+    seen = f"last session began {age(began)}" if began else "never connected"
+    reason = f"; {server['last_error']}" if server.get("last_error") else ""
     return f"{server['url']} ({seen}{reason})"
 
 

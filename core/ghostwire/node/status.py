@@ -26,7 +26,7 @@ class State(StrEnum):
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The server, as this node reaches it. ``last_connected`` is in Unix seconds."""
+    """The server, as this node reaches it. ``last_connected`` is when the last session began, in Unix seconds."""
 
     url: str
     connected: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,12 @@ def test_a_mesh_is_called_empty_only_where_there_is_one(serve: Serve, run: Run) 
     assert "in the mesh yet" not in run(gwctl.status).stdout
 
 
-def test_status_says_why_the_server_is_not_connected(serve: Serve, run: Run) -> None:
-    answering(serve, server={"url": "https://s", "connected": False, "last_error": "refused", "last_connected": None})
-    assert "https://s (never connected: refused)" in run(gwctl.status).stdout
+@pytest.mark.parametrize(
+    ("began", "shown"), [(None, "never connected"), (time.time() - 7200, "last session began 2 h ago")]
+)
+def test_status_says_why_the_server_is_not_connected(serve: Serve, run: Run, began: float | None, shown: str) -> None:
+    answering(serve, server={"url": "https://s", "connected": False, "last_error": "refused", "last_connected": began})
+    assert f"https://s ({shown}; refused)" in run(gwctl.status).stdout
 
 
 def test_a_name_with_control_characters_cannot_drive_the_terminal(serve: Serve, run: Run) -> None:
