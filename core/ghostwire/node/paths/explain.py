@@ -39,7 +39,7 @@ def _why(state: PeerPaths) -> str:
     known, silent = len(list(state.candidates)), sum(each.silent for each in state.candidates)
     if not known:
         relay = "" if state.relay is not None else ", and there is no relay"
-        return f"the server does not know where it is{relay}"
+        return f"no address of it is known{relay}"
     if silent < known:
         return state.why
     return f"{state.why}; {'its address does not answer' if known == 1 else f'none of its {known} addresses answers'}"

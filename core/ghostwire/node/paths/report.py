@@ -9,7 +9,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     """One way to a peer. Ages are in seconds, None for never.
 
     ``learned`` says from whom: ``server``, ``call-me-maybe``, ``ping`` (the peer sent one from there), ``tunnel`` (its
-    packets came from there), ``cache`` (it worked before), ``map`` (relays). ``state`` is ``used``, ``answers``,
+    packets came from there), ``cache`` (known from before), ``map`` (relays). ``state`` is ``used``, ``answers``,
     ``silent``, ``untried``, ``barred`` (answers pings and carries no packets), ``connected`` or ``not connected``
     (relays). ``points`` as in `ghostwire.node.paths.points`; ``why`` tells in a line what the candidate lacks to be
     used, or what speaks for it. ``region`` and ``relay`` name a relayed one for people, as far as they are known.

@@ -51,11 +51,11 @@ def test_a_search_in_vain_says_that_nothing_answers_and_what_packets_go_over(wor
 def test_a_peer_whose_whereabouts_nobody_knows_is_said_to_be_so() -> None:
     world = make_world(relay=None, known=())
     world.awake()
-    assert told(world).why == "the server does not know where it is, and there is no relay"
+    assert told(world).why == "no address of it is known, and there is no relay"
     assert told(world).using == told(world).candidates == ()
     world = make_world(known=())
     world.awake()
-    assert told(world).why == "the server does not know where it is"
+    assert told(world).why == "no address of it is known"
     assert told(world).using == (OVER_RELAY,)
 
 
