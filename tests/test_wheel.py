@@ -15,9 +15,6 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = [ROOT / "core" / "ghostwire", *(ROOT / "plugins").glob("*/ghostwire_*")]
 
 
-pytestmark = pytest.mark.xdist_group("wheel")
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from the sdist, and both from a copy, since building writes into the tree that it builds."""

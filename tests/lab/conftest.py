@@ -18,13 +18,9 @@ from netns import clean_leftovers, why_no_tun, why_not  # noqa: E402
 from programs import Mesh  # noqa: E402
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here is marked ``lab``; under xdist a file's tests keep to one worker, and share its lab."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Everything here is marked ``lab``."""
+    item.add_marker(pytest.mark.lab)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
