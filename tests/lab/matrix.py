@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
 from coldstart import End, Found, cold_start, ends
 from natlab import Lab
-from physics import BEHAVIOURS, can_be_direct, can_punch
+from physics import BEHAVIOURS, can_be_direct
 from programs import Mesh, wait_for
 
 PORT = 443
@@ -88,18 +87,12 @@ async def measure_lans(mesh: Mesh) -> dict[str, Found]:
 
 async def _cell(all_ends: dict[str, End], one: str, other: str) -> Found:
     first, second = all_ends[f"{SHORT[one]}-a1"], all_ends[f"{SHORT[other]}-b1"]
-    return await cold_start(first, second, patience=LATE if certain(one, other) else WATCHED)
+    return await cold_start(first, second, patience=LATE if possible(one, other) else WATCHED)
 
 
 def possible(one: str, other: str) -> bool:
     """Whether physics lets these two kinds be direct."""
     return can_be_direct(BEHAVIOURS[one], BEHAVIOURS[other])
-
-
-def certain(one: str, other: str) -> bool:
-    """Whether they are direct whatever came before. A router that takes early packets for its own has one port for all:
-    where one pair's pings came too early on a busy machine, the next pairs of its node find it taken."""
-    return all(can_punch(*pair) for pair in itertools.permutations((BEHAVIOURS[one], BEHAVIOURS[other])))
 
 
 def table(cells: Cells) -> str:

@@ -37,7 +37,8 @@ _BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 _FORWARD = {"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1}
 _BRIDGED = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 """Whether packets that a bridge passes on go through the rules for routed ones; no switch does that to a LAN."""
-# Packets to private addresses get lost in the internet, and so does what has but one hop left: it is a router, too.
+# Packets to private addresses get lost in the internet, and so does what has but four hops left: it is as many
+# routers, else a knock (see the node's `rounds`) of a host without a router would reach the far side's.
 _INTERNET_RULES = """
 table inet f {
   chain forward { type filter hook forward priority 0
@@ -46,7 +47,7 @@ table inet f {
 }
 table bridge f {
   chain forward { type filter hook forward priority 0
-    ip ttl 1 drop
+    ip ttl < 5 drop
   }
 }
 """
