@@ -18,6 +18,7 @@ import pluggy
 from ghostwire.capabilities.authentication import Admission, Authenticator, EnrolmentRequest
 from ghostwire.capabilities.contexts import (
     Context,
+    Listening,
     Mesh,
     NodeContext,
     RelayContext,
@@ -99,6 +100,7 @@ __all__ = [
     "Fellows",
     "Filter",
     "Identity",
+    "Listening",
     "Load",
     "Mesh",
     "Metric",

@@ -13,6 +13,7 @@ from ghostwire.capabilities.storage import Transaction
 from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.capabilities.tunnel import Filter, TunnelEvents
 from ghostwire.engine import Clock, Entropy
+from ghostwire.errors import PlatformError
 
 if TYPE_CHECKING:  # asyncio and ssl would cost every command line 40 ms
     import asyncio
@@ -29,6 +30,17 @@ if TYPE_CHECKING:  # asyncio and ssl would cost every command line 40 ms
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
 P = TypeVar("P", bound="asyncio.BaseProtocol")
+
+
+class Listening(Protocol):
+    """A port that accepts streams. ``port`` is its number, where any free one was asked for."""
+
+    @property
+    def port(self) -> int:
+        """The port's number."""
+
+    def close(self) -> None:
+        """Accept no more; open streams stay. Harmless when called twice."""
 
 
 class Sockets(ABC):
@@ -52,6 +64,13 @@ class Sockets(ABC):
 
         ``server_name`` is what TLS asks for where it is not ``host``.
         """
+
+    async def listen(
+        self, protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, *, tls: ssl.SSLContext | None = None
+    ) -> Listening:
+        """Accept streams at this address of the machine (port 0: any free one), each with a protocol of its own;
+        PlatformError where the port is in use, or where nobody may listen (the default)."""
+        raise PlatformError(f"{host}:{port}: there are no listening sockets here")
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -102,9 +121,14 @@ class NodeContext(Context, frozen=True):
 
 
 class TransportContext(NodeContext, frozen=True):
-    """For transports. ``identity`` is there for the transport ``derp`` alone."""
+    """For transports. ``identity`` is there for the transport ``derp`` alone.
+
+    ``failed`` tells core that this transport carries nothing any more, and why, in one line: core closes it and starts
+    another after a pause.
+    """
 
     identity: Identity | None = None
+    failed: Callable[[str], object] = lambda reason: None
 
 
 class TunnelContext(NodeContext, frozen=True):

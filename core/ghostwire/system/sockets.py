@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar, cast
 
-from ghostwire.capabilities.contexts import Sockets
+from ghostwire.capabilities.contexts import Listening, Sockets
 from ghostwire.errors import PermissionDenied, PlatformError, Unavailable
 from ghostwire.system.delivery import deliver
 from ghostwire.system.names import Resolver
@@ -67,6 +67,16 @@ class SystemSockets(Sockets):
             transport.abort()
             raise
 
+    async def listen(
+        self, protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, *, tls: ssl.SSLContext | None = None
+    ) -> Listening:
+        """Accept streams at this address, each with a protocol of its own."""
+        try:
+            server = await asyncio.get_running_loop().create_server(protocol, host, port, ssl=tls)
+        except OSError as error:
+            raise _refusal(host, port, error, "TCP") from error
+        return _Door(server)
+
     async def _open(
         self, protocol: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, name: str | None
     ) -> tuple[asyncio.Transport, P]:
@@ -90,6 +100,18 @@ class SystemSockets(Sockets):
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason
             raise Unavailable(f"{proxy}: no TLS with it ({reason})") from None
+
+
+class _Door:
+    """A listening server of asyncio's."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+        self.port: int = server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._server.close()
 
 
 async def _beyond(
@@ -126,12 +148,12 @@ def _one_line(what: str) -> Iterator[None]:
         raise Unavailable(f"{what}: not the name of a host ({error})") from error
 
 
-def _refusal(host: str, port: int, error: OSError) -> Exception:
+def _refusal(host: str, port: int, error: OSError, kind: str = "UDP") -> Exception:
     if error.errno == errno.EADDRINUSE:
-        return PlatformError(f"UDP port {port} is in use; stop the program that has it, or choose another port")
+        return PlatformError(f"{kind} port {port} is in use; stop the program that has it, or choose another port")
     if error.errno == errno.EACCES:
-        return PermissionDenied(f"UDP port {port} may not be opened; run as root or choose a port above 1023")
-    return PlatformError(f"UDP {host} port {port}: {error.strerror}")
+        return PermissionDenied(f"{kind} port {port} may not be opened; run as root or choose a port above 1023")
+    return PlatformError(f"{kind} {host} port {port}: {error.strerror}")
 
 
 def _reason(error: OSError) -> str:

@@ -296,6 +296,13 @@ class MemorySockets(Sockets):
         made = protocol()
         return (await _secure(ours, made, tls, server_name or host) if tls else _plain(ours, made)), made
 
+    async def listen(self, protocol: Factory, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> Listener:
+        """Accept streams at a port of this host, whatever the address; PlatformError where it is in use."""
+        try:
+            return self._host.listen(port, protocol, tls=tls)
+        except OSError as error:
+            raise PlatformError(str(error)) from error
+
     def _source(self, remote: Host, port: int) -> Address:
         address = self._host.address_towards(remote.addresses[0]) or "0.0.0.0"
         own = (address, self._host.free_port())

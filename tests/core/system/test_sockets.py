@@ -45,3 +45,20 @@ async def test_what_can_be_no_name_is_unavailable_too(name: str) -> None:
     with pytest.raises(Unavailable, match="not the name of a host"):
         await SystemSockets().connect(asyncio.Protocol, "127.0.0.1", port, tls=system_roots(), server_name=name)
     server.close()
+
+
+async def test_a_stream_is_accepted_where_one_listens_until_the_door_is_closed():
+    class Greets(asyncio.Protocol):
+        def connection_made(self, transport):
+            transport.write(b"hello")
+            transport.close()
+
+    listening = await SystemSockets().listen(Greets, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+    assert await reader.read() == b"hello"
+    writer.close()
+    with pytest.raises(PlatformError, match=f"TCP port {listening.port} is in use"):
+        await SystemSockets().listen(Greets, "127.0.0.1", listening.port)
+    listening.close()
+    with pytest.raises(Unavailable):
+        await SystemSockets().connect(Greets, "127.0.0.1", listening.port)
