@@ -65,12 +65,14 @@ class Provider(msgspec.Struct, Generic[T], frozen=True):
     """A named capability. ``create(context)`` is plain, quick and does no I/O; lower ranks are preferred.
 
     ``roles`` are the programs it is for (``server``, ``node``, ``relay``), where not for all that ask its hook.
+    ``isolated`` is core's to set: what ``create`` makes stands for an object in a process of its own.
     """
 
     name: str
     create: Callable[[Any], T]
     rank: int = 0
     roles: tuple[str, ...] = ()
+    isolated: bool = False
 
 
 class Command(msgspec.Struct, frozen=True):
