@@ -31,6 +31,11 @@ def initiation(pair: Any, begin: Any, *arguments: Any) -> bytes:
     return bytes(pair.a.sent[-1].datagram)
 
 
+def ordinary(pair: Any) -> Any:
+    """Begins the handshake of ``a`` that a packet without a session begins, over all its paths."""
+    return lambda peer, now: pair.a.engine.peers[peer].initiate(now)
+
+
 def answer(pair: Any, message: bytes) -> bytes:
     """The response of ``b``, which is not delivered."""
     pair.run(30 * MILLISECOND)
@@ -95,7 +100,7 @@ def test_a_newer_test_replaces_the_one_before(held: Any) -> None:
 
 
 def test_an_answered_test_ends_the_handshake_begun_before_it(held: Any) -> None:
-    begun = initiation(held, held.a.engine.renew)
+    begun = initiation(held, ordinary(held))
     tested = initiation(held, held.a.engine.test, held.b.path)
     forgotten, response = answer(held, begun), answer(held, tested)
     deliver(held, response)
@@ -110,7 +115,7 @@ def test_an_answered_test_ends_the_handshake_begun_before_it(held: Any) -> None:
 def test_an_answered_test_leaves_the_handshake_begun_after_it(held: Any) -> None:
     """The peer has answered that one already, and knows nothing of the session the test began."""
     tested = initiation(held, held.a.engine.test, held.b.path)
-    begun = initiation(held, held.a.engine.renew)
+    begun = initiation(held, ordinary(held))
     first, second = answer(held, tested), answer(held, begun)
     held.receive(held.a, held.b.path, [first])
     held.run(0)
@@ -121,7 +126,7 @@ def test_an_answered_test_leaves_the_handshake_begun_after_it(held: Any) -> None
 
 def test_a_handshake_begun_after_an_answered_test_is_repeated_until_it_is_answered_too(held: Any) -> None:
     tested = initiation(held, held.a.engine.test, held.b.path)
-    initiation(held, held.a.engine.renew)
+    initiation(held, ordinary(held))
     deliver(held, answer(held, tested))
     held.a.kinds()
     held.run(6 * SECOND)
@@ -131,7 +136,7 @@ def test_a_handshake_begun_after_an_answered_test_is_repeated_until_it_is_answer
 
 
 def test_an_answered_handshake_leaves_the_test_begun_after_it(held: Any) -> None:
-    begun = initiation(held, held.a.engine.renew)
+    begun = initiation(held, ordinary(held))
     tested = initiation(held, held.a.engine.test, held.b.path)
     deliver(held, answer(held, begun))
     deliver(held, answer(held, tested))

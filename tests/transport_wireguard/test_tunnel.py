@@ -35,10 +35,10 @@ class TestUserspaceTunnel(TunnelContract):
         assert one.tunnel.counters.no_session == 0
 
     @rule
-    async def test_a_young_session_is_renewed_when_asked_for(self) -> None:
+    async def test_a_young_session_is_renewed_by_a_test_of_its_path(self) -> None:
         one, two = await self.pair()
         assert await reaches(one, two)
-        one.tunnel.renew(2)
+        one.tunnel.test(2, one.path_to(two))
         await asyncio.sleep(1)
         assert (one.handshakes(), two.handshakes()) == (2, 2)
         assert await reaches(one, two)

@@ -109,12 +109,6 @@ class Tunnel(ABC):
     def attach(self, peer: int, paths: Sequence[Path]) -> None:
         """Send to this peer over these paths (at most two; each packet over all of them)."""
 
-    def renew(self, peer: int) -> None:  # noqa: B027 (a tunnel that cannot does nothing)
-        """Begin a handshake with this peer now, though its session is young; the caller sees to it that this is rare.
-
-        A better path is found by it sooner. Harmless for an unknown peer; a tunnel that cannot leaves it.
-        """
-
     def test(self, peer: int, path: Path) -> None:  # noqa: B027 (a tunnel that cannot does nothing)
         """Begin a handshake with this peer now, its initiation over this path alone: `TunnelEvents.established` tells
         over which path it was completed, so that one that carries WireGuard proves itself. Not repeated, and not

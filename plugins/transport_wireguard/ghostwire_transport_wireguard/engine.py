@@ -78,11 +78,6 @@ class WireGuardEngine:
         if found := self.peers.get(peer):
             found.attach(paths)
 
-    def renew(self, peer: int, now: int) -> None:
-        """Begin a handshake with this peer now; harmless for an unknown one."""
-        if found := self.peers.get(peer):
-            found.renew(now)
-
     def test(self, peer: int, path: Path, now: int) -> None:
         """Begin a handshake over this path alone; harmless for an unknown peer."""
         if found := self.peers.get(peer):

@@ -198,11 +198,6 @@ class Peer:
         if now - self._last_sent >= REKEY_TIMEOUT:
             self._send_initiation(now)
 
-    def renew(self, now: int) -> None:
-        """Begin a handshake, though the last may be young."""
-        self._attempts = 0
-        self._send_initiation(now)
-
     def _send_initiation(self, now: int) -> None:
         local = self._local
         self._last_sent = now

@@ -48,12 +48,6 @@ class UserspaceTunnel(Tunnel):
         self._engine.attach(peer, paths)
         self._settle()
 
-    def renew(self, peer: int) -> None:
-        """Begin a handshake with this peer now."""
-        if not self._closed:
-            self._engine.renew(peer, self._clock.now())
-            self._settle()
-
     def test(self, peer: int, path: Path) -> None:
         """Begin a handshake with this peer now, over this path alone."""
         if not self._closed:

@@ -120,8 +120,8 @@ class CannotTest(Honest):
 
 class OffersATestToAllPaths(Honest):
     def test(self, peer: int, path: Path) -> None:
-        self.inner.attach(peer, [*self.paths.get(peer, ()), path])
-        self.inner.renew(peer)
+        for each in (*self.paths.get(peer, ()), path):
+            self.inner.test(peer, each)
 
 
 class RepeatsTests(Honest):
@@ -135,7 +135,7 @@ class ForgetsAllElseToTest(Honest):
         self.inner.apply([])
         self.inner.apply(self.peers)
         self.inner.attach(peer, [path])
-        self.inner.renew(peer)
+        self.inner.test(peer, path)
         self.inner.attach(peer, self.paths.get(peer, ()))
 
 

@@ -199,17 +199,6 @@ class TunnelContract(TunnelPathRules):
         assert one.handshakes() >= 4, f"{one.handshakes()} handshakes in ten minutes; a session lasts two"
 
     @rule
-    async def test_a_session_is_renewed_when_asked_for_and_packets_go_on(self) -> None:
-        """Where the tunnel can: one that leaves it completes no second handshake, and harms no session."""
-        one, two = await self.pair()
-        assert await reaches(one, two)
-        one.tunnel.renew(2)
-        one.tunnel.renew(77)
-        assert await reaches(one, two)
-        await self.network_settles()
-        assert one.events.handshakes in ([(2, one.path_to(two))], [(2, one.path_to(two))] * 2)
-
-    @rule
     async def test_a_lossy_network_only_delays_the_handshake(self) -> None:
         """Initiations are repeated."""
         self.network.default = Link(loss=0.3, duplication=0.2, reordering=0.2)
