@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from ghostwire import Path, RelayTransport, Transport, relay_endpoint
 from ghostwire.capabilities.tunnel import Prefix
 from ghostwire.model import Endpoint, NetworkMap
+from ghostwire.node.transports.supervised import path_of
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT
 
 MAX_CANDIDATES = 32
@@ -71,7 +72,7 @@ class Candidates:
         if node is None or not self._network.relays:
             return None
         endpoint = relay_endpoint(node.home or 0, node.node_key)
-        return next((transport.path(endpoint) for transport in self._relaying.values()), None)
+        return next((path_of(transport, endpoint) for transport in self._relaying.values()), None)
 
     def source(self, peer: int, source: Path) -> Path | None:
         """The path that leads back to where a datagram of this peer came from.

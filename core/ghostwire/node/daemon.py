@@ -106,6 +106,7 @@ def compose(host: Host, config: Config, folders: Folders) -> Parts:
     return Parts(
         state=folders.node,
         transports=tuple(maker.provider(offer) for offer in host.offers("ghostwire_transports")),
+        owners={offer.name: offer.plugin for offer in host.offers("ghostwire_transports")},
         tunnel=maker.provider(tunnel),
         services=tuple(maker.provider(offer) for offer in host.offers("ghostwire_services")),
         platform=maker.platform(node.platform),
@@ -141,7 +142,8 @@ class _Maker:
                 offer, lambda plugin, settings: msgspec.structs.replace(context, **self._own(plugin, settings))
             )
 
-        return Provider(offer.name, create, offer.order[0])
+        isolated = isinstance(offer.provider, Provider) and offer.provider.isolated
+        return Provider(offer.name, create, offer.order[0], isolated=isolated)
 
     def platform(self, name: str) -> Platform:
         """The platform of that name, or the first."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -31,9 +33,15 @@ from ghostwire.node.paths.shared import State
 from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays
+from ghostwire.node.transports.blame import Blame
+from ghostwire.node.transports.report import TransportState, TransportStatus
+from ghostwire.node.transports.supervised import Supervised
 
 if TYPE_CHECKING:
     from ghostwire.node.disco.disco import Disco
+
+PATIENCE = 3.0
+"""Seconds that transports have to start after another did, which then is enough to go on."""
 
 
 class Dataplane:
@@ -45,6 +53,8 @@ class Dataplane:
         self._peers, self._filter = Peers(), MapFilter(parts.clock)
         self._config: NetworkConfig | None = None
         self.transports: list[Transport] = []
+        self._offered: Sequence[Transport] = ()
+        self._failures: dict[str, GhostwireError] = {}
 
     @classmethod
     async def start(cls, parts: Parts, around: Surroundings, own: MapNode) -> Dataplane:
@@ -80,6 +90,7 @@ class Dataplane:
         demux = Demux(self._tunnel.receive, self.netcheck.measuring.stun, self._disco.receive)
         self._register(metrics, demux)
         self.update(own)
+        self._stack.callback(Blame.listen(self._accused))
         await self._start_transports(offered, demux)
         self._discovery.start()
         self._stack.push_async_callback(self.netcheck.close)
@@ -191,22 +202,79 @@ class Dataplane:
         mapping = PortMapping(parts, lambda: self._discovery.review()) if parts.port_mapping else None
         return Discovery(parts, self.transports, self.netcheck, mapping, self._around.found, self._around.slept)
 
+    def transport_statuses(self) -> Sequence[TransportStatus]:
+        """How each transport is, best first."""
+        return [each.status() if isinstance(each, Supervised) else self._of_relays(each) for each in self._offered]
+
+    def did(self, plugin: str, what: str) -> None:
+        """A plugin did something that it should not, which is shown with its transports."""
+        for each in self._supervised():
+            if each.origin.plugin == plugin:
+                each.did(what)
+
     async def _start_transports(self, offered: Sequence[Transport], demux: Demux) -> None:
-        """Start all; one that fails costs only itself, unless none is left."""
-        failures: dict[str, GhostwireError] = {}
+        """Start relays', then the others at once, which have so long where one runs; one that fails costs only itself,
+        unless none is left."""
+        self._offered = offered
         for transport in offered:
             self._stack.push_async_callback(transport.close)
-            try:
-                await transport.start(demux.receive)
-                self.transports.append(transport)
-                if isinstance(transport, RelayTransport):
-                    self.relays.carried_by(transport)
-            except GhostwireError as error:
-                failures[transport.name] = error
-        if not self.transports:
-            raise next(iter(failures.values()), PlatformError("no transport is selected; see: ghostwire plugins"))
-        for name, failure in failures.items():
-            self._parts.log.error("transport %s: %s", name, failure)
+        relaying = [each for each in offered if isinstance(each, RelayTransport)]
+        runs = any([await self._start_relay_transport(each, demux) for each in relaying])
+        self.transports[:0] = self._supervised()
+        starting = {asyncio.create_task(self._start_transport(each, demux)) for each in self._supervised()}
+        try:
+            await self._started(starting, runs=runs)
+        finally:
+            for task in starting:
+                task.cancel()
+
+    async def _started(self, starting: set[asyncio.Task[bool]], *, runs: bool) -> None:
+        while starting:
+            patience = PATIENCE if runs else None
+            done, starting = await asyncio.wait(starting, timeout=patience, return_when=FIRST_COMPLETED)
+            runs = runs or any(each.result() for each in done)
+            if not done:
+                return
+        if not runs:
+            nothing = PlatformError("no transport is selected; see: ghostwire plugins")
+            raise next((self._failures[each.name] for each in self._offered), nothing)
+
+    async def _start_transport(self, transport: Supervised, demux: Demux) -> bool:
+        """Whether it runs; where it does not, it logs why and is started again."""
+        transport.changed = self._discovery.review
+        try:
+            await transport.start(demux.receive)
+        except GhostwireError as error:
+            self._failures[transport.name] = error
+            return False
+        return True
+
+    async def _start_relay_transport(self, transport: RelayTransport, demux: Demux) -> bool:
+        try:
+            await transport.start(demux.receive)
+        except GhostwireError as error:
+            self._failures[transport.name] = error
+            self._parts.log.error("transport %s: %s", transport.name, error)
+            return False
+        self.transports.append(transport)
+        self.relays.carried_by(transport)
+        return True
+
+    def _of_relays(self, transport: Transport) -> TransportStatus:
+        failure, plugin = self._failures.get(transport.name), self._parts.owners.get(transport.name, "")
+        state = TransportState.RUNNING if failure is None else TransportState.FAILED
+        return TransportStatus(name=transport.name, plugin=plugin, state=state, trouble=str(failure or ""))
+
+    def _supervised(self) -> list[Supervised]:
+        return [each for each in self._offered if isinstance(each, Supervised)]
+
+    def _accused(self, error: BaseException, packages: frozenset[str]) -> bool:
+        """Whether a transport's own code raised this. The tunnel's plugin is trusted like core: so is its code."""
+        tunnel = type(self._tunnel).__module__.partition(".")[0]
+        accused = next((each for each in self._supervised() if each.package in packages - {"", tunnel}), None)
+        if accused is not None:
+            accused.raised("its own task", error)
+        return accused is not None
 
     async def _start_services(self, context: NodeContext) -> None:
         """Start what plugins run beside; one that fails costs only itself."""

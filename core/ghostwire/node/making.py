@@ -6,13 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ghostwire import Device, Metrics, NodeContext, Transport, TransportContext, Tunnel, TunnelContext, TunnelEvents
+import msgspec
+
+from ghostwire import (
+    Device,
+    Metrics,
+    NodeContext,
+    Provider,
+    RelayTransport,
+    Transport,
+    TransportContext,
+    Tunnel,
+    TunnelContext,
+    TunnelEvents,
+)
 from ghostwire.capabilities.identity import Identity
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import NetworkMap
 from ghostwire.node.director import Endpoints
 from ghostwire.node.filter import MapFilter
 from ghostwire.node.parts import Parts
+from ghostwire.node.transports.supervised import Origin, Supervised
 from ghostwire.wire.messages import Interest
 
 IDENTIFIED = "derp"
@@ -59,14 +73,28 @@ def node_context(parts: Parts, around: Surroundings, metrics: Metrics) -> NodeCo
 
 
 def create_transports(parts: Parts, around: Surroundings, context: NodeContext) -> list[Transport]:
-    """All that are offered, best first; the one named `IDENTIFIED` can log in to relays in this node's name."""
-    common = _fields(context)
-    return [
-        provider.create(
-            TransportContext(**common, identity=_login(parts, around) if provider.name == IDENTIFIED else None)
-        )
-        for provider in sorted(parts.transports, key=lambda provider: (provider.rank, provider.name))
-    ]
+    """All that are offered, best first: relay transports as they are, the others under supervision."""
+    offered = sorted(parts.transports, key=lambda provider: (provider.rank, provider.name))
+    return [_create_transport(parts, around, context, provider) for provider in offered]
+
+
+def _create_transport(
+    parts: Parts, around: Surroundings, context: NodeContext, provider: Provider[Transport]
+) -> Transport:
+    """The one named `IDENTIFIED` can log in to relays in this node's name."""
+    identity = _login(parts, around) if provider.name == IDENTIFIED else None
+    whole = TransportContext(**_fields(context), identity=identity)
+
+    def make(metrics: Metrics, failed: Callable[[str], object]) -> Transport:
+        return provider.create(msgspec.structs.replace(whole, metrics=metrics, failed=failed))
+
+    origin = Origin(provider.name, parts.owners.get(provider.name, ""), provider.isolated)
+    supervised = Supervised(origin, make, context.metrics, parts.clock, parts.log)
+    made = supervised.create()
+    if isinstance(made, RelayTransport):
+        return made
+    supervised.register()
+    return supervised
 
 
 def create_tunnel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -25,7 +25,8 @@ class Parts:
     anew at each `up`, from a NodeContext (a TunnelContext) whose ``settings`` are None: who needs settings wraps
     ``create``. ``bare`` names the transport that can send to a bare address, for STUN; its port is a ``fixed_port``
     where the operator may have set up forwarding to it. ``configured`` are endpoints (``host:port``) that he vouches
-    for; without ``port_mapping`` no router is asked for one. ``lookup`` resolves names.
+    for; without ``port_mapping`` no router is asked for one. ``lookup`` resolves names. ``owners`` says which plugin
+    offers a transport, by its name.
     """
 
     state: FilePath
@@ -39,6 +40,7 @@ class Parts:
     echo: Echo
     lookup: Lookup
     services: Sequence[Provider[Service]] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
     bare: str = "udp"
     fixed_port: bool = True
     configured: Sequence[str] = ()

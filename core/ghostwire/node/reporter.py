@@ -56,7 +56,7 @@ class Reporter:
             domain=welcome.domain if welcome is not None else "",
             interface=parts.interface,
             tunnel=parts.tunnel.name,
-            transports=tuple(transport.name for transport in plane.transports) if plane is not None else (),
+            transports=tuple(plane.transport_statuses()) if plane is not None else (),
             peers=tuple(self._peers()),
             counters=parts.metrics.values(),
             trouble=trouble,

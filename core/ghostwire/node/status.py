@@ -13,6 +13,7 @@ from ghostwire.keys import NodeKey
 from ghostwire.model import MapNode
 from ghostwire.node.paths.report import CandidateReport, PathsReport
 from ghostwire.node.relays import Relays
+from ghostwire.node.transports.report import TransportStatus
 
 
 class State(StrEnum):
@@ -93,7 +94,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
     interface: str
     tunnel: str
-    transports: tuple[str, ...]
+    transports: tuple[TransportStatus, ...]
     peers: tuple[PeerStatus, ...]
     counters: Mapping[str, float]
     trouble: str = ""

@@ -55,7 +55,7 @@ class FakePath(Path):
         return self.open
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FakePath) and (self.transport, self.endpoint) == (other.transport, other.endpoint)
+        return isinstance(other, Path) and (self.transport, self.endpoint) == (other.transport, other.endpoint)
 
     def __hash__(self) -> int:
         return hash((self.transport, self.endpoint))

@@ -55,10 +55,10 @@ async def test_a_members_daemon_outlives_what_somebody_on_the_way_forges(kit: An
     rig.server.down = error
     node, said = rig.node(), list[str]()
     await come_up(node, Order(rig.token, announce=said.append))
-    assert said == [f"running: {error}"]
+    assert said == [f"starting: {error}"]
     rig.server.down = None
     await asyncio.sleep(60)
-    assert node.status().server.connected
+    assert (node.state, node.status().server.connected) == ("running", True)
     await node.close()
 
 

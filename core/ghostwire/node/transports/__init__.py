@@ -1,0 +1,1 @@
+"""Transports under supervision: what one of them does wrong costs only itself."""
