@@ -1,8 +1,9 @@
 """Whether a path that answers pings carries packets, too: some middleboxes know WireGuard and drop it.
 
     data unanswered, though pongs come    a handshake over that path alone, and once more; unanswered, it fails
-    it was completed                      a probation: packets go over the relay as well, and which way the peer's
-                                          data comes back decides, since even handshakes may pass where data does not
+    it was completed                      a probation: packets go over the relay (or the worse transport used before)
+                                          as well, and which way the peer's data comes back decides, since even
+                                          handshakes may pass where data does not
     the peer's packets come by the relay  a probation as well, and then a handshake
 
 One-way traffic, which nothing answers, looks the same at first: its path passes, and is tested ever more rarely. A last
@@ -11,9 +12,18 @@ packet that waits for no answer, such as an answer itself or an acknowledgement,
 
 from __future__ import annotations
 
-from ghostwire import Activity
+from ghostwire import Activity, Path
 from ghostwire.node.paths.candidate import Candidate
-from ghostwire.node.paths.timing import AGAIN, BUSY, CARRIAGE, LONGEST_TEST_GAP, RELAPSE, TEST_GAP
+from ghostwire.node.paths.timing import (
+    AGAIN,
+    BACKED,
+    BUSY,
+    CARRIAGE,
+    INSISTENCE,
+    LONGEST_TEST_GAP,
+    RELAPSE,
+    TEST_GAP,
+)
 
 
 class Carriage:
@@ -89,9 +99,11 @@ class Carriage:
         """The test that failed was no fair one: await its answer further."""
         self.testing, self._until = candidate, now + CARRIAGE
 
-    def watch(self, now: int, *, tested: bool) -> None:
-        """A probation begins; whether after a handshake that was completed."""
+    def watch(self, now: int, *, tested: bool, backed: bool = False) -> None:
+        """A probation begins; whether after a handshake that was completed, and whether a path that is trusted carries
+        packets meanwhile: then the peer has time to find out, too, what this one carries."""
         self._since, self._tested = now, tested
+        self._patience += BACKED if backed else 0
 
     def decided(self, activity: Activity, now: int) -> bool:
         """Whether a probation is over: data was sent since it began, and had time to be answered."""
@@ -99,11 +111,14 @@ class Carriage:
             return False
         return not activity.unanswered or now - max(activity.unanswered, self._since) >= self._patience
 
-    def verdict(self, activity: Activity, now: int) -> bool | None:
+    def verdict(self, activity: Activity, now: int, path: Path) -> bool | None:
         """What a probation showed, which ends with it: whether the path carries data; None: it is to be tested."""
         since, self._since = self._since or 0, None
         self._helped = now if activity.received > since else None
-        if activity.received <= since or activity.over is None or not activity.over.relayed or activity.direct > since:
+        over = activity.over
+        if activity.received <= since or over is None or over.transport == path.transport:
+            return True
+        if over.relayed and activity.direct > since:
             return True
         return False if self._tested else None
 
@@ -140,3 +155,10 @@ class Carriage:
 def patience(candidate: Candidate) -> int:
     """How long data may stay unanswered, and a handshake."""
     return CARRIAGE + 2 * (candidate.latency or 0)
+
+
+def unheard(candidate: Candidate, activity: Activity, now: int) -> bool:
+    """Whether data waits for an answer for too long, though the path answered a ping meanwhile."""
+    since = activity.unanswered
+    insists = since and now - since >= patience(candidate) and activity.sent - since >= INSISTENCE
+    return bool(insists) and (candidate.answered or 0) > since

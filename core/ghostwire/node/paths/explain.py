@@ -70,7 +70,9 @@ def _judgement(state: PeerPaths, each: Candidate, now: int) -> tuple[str, str]:
     if each.barred > now:
         return "barred", f"answered pings and carried no packets; tried again in {_seconds(each.barred - now):.0f} s"
     if each.pinged is None:
-        return "untried", "not pinged yet"
+        first = min(state.candidates, key=lambda other: other.rank)
+        better = f": {first.path.transport} goes before {each.path.transport}" if first.rank < each.rank else ""
+        return "untried", f"not pinged yet{better}"
     if each.silent:
         return "silent", "the last ping is not answered"
     if not each.carries:

@@ -5,8 +5,8 @@
     asleep     guess and relay        data moves; the peer calls              searching  a round; direct at once where
                                                                                          the guess answered in `TRUST`
     searching  guess and relay        as `rounds` says                        searching  a round: knock at or ping all
-                                                                                         candidates, call, tell the
-                                                                                         server
+                                                                                         whose turn it is (`stages`),
+                                                                                         call, tell the server
                                       the peer calls                          searching  ping where it says; before that
                                                                                          knock and call back, where it
                                                                                          was not called lately
@@ -26,11 +26,15 @@
                                                                                          it alone, ever more rarely
                                       the same soon after the relay helped    searching  the path is barred
                                       a padded pong of a better one           direct     use that
-                                      every `LOOK`                            direct     ping all, where it is not near
+                                      every `LOOK`                            direct     ping its kind, if not near
+                                      every `UPGRADE`; a bar lapses           direct     call, ping better transports'
+                                      a better one passes a carriage test     doubted    use it as well
     doubted    guess, or path in      a pong; the carriage test passes        direct     use it alone
-               use, and relay         no pong in `LOST` (`TRUST` when quiet)  searching  the path is no guess either
-                                      no carriage in `CARRIAGE`               searching  the path is barred: it must
-                                                                                         pass a test to be used again
+               use, and relay, or     no pong in `LOST` (`TRUST` when quiet)  searching  the path is no guess either
+               what was used before   no carriage in `CARRIAGE`               searching  the path is barred until it
+                                                                                         passes a test
+                                      the same while another is used as well  direct     use that other alone
+                                      no pong in `CHANCE`                     doubted    ping worse transports', too
     any        (none or the relay)    this machine's links change             doubted,   nothing measured counts any
                                                                               searching  more; a round
                                       no data for `SESSION`                   asleep     no timer, no ping
@@ -50,14 +54,15 @@ from typing import Final
 from ghostwire import Activity, Path
 from ghostwire.node.paths import timing
 from ghostwire.node.paths.candidate import Candidate, Learned
-from ghostwire.node.paths.carriage import Carriage, patience
+from ghostwire.node.paths.carriage import Carriage, unheard
 from ghostwire.node.paths.heartbeat import Heartbeat
 from ghostwire.node.paths.known import Known
 from ghostwire.node.paths.orders import Orders
-from ghostwire.node.paths.points import better
+from ghostwire.node.paths.points import better, reason
 from ghostwire.node.paths.revival import Revival
 from ghostwire.node.paths.rounds import NEAREST, Rounds
 from ghostwire.node.paths.shared import Shared, State, name, seconds
+from ghostwire.node.paths.stages import Stages
 
 REMEMBERED: Final = 16
 """Decisions kept for people."""
@@ -78,7 +83,9 @@ class PeerPaths:
         self.due: int | None = None
         self._orders = Orders(shared, peer)
         self._rounds, self._heartbeat, self._carriage = Rounds(shared.entropy), Heartbeat(now), Carriage(now)
-        self._revival = Revival()
+        self._revival, self._stages = Revival(), Stages(self.candidates, now)
+        self._former: Candidate | None = None
+        """Of a worse transport: what was used before, and carries packets too while a better one is on probation."""
         self._next_poll = self._next_look = self._used_since = self._touched = now
         self._wants = False
 
@@ -97,6 +104,7 @@ class PeerPaths:
         self.candidates.prune(now)
         for path in self._shared.known(self.id):
             self.candidates.add(path, Learned.CACHE, now)
+        self._stages.restart(now)
         guess = self.guess
         if guess is not None and guess.answered is not None and now - guess.answered < timing.TRUST:
             self._use(guess, now, f"{why}; it answered {seconds(now - guess.answered)} ago")
@@ -131,7 +139,7 @@ class PeerPaths:
         if candidate is not self.best and (self.best is None or better(candidate, self.best)):
             self._use(candidate, now, "it passed a carriage test", state=State.DOUBTED)
         if candidate is self.best:
-            self._carriage.watch(now, tested=True)
+            self._carriage.watch(now, tested=True, backed=self._former is not None)
         self._schedule(now)
 
     def pinged(self, source: Path, now: int) -> None:
@@ -162,8 +170,7 @@ class PeerPaths:
         if self.state is State.SEARCHING and self.relay is not None:
             self._knock(new, NEAREST, now)
         elif self.state is not State.ASLEEP:
-            for each in new:
-                self._orders.ping_soon(each, now)
+            self._ping_all(now, new)
 
     def called(self, paths: Iterable[Path], now: int) -> None:
         """The peer says where it is, and wants to be pinged there now: it does not trust the path in use."""
@@ -200,6 +207,8 @@ class PeerPaths:
         for each in self.candidates:
             each.renew()
         self._carriage.stop()
+        self._stages.restart(now)
+        self._former = None
         if self.state is State.ASLEEP:
             return
         if self.best is not None:
@@ -244,7 +253,7 @@ class PeerPaths:
         """Look after the path in use."""
         heartbeat = self._heartbeat
         if heartbeat.lost(best, activity, now):
-            self._lose(best, now)
+            self._give_up(now, f"{name(best.path)} no longer answers")
             return
         if self.state is State.DIRECT and heartbeat.late(best, activity, now):
             self._doubt(now, "a ping is not answered")
@@ -252,14 +261,14 @@ class PeerPaths:
             self._probe(best, now)
         if self.state is State.DIRECT:
             self._check_carriage(best, activity, now)
+        if self.state is State.DOUBTED:
+            self._ping_all(now, [each for each in self.candidates if each.rank > best.rank])
         if now >= self._next_look:
             self._look(best, now)
         self._next_poll = heartbeat.next_look(best, activity, now)
 
     def _check_carriage(self, best: Candidate, activity: Activity, now: int) -> None:
-        since = activity.unanswered
-        insists = since and now - since >= patience(best) and activity.sent - since >= timing.INSISTENCE
-        doubtful = insists and (best.answered or 0) > since and self._has_others(best)
+        doubtful = unheard(best, activity, now) and (self.relay is not None or self._stages.others(best, now))
         if doubtful:
             self._carriage.doubt(now)
         if doubtful and self._carriage.relapsed(now):
@@ -270,21 +279,13 @@ class PeerPaths:
             self._carriage.carried(now)
             best.pardon()
 
-    def _sleep_at(self, now: int) -> int | None:
-        """When to fall asleep, unless data moves until then."""
-        due = self._touched + timing.SESSION
-        return due if due > now else None
-
-    def _has_others(self, best: Candidate) -> bool:
-        """Whether there is anything to use instead."""
-        return self.relay is not None or any(each.carries and each is not best for each in self.candidates)
-
     def _schedule(self, now: int) -> None:
         if self.state is State.ASLEEP:
             self.due = None
             return
-        times = [self._orders.call_at, self._carriage.deadline(now), self._sleep_at(now)]
-        times.append(self._next_poll)
+        times = [self._orders.call_at, self._carriage.deadline(now), self._next_poll]
+        if self._touched + timing.SESSION > now:
+            times.append(self._touched + timing.SESSION)
         if self.best is None:
             times.append(self._rounds.next)
         elif self._heartbeat.asked is not None:
@@ -294,7 +295,7 @@ class PeerPaths:
     # Searching
 
     def _search(self, now: int, why: str) -> None:
-        self.state, self.best = State.SEARCHING, None
+        self.state, self.best, self._former = State.SEARCHING, None, None
         self._heartbeat.pong()
         self._carriage.stop()
         self._note(now, "searching", why)
@@ -318,8 +319,12 @@ class PeerPaths:
             self._call(now)
 
     def _knock(self, candidates: Iterable[Candidate], ttl: int, now: int) -> None:
-        for each in candidates:
-            self._orders.knock(each, now, ttl)
+        """What is asked although there are better ones, as all those are barred, is not kept waiting."""
+        for each in self._turn(candidates, now):
+            if self._stages.first(each):
+                self._orders.knock(each, now, ttl)
+            else:
+                self._orders.ping_soon(each, now)
 
     def _drop_silent_guess(self) -> None:
         """A handshake whose answer went there may be lost, so another one is begun over the relay alone."""
@@ -328,9 +333,13 @@ class PeerPaths:
             self._attach()
             self._orders.trial(self.relay)
 
-    def _ping_all(self, now: int) -> None:
-        for each in self.candidates:
+    def _ping_all(self, now: int, candidates: Iterable[Candidate] | None = None) -> None:
+        for each in self._turn(self.candidates if candidates is None else candidates, now):
             self._orders.ping_soon(each, now)
+
+    def _turn(self, candidates: Iterable[Candidate], now: int) -> Iterable[Candidate]:
+        sure = self.state is State.DIRECT or self._carriage.undecided
+        return self._stages.asked(candidates, self.best, self.guess, now, sure=sure)
 
     def _call(self, now: int) -> None:
         self._orders.call(self.relay, now)
@@ -346,7 +355,9 @@ class PeerPaths:
     # Choosing
 
     def _preferred(self, candidate: Candidate) -> bool:
-        return self.best is None or self.state is State.DOUBTED or better(candidate, self.best)
+        if self.best is None or better(candidate, self.best):
+            return True
+        return self.state is State.DOUBTED and (candidate.rank <= self.best.rank or not self._carriage.undecided)
 
     def _consider(self, candidate: Candidate, now: int) -> None:
         """It answers, and would be used: if it carries large datagrams, and WireGuard where that was in doubt."""
@@ -355,22 +366,18 @@ class PeerPaths:
         if not candidate.carries:
             self._orders.ping(candidate, now, padded=True)
         elif not candidate.failures:
-            self._use(candidate, now, self._reason(candidate))
+            self._use(candidate, now, reason(candidate, self.best, doubted=self.state is State.DOUBTED))
         elif self._carriage.ready(now):
             self._test(candidate, now)
-
-    def _reason(self, candidate: Candidate) -> str:
-        if self.best is None or self.best is candidate:
-            return "it answers"
-        if self.state is State.DOUBTED:
-            return f"it answers, and {self.best.path.endpoint} does not"
-        return f"better than {self.best.path.endpoint}"
 
     def _use(self, candidate: Candidate, now: int, why: str, *, state: State = State.DIRECT) -> None:
         if self.best is not candidate:
             self._carriage.another(now)
-            self._used_since, self._next_look = now, now + timing.UPGRADE
+            self._used_since = now
+            self._next_look = min(now + timing.UPGRADE, self._stages.next_look(candidate, now))
         news = self.guess is not candidate
+        trusted = self.best if self.state is State.DIRECT and state is State.DOUBTED else None
+        self._former = trusted if trusted is not None and trusted.rank > candidate.rank else None
         self.best = self.guess = candidate
         self.state, self._next_poll = state, now + timing.BUSY_POLL
         self._heartbeat.pong(candidate.pinged)
@@ -384,8 +391,9 @@ class PeerPaths:
     def _look(self, best: Candidate, now: int) -> None:
         """Perhaps there is a better one."""
         self.candidates.prune(now)
-        upgrade = any(each.rank < best.rank for each in self.candidates)
-        self._next_look = now + (timing.UPGRADE if upgrade else timing.LOOK)
+        self._next_look, upgrade = self._stages.next_look(best, now), self._stages.better(best)
+        if upgrade:
+            self._call(now)  # so that the peer's routers let the pings in
         if upgrade or (best.latency or 0) > timing.NEAR:
             self._ping_all(now)
 
@@ -402,16 +410,22 @@ class PeerPaths:
     def _doubt(self, now: int, why: str) -> None:
         assert self.best is not None
         self.state, self._next_poll = State.DOUBTED, now + timing.AGAIN
+        self._stages.restart(now)
         self._note(now, f"in doubt about {name(self.best.path)}", why)
         self._attach()
         self._probe(self.best, now)
         self._ping_all(now)
         self._call(now)
 
-    def _lose(self, best: Candidate, now: int) -> None:
-        if self.guess is best and self.relay is not None:
+    def _give_up(self, now: int, why: str) -> None:
+        """The path in use is none: back to the one of a worse transport that was left for it, or search."""
+        former = self._former
+        if self.guess is self.best and self.relay is not None:
             self.guess = None
-        self._search(now, f"{name(best.path)} no longer answers")
+        if former is not None and former.barred <= now and former is self.candidates.get(former.path):
+            self._use(former, now, why)
+        else:
+            self._search(now, why)
 
     def _probe(self, best: Candidate, now: int, *, wary: bool = False) -> None:
         self._heartbeat.ping(now, wary=wary)
@@ -432,7 +446,7 @@ class PeerPaths:
         if failed is not None:
             self._fail(failed, activity, now)
         elif self._carriage.decided(activity, now) and self.best is not None:
-            verdict = self._carriage.verdict(activity, now)
+            verdict = self._carriage.verdict(activity, now, self.best.path)
             if verdict is None:
                 self._test(self.best, now)
             elif not verdict:
@@ -453,13 +467,12 @@ class PeerPaths:
     def _bar(self, candidate: Candidate, now: int) -> None:
         candidate.bar(now)
         if candidate is self.best:
-            self.guess = None
-            self._search(now, f"{name(candidate.path)} answers pings and carries no packets")
+            self._give_up(now, f"{name(candidate.path)} answers pings and carries no packets")
 
     # Sleeping
 
     def _sleep(self, now: int) -> None:
-        self.state, self.best, self.due = State.ASLEEP, None, None
+        self.state, self.best, self._former, self.due = State.ASLEEP, None, None, None
         self._heartbeat.pong()
         self._carriage.stop()
         self._wants = False
@@ -474,9 +487,11 @@ class PeerPaths:
         self._orders.attach((trusted.path,) if trusted is not None else self._hopes(), anew=anew)
 
     def _hopes(self) -> tuple[Path, ...]:
-        """Where packets go while no path is trusted: the best guess and the relay, without one what is in doubt."""
-        guess, best = (each.path if each is not None else None for each in (self.guess, self.best))
-        return tuple(dict.fromkeys(path for path in (guess or best, self.relay or best) if path is not None))
+        """Where packets go while no path is trusted: the best guess, and what was used before or the relay, without one
+        what is in doubt."""
+        ways = (self.guess, self.best, self._former)
+        guess, best, former = (each.path if each is not None else None for each in ways)
+        return tuple(dict.fromkeys(path for path in (guess or best, former or self.relay or best) if path is not None))
 
     def _note(self, now: int, what: str, why: str) -> None:
         self.why = why

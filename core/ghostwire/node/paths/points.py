@@ -48,6 +48,13 @@ def better(one: Candidate, other: Candidate) -> bool:
     return points(one, other) - points(other, one) > HYSTERESIS
 
 
+def reason(one: Candidate, other: Candidate | None, *, doubted: bool) -> str:
+    """Why ``one``, which answers, is used instead of ``other``, in words."""
+    if other is None or other is one:
+        return "it answers"
+    return f"it answers, and {other.path.endpoint} does not" if doubted else f"better than {other.path.endpoint}"
+
+
 def _advantage(latency: int | None, other: int | None) -> int:
     if latency is None or other is None or other - latency <= NOISE:
         return 0

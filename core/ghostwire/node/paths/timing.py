@@ -46,8 +46,10 @@ UPGRADE: Final = 25 * SECOND
 """The same where candidates of a better transport are known."""
 CARRIAGE: Final = SECOND
 """Data unanswered for this long and two round trips, though pongs come, makes a carriage test; so long it may take."""
+BACKED: Final = 2 * SECOND
+"""How much longer a path is on probation that takes over from one which works."""
 INSISTENCE: Final = 500 * MILLISECOND
-"""And only where more was sent so much later: whoever waits for an answer repeats himself."""
+"""A carriage test is only made where more data was sent so much later: whoever waits for an answer repeats himself."""
 TEST_GAP, LONGEST_TEST_GAP = 5 * SECOND, 120 * SECOND
 """Time between two carriage tests of a path; it doubles, until there was no reason for one for the longest."""
 RELAPSE: Final = 15 * SECOND
