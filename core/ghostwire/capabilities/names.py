@@ -12,4 +12,8 @@ class Resolver(ABC):
 
     @abstractmethod
     async def resolve(self, query: bytes) -> bytes | None:
-        """Answer a DNS message with a DNS message, or None: not mine, ask the next."""
+        """Answer a DNS message with a DNS message, or None: not mine, ask the next.
+
+        The answer has the query's id and repeats its question. Any program on the machine may ask anything: what is no
+        question is None too, nothing raises. May be cancelled.
+        """

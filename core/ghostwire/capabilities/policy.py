@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class CompiledPolicy(msgspec.Struct, frozen=True):
-    """Rules between label ids, and the ids that stand for every node (``*``)."""
+    """Rules between label ids, and the ids that stand for every node (``*``).
+
+    `PolicyEngine.labels` gives those to each node. Rules' ids are positive and unique, and the same policy gives the same.
+    """
 
     rules: tuple[Rule, ...]
     everyone: frozenset[int]
@@ -26,8 +29,8 @@ class PolicyEngine(ABC):
 
     @abstractmethod
     def compile(self, source: str) -> CompiledPolicy:
-        """Parse and compile; ConfigError with line and key where the policy is wrong."""
+        """Parse and compile; ConfigError with line and key where the policy is wrong: the last one stays in force."""
 
     @abstractmethod
     def labels(self, node: Node, owner: User) -> Sequence[int]:
-        """The labels of a node under the policy compiled last."""
+        """The labels of a node under the policy compiled last, each once. A label keeps its id whatever is compiled."""

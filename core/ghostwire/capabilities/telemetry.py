@@ -64,7 +64,8 @@ class Telemetry(ABC):
 
     @abstractmethod
     async def start(self, metrics: Metrics) -> None:
-        """Begin exporting."""
+        """Begin exporting; waits for nobody who takes the values. Read ``metrics`` anew each time, as they come and go;
+        one that raises costs only itself."""
 
     @abstractmethod
     async def close(self) -> None:

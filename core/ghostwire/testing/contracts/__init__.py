@@ -14,7 +14,10 @@ from __future__ import annotations
 from ghostwire.testing.contracts.authenticator import AuthenticatorContract
 from ghostwire.testing.contracts.base import Contract, rule
 from ghostwire.testing.contracts.platform import PlatformContract, System
+from ghostwire.testing.contracts.policy import PolicyContract
+from ghostwire.testing.contracts.resolver import ResolverContract
 from ghostwire.testing.contracts.storage import StorageContract
+from ghostwire.testing.contracts.telemetry import TelemetryContract
 from ghostwire.testing.contracts.transport import TransportContract
 from ghostwire.testing.contracts.tunnel import TunnelContract
 
@@ -22,8 +25,11 @@ __all__ = [
     "AuthenticatorContract",
     "Contract",
     "PlatformContract",
+    "PolicyContract",
+    "ResolverContract",
     "StorageContract",
     "System",
+    "TelemetryContract",
     "TransportContract",
     "TunnelContract",
     "rule",

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from ghostwire.capabilities.transport import BURST, SEALED_MTU, Buffer, Path, RelayTransport, Transport
-from ghostwire.testing.contracts.base import Contract, refused, rule
+from ghostwire.testing.clock import SeededEntropy
+from ghostwire.testing.contracts.base import Contract, leaves_nothing, refused, rule
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS
+
+FLOOD_TIME, FLOOD_MEMORY = 20.0, 64 << 20
+"""Seconds and bytes that 2,000 bursts into one peer may take at most; ours take a tenth."""
+IDLE_TIME = 0.4
+"""Seconds of CPU that an idle second may take, on a machine that others use too."""
 
 NONSENSE = ("", "?", "\0", "x" * 1000, "host", "host:port:what")
 
@@ -38,7 +46,11 @@ class Inbox:
 
 
 class TransportContract(Contract):
-    """Subclass it as ``Test...`` and implement `make`."""
+    """Subclass it as ``Test...`` and implement `make`; override the other hooks where they do not fit.
+
+    `ready`, `reached_at` say when and where a transport is reached; `strangers` and `take_away` are optional: rules
+    that need them are skipped where they are not given.
+    """
 
     async def make(self) -> Transport:
         """A transport that was not started; all made by one test can reach each other, and nothing gets lost."""
@@ -58,6 +70,19 @@ class TransportContract(Contract):
 
     async def ready(self, transport: Transport) -> None:
         """Wait until a transport that has started drops nothing: a relay's has logged in, say."""
+
+    async def strangers(self, transport: Transport, rubbish: Sequence[bytes]) -> None:
+        """Throw each of these at the transport's open port, as anybody could; override it to have the rule checked."""
+        import pytest
+
+        pytest.skip("strangers() is not given: where may strangers send bytes?")
+
+    async def take_away(self, transport: Transport) -> Callable[[], str]:
+        """Take the means of a running transport away (its only listener, say) so that it can't go on, and give a call
+        that tells what ``context.failed`` was told, empty for nothing; override it to have the rule checked."""
+        import pytest
+
+        pytest.skip("take_away() is not given: what can this transport not go on without?")
 
     def towards(self, one: Transport, other: Transport) -> Path:
         """The path from one to the other."""
@@ -224,3 +249,173 @@ class TransportContract(Contract):
         await one.close()
         await one.start(Inbox())
         assert await self.silence(one, other, inbox) == []
+
+    # Order, loss, duplicates
+
+    @rule
+    async def test_what_is_sent_slowly_arrives_once_and_in_order(self) -> None:
+        """Without a flood nothing is lost, doubled or overtaken."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        sent = [number.to_bytes(2, "big") * 100 for number in range(100)]
+        path = self.towards(one, other)
+        for at in range(0, len(sent), 10):
+            assert path.send(sent[at : at + 10]), "a send into a quiet transport was dropped"
+            await self.arrive(inbox, at + 10)
+        assert await self.silence(one, other, inbox) == sent, "datagrams were lost, doubled or reordered"
+
+    @rule
+    async def test_a_flood_makes_no_duplicates_and_changes_no_datagram(self) -> None:
+        """What is lost is lost whole."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        path, sent = self.towards(one, other), [b"%08d" % number * 100 for number in range(BURST * 20)]
+        for at in range(0, len(sent), BURST):
+            path.send(sent[at : at + BURST])
+            await asyncio.sleep(0)
+        await self.quiet(one, other, inbox)
+        got = [datagram for datagram in inbox.datagrams if not datagram.startswith(b"?")]
+        assert len(got) == len(set(got)), f"{len(got) - len(set(got))} datagrams of a flood came twice"
+        assert set(got) <= set(sent), "a flood brought datagrams that nobody sent"
+
+    async def quiet(self, one: Transport, other: Transport, inbox: Inbox) -> None:
+        """Ask until an answer arrives: whatever was sent before is there by then, or lost."""
+        asked = b"?" * 40
+
+        async def ask() -> None:
+            while asked not in inbox.datagrams:
+                self.towards(one, other).send([asked])
+                await asyncio.sleep(0.02)
+
+        await self.within(ask(), "a datagram after a flood should arrive")
+
+    # Reconnecting
+
+    @rule
+    async def test_a_peer_that_restarts_is_reached_again(self) -> None:
+        """Its connections are gone, and nobody told this side."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        assert await self.silence(one, other, inbox) == []
+        await other.close()
+        again = Inbox()
+        await other.start(again)
+        await self.within(self.ready(other), "a transport that was started again should be ready")
+        await self.quiet(one, other, again)
+
+    @rule
+    async def test_a_peer_that_is_away_costs_the_others_nothing(self) -> None:
+        """Each peer has a queue of its own."""
+        (one, _), (gone, _), (other, inbox) = [await self.started() for _ in range(3)]
+        nowhere = self.towards(one, gone)
+        await gone.close()
+        for _ in range(50):
+            nowhere.send([bytes(SEALED_MTU)] * BURST)
+        await self.quiet(one, other, inbox)
+
+    # Back-pressure
+
+    @rule
+    async def test_a_flood_into_one_peer_takes_bounded_memory_and_time(self) -> None:
+        """What cannot be sent at once is dropped, not kept; 160 MB are sent in one pass of the loop."""
+        (one, _), (other, _) = await self.started(), await self.started()
+        path, burst = self.towards(one, other), [bytes(SEALED_MTU)] * BURST
+        path.send(burst)
+        before, began = _resident(), time.monotonic()
+        for _ in range(2000):
+            path.send(list(burst))
+        took, grown = time.monotonic() - began, _resident() - before
+        assert took < FLOOD_TIME, f"2,000 bursts took {took:.1f} s: send() must never wait"
+        assert grown < FLOOD_MEMORY, f"memory grew by {grown >> 20} MB during a flood: bound the queues and drop"
+
+    # Hostile input
+
+    @rule
+    async def test_datagrams_of_impossible_size_do_no_harm(self) -> None:
+        """They are dropped, and the next one arrives."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        path = self.towards(one, other)
+        impossible = [bytes(65_536), bytes(200_000)]
+        for datagram in impossible:
+            assert path.send([datagram]) in (True, False)
+        await self.quiet(one, other, inbox)
+        changed = [d for d in inbox.datagrams if not _is_ours(d) and d not in impossible]
+        assert not changed, f"a datagram that is too large arrived with {len(changed[0])} bytes: drop it whole"
+
+    @rule
+    async def test_rubbish_from_strangers_is_no_peers_datagram_and_does_no_harm(self) -> None:
+        """Whoever can reach its port sends whatever he likes."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        assert await self.silence(one, other, inbox) == []
+        known = set(inbox.sources)
+        chance = SeededEntropy("rubbish")
+        await self.strangers(other, [chance(size) for size in (0, 1, 2, 20, 100, 1200, 1312, 1472) for _ in range(8)])
+        await self.quiet(one, other, inbox)
+        wrong = [d for d, s in zip(inbox.datagrams, inbox.sources, strict=True) if s in known and not _is_ours(d)]
+        assert not wrong, f"a stranger's bytes were delivered as a peer's: {wrong[0][:20]!r}"
+
+    # Cancellation, failing, closing
+
+    @rule
+    async def test_a_start_that_is_cancelled_leaves_nothing_behind(self) -> None:
+        """Neither tasks nor sockets; and it can be started afterwards."""
+        transport = await self.make()
+        with leaves_nothing("a cancelled start()"):
+            starting = asyncio.ensure_future(transport.start(Inbox()))
+            await asyncio.sleep(0)
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await self.within(transport.close(), "close() after a cancelled start()")
+            await asyncio.sleep(0.05)
+        await transport.start(Inbox())
+        await transport.close()
+
+    @rule
+    async def test_closing_leaves_nothing_behind(self) -> None:
+        """Neither tasks nor sockets nor threads, though datagrams were under way."""
+        one, other = await self.make(), await self.make()
+        with leaves_nothing("close()"):
+            for each in (one, other):
+                await each.start(Inbox())
+                await self.within(self.ready(each), "a transport that has started should be ready")
+            self.towards(one, other).send([bytes(100)] * BURST)
+            await asyncio.sleep(0.05)
+            for each in (one, other):
+                await self.within(each.close(), "close()")
+            await asyncio.sleep(0.05)
+
+    @rule
+    async def test_it_says_so_when_it_carries_nothing_any_more(self) -> None:
+        """`TransportContext.failed`, so that core starts another."""
+        transport, _ = await self.started()
+        told = await self.take_away(transport)
+
+        async def asked() -> None:
+            while not told():  # noqa: ASYNC110 (what is waited for is the transport's own)
+                await asyncio.sleep(0.02)
+
+        await self.within(asked(), "failed(reason) should be called")
+        assert len(told().splitlines()) == 1, f"the reason must be one line, not {told()!r}"
+
+    # Time
+
+    @rule
+    async def test_an_idle_transport_delivers_nothing_and_spins_not(self) -> None:
+        """A laptop's battery pays for whatever happens while nothing does."""
+        (one, mine), (other, yours) = await self.started(), await self.started()
+        await self.quiet(one, other, yours)
+        before, used = len(yours.datagrams), time.process_time()
+        await asyncio.sleep(1)
+        used = time.process_time() - used
+        assert used < IDLE_TIME, f"an idle second took {used:.2f} s of CPU: it must wait for events, not look for them"
+        assert (len(mine.datagrams), len(yours.datagrams)) == (0, before), "something was delivered that nobody sent"
+
+
+def _is_ours(datagram: bytes) -> bool:
+    return datagram == b"the last" or datagram.startswith(b"?")
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
