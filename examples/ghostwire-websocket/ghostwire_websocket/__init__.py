@@ -1,0 +1,1 @@
+"""The transport `websocket`: sealed datagrams over WebSocket, through any HTTPS reverse proxy."""
