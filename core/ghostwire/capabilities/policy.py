@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class CompiledPolicy(msgspec.Struct, frozen=True):
     """Rules between label ids, and the ids that stand for every node (``*``).
 
-    `PolicyEngine.labels` gives those to each node. Rules' ids are positive and unique, and the same policy gives the same.
+    `PolicyEngine.labels` gives those to each node. Rules' ids are positive and unique; the
+    same policy gives the same.
     """
 
     rules: tuple[Rule, ...]

@@ -11,9 +11,11 @@ from ghostwire_auth_key.settings import Settings
 if TYPE_CHECKING:
     import click
 
+    from ghostwire.testing.contracts import Contract
+
 LIBRARIES = ("starlette",)
 
-__all__ = ["LIBRARIES", "Settings", "ghostwire_authenticators", "ghostwire_commands", "ghostwire_routes"]
+__all__ = ["LIBRARIES", "Settings", "conformance", "ghostwire_authenticators", "ghostwire_commands", "ghostwire_routes"]
 
 
 @hookimpl
@@ -54,3 +56,12 @@ def load_command() -> click.Command:
     from ghostwire_auth_key.command import preauthkeys
 
     return preauthkeys
+
+
+def conformance(capability: str) -> type[Contract] | None:
+    """The rules by which ``pytest --ghostwire-conformance`` judges this plugin."""
+    if capability != "authenticator":
+        return None
+    from ghostwire_auth_key.conformance import KeyContract
+
+    return KeyContract

@@ -22,6 +22,8 @@ from ghostwire_derp.settings import Settings
 if TYPE_CHECKING:
     import click
 
+    from ghostwire.testing.contracts import Contract
+
 RELAYING = ("server", "relay")
 """The programs that relay."""
 
@@ -101,3 +103,12 @@ def load_relay() -> click.Command:
     from ghostwire_derp.command import relay
 
     return relay
+
+
+def conformance(capability: str) -> type[Contract] | None:
+    """The rules by which ``pytest --ghostwire-conformance`` judges this plugin."""
+    if capability != "transport":
+        return None
+    from ghostwire_derp.conformance import DerpContract
+
+    return DerpContract
