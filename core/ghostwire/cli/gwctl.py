@@ -127,6 +127,7 @@ def status(context: click.Context, peers: bool, json_: bool) -> None:
         print_json(answer)
     else:
         print_fields(_own_fields(answer))
+        _print_transports(answer.get("transports", ()))
         if peers and answer.get("self"):
             click.echo()
             print_peers(answer.get("peers", ()))
@@ -146,6 +147,20 @@ def _own_fields(answer: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("interface", joined(filter(None, (answer.get("interface"), answer.get("tunnel"))))),
         ("key expires", age(own["expires"]) if own.get("expires") else ""),
     ]
+
+
+def _print_transports(transports: Sequence[Mapping[str, Any]]) -> None:
+    """The transports, where there is anything to say of one: trouble, or that it runs in a process of its own."""
+    if all(each["state"] == "running" and not each["isolated"] and not each["trouble"] for each in transports):
+        return
+    click.echo()
+    columns = ("transport", "plugin", "state", "restarts", "process", "trouble")
+    print_table(columns, map(_transport_row, transports), empty="")
+
+
+def _transport_row(each: Mapping[str, Any]) -> Sequence[str]:
+    process = "its own" if each["isolated"] else "the node's"
+    return (each["name"], each["plugin"], each["state"], str(each["restarts"]), process, each["trouble"] or "-")
 
 
 def _state(answer: Mapping[str, Any]) -> str:

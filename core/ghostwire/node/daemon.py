@@ -24,6 +24,7 @@ from ghostwire.node.parts import Parts
 from ghostwire.node.ping import echo
 from ghostwire.node.routes import routes
 from ghostwire.node.status import State
+from ghostwire.node.transports.watchdog import Watchdog
 from ghostwire.plugins.host import Host
 from ghostwire.plugins.offers import Offer
 from ghostwire.system import loop
@@ -37,6 +38,9 @@ from ghostwire.wire import messages
 UDP_PLUGIN = "transport_wireguard"
 """The plugin whose ``port`` is the bare transport's."""
 IN_USE = "a node is already running (pid {holder}); stop it, or pass --state for another"
+
+NODE_HOOKS = ("ghostwire_transports", "ghostwire_tunnels", "ghostwire_platforms", "ghostwire_services")
+"""Whose objects run in the node's event loop."""
 
 log = logging.getLogger("ghostwire.node")
 
@@ -62,11 +66,23 @@ async def run(host: Host, config: Config, folders: Folders, order: Order) -> Non
         stack.callback(lock.release)
         node = Node(compose(host, config, folders))
         stack.push_async_callback(node.close)
+        stack.callback(_watch(node, host).close)
         api = LocalApi(folders.node_socket, routes(node), administrators(config, "node"), log)
         await api.start()
         stack.push_async_callback(api.close)
         await _until(stopped, _come_up(node, order))
         await stopped.wait()
+
+
+def _watch(node: Node, host: Host) -> Watchdog:
+    """Tell which plugin holds the event loop, where one does."""
+    offers = [offer for hook in NODE_HOOKS for offer in host.offers(hook)]
+    makers = {offer.plugin: getattr(offer.provider, "create", None) for offer in offers}
+    packages = {str(getattr(make, "__module__", "")).partition(".")[0]: plugin for plugin, make in makers.items()}
+    packages.pop("ghostwire", None)
+    watchdog = Watchdog(packages, log, node.did)
+    watchdog.start()
+    return watchdog
 
 
 async def _until(stopped: asyncio.Event, coming: Coroutine[Any, Any, None]) -> None:

@@ -155,6 +155,11 @@ class Node:
         """Which ways lead to the peer of this name or mesh address, and why one is used; NotFound, Unavailable."""
         return Reporter(self._parts, self._knowledge, self._plane).paths(target)
 
+    def did(self, plugin: str, what: str) -> None:
+        """A plugin did something that it should not."""
+        if self._plane is not None:
+            self._plane.did(plugin, what)
+
     # What the member tells
 
     def session_began(self) -> None:

@@ -77,6 +77,36 @@ def test_status_names_relay_and_region_of_a_relayed_path_and_the_nodes_home(serv
     assert dict(gwctl._own_fields(answering_away))["home relay"] == "nyc (nyc3)"
 
 
+UDP = {
+    "name": "udp",
+    "plugin": "transport_wireguard",
+    "state": "running",
+    "restarts": 0,
+    "isolated": False,
+    "trouble": "",
+}
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        {"state": "restarting", "restarts": 3, "trouble": "the modem hung up"},
+        {"isolated": True},
+        {"trouble": "raised in send: OSError"},
+    ],
+    ids=["restarting", "isolated", "troubled"],
+)
+def test_status_lists_the_transports_where_there_is_anything_to_say(serve: Serve, run: Run, news: Any) -> None:
+    stranger = UDP | {"name": "stranger", "plugin": "strange"}
+    fake = answering(serve, transports=[UDP, stranger])
+    assert "stranger" not in run(gwctl.status).stdout
+    fake.answers["GET", "/v1/status"] = (200, STATUS | {"transports": [UDP, stranger | news]})
+    rows = [line.split() for line in run(gwctl.status).stdout.splitlines()]
+    row = next(row for row in rows if row[:1] == ["stranger"])
+    assert row[1:3] == ["strange", news.get("state", "running")]
+    assert " ".join(row).endswith(str(news.get("trouble", "-")))
+
+
 def test_status_prints_the_daemons_json_as_it_is(serve: Serve, run: Run) -> None:
     answering(serve)
     assert json.loads(run(gwctl.status, "--json").stdout) == STATUS

@@ -143,12 +143,12 @@ class Supervised(Transport):
         )
 
     def raised(self, where: str, error: BaseException) -> None:
-        """A call of it raised this: counted, told, and too often it counts as failed. That `path` cannot read what
-        some peer advertises is no reason to end it."""
+        """A call of it raised this: counted, told, and too often it counts as failed. That it cannot read what some
+        peer advertises is no reason to end it, nor is a metric."""
         self._faults.raised += 1
         what, now = f"raised in {where}: {told(error)}", self._clock.now()
         self._faults.say_again(where, what)
-        if where == "path":
+        if where in ("path", "a metric"):
             self._health.note(what, now)
         elif self._health.raised(what, now) and self.running and self._life is not None:
             self._life.end(f"raised too often, last in {where}: {told(error)}")
@@ -199,7 +199,7 @@ class Supervised(Transport):
                 raise
             self._failed(self._counted("start", error))
             return False
-        self._table.begin(transport.path)
+        self._table.begin(lambda endpoint: transport.path(endpoint))
         self._health.started(self._clock.now())
         if self._health.restarts:
             self._faults.say(logging.INFO, f"runs again (restart {self._health.restarts})")
