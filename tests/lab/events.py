@@ -9,6 +9,8 @@ from gaps import Flow, RelayedShare, Stream
 from programs import Node, wait_for
 
 Row = dict[str, str]
+LOG_END = 1500
+"""Bytes of a log that are shown where something went wrong."""
 
 
 def path(here: Node, there: Node) -> str:
@@ -56,9 +58,11 @@ class Pair:
             raise
 
     def explained(self) -> str:
-        """What both nodes say of their choice."""
+        """What both nodes say of their choice and of their relays, and the ends of their logs."""
         both = (self.here, self.there), (self.there, self.here)
-        return "\n".join(node.gwctl("debug", "paths", peer.member) for node, peer in both)
+        said = [node.gwctl("debug", "paths", peer.member) for node, peer in both]
+        told = [f"{node.member}: {node.home()}\n{node.text()[-LOG_END:]}" for node, _ in both]
+        return "\n".join(said + told)
 
     def close(self) -> None:
         """End the transfer."""
