@@ -17,7 +17,7 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,7 +52,8 @@ class MemoryMesh:
     """An async context: entering starts the server, leaving ends all; an error then carries the last datagrams.
 
     ``tunnel`` names an installed tunnel, or is a provider of one. With ``relaying`` the server runs a relay, further
-    ones may be added by `relay`, and nodes use them.
+    ones may be added by `relay`, and nodes use them. ``transports`` are there beside the one of memory, whose rank is
+    0; what they create gets each node's sockets, of which `MemorySockets.host` is the machine.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class MemoryMesh:
         config: ServerConfig | None = None,
         tunnel: str | Provider[Tunnel] = "userspace",
         relaying: bool = False,
+        transports: Sequence[Provider[Transport]] = (),
     ) -> None:
         self.network = Network(seed=seed)
         self.nodes: dict[str, MemoryNode] = {}
@@ -70,7 +72,7 @@ class MemoryMesh:
         self.whereabouts: dict[str, Site] = {}
         """Which machine is at which site."""
         self._config, self._tunnel, self._relaying = config or ServerConfig(), tunnel, relaying
-        self._transports: list[Provider[Transport]] = []
+        self._transports = list(transports)
         self._stack = contextlib.AsyncExitStack()
         self._folder: Path
         self.server: MemoryServer
@@ -86,7 +88,7 @@ class MemoryMesh:
         if isinstance(self._tunnel, str):
             self._tunnel = provided(_plugins("node", relaying), "ghostwire_tunnels", self._tunnel)
         if relaying:
-            self._transports = [provided(_plugins("node", relaying), "ghostwire_transports", RELAYING)]
+            self._transports.append(provided(_plugins("node", relaying), "ghostwire_transports", RELAYING))
         await self.server.start()
         return self
 

@@ -262,10 +262,10 @@ class Listener:
 
 
 class MemorySockets(Sockets):
-    """A host's way to make streams."""
+    """The way of ``host`` to make streams."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        self.host = host
 
     def udp(self, host: str, port: int) -> socket.socket:
         """There are no real sockets here; use `MemoryTransport` or `Host.bind`."""
@@ -282,14 +282,14 @@ class MemorySockets(Sockets):
     ) -> tuple[asyncio.Transport, P]:
         """A stream to a host's name or address; Unavailable where it refuses, or nothing answers for 10 s."""
         remote = await self._reach(host, port)
-        network = self._host.network
+        network = self.host.network
         source = self._source(remote, port)
-        ours = MemoryStream(self._host, remote, source, (host, port))
-        theirs = MemoryStream(remote, self._host, (host, port), source)
+        ours = MemoryStream(self.host, remote, source, (host, port))
+        theirs = MemoryStream(remote, self.host, (host, port), source)
         ours.peer, theirs.peer = theirs, ours
         remote.listeners[port].accept(theirs)
         try:
-            await asyncio.sleep(network.stream_delay(remote, self._host) / SECOND)
+            await asyncio.sleep(network.stream_delay(remote, self.host) / SECOND)
         except asyncio.CancelledError:
             ours.abort()
             raise
@@ -299,26 +299,26 @@ class MemorySockets(Sockets):
     async def listen(self, protocol: Factory, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> Listener:
         """Accept streams at a port of this host, whatever the address; PlatformError where it is in use."""
         try:
-            return self._host.listen(port, protocol, tls=tls)
+            return self.host.listen(port, protocol, tls=tls)
         except OSError as error:
             raise PlatformError(str(error)) from error
 
     def _source(self, remote: Host, port: int) -> Address:
-        address = self._host.address_towards(remote.addresses[0]) or "0.0.0.0"
-        own = (address, self._host.free_port())
-        if self._host.nat is None or ":" in address:
+        address = self.host.address_towards(remote.addresses[0]) or "0.0.0.0"
+        own = (address, self.host.free_port())
+        if self.host.nat is None or ":" in address:
             return own
-        return self._host.nat.outward(own, (remote.addresses[0], port), self._host.network.clock.now())
+        return self.host.nat.outward(own, (remote.addresses[0], port), self.host.network.clock.now())
 
     async def _reach(self, name: str, port: int) -> Host:
-        network = self._host.network
+        network = self.host.network
         remote = network.find(name)
-        if remote is None or not network.connected(self._host, remote) or not self._host.addresses:
+        if remote is None or not network.connected(self.host, remote) or not self.host.addresses:
             await asyncio.sleep(CONNECT_TIMEOUT / SECOND)
             raise Unavailable(f"{name}:{port}: no answer")
-        await asyncio.sleep(network.stream_delay(self._host, remote) / SECOND)
+        await asyncio.sleep(network.stream_delay(self.host, remote) / SECOND)
         if port not in remote.listeners:
-            await asyncio.sleep(network.stream_delay(remote, self._host) / SECOND)
+            await asyncio.sleep(network.stream_delay(remote, self.host) / SECOND)
             raise Unavailable(f"{name}:{port}: connection refused")
         return remote
 

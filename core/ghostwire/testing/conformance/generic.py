@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,17 @@ GENERIC: dict[str, type[Contract]] = {
     "telemetry": InstalledTelemetry,
 }
 NEEDED: dict[str, type[Contract]] = {"authenticator": AuthenticatorContract, "platform": PlatformContract}
-"""Of these the author gives a subclass, since nobody else knows how a secret is granted, or how to see his system."""
+"""Of these the author gives a subclass (a platform's, elsewhere than on Linux): nobody else knows how a secret is
+granted, or how to look at his system."""
+
+
+def _of_this_system(capability: str) -> type[Contract] | None:
+    """What only one operating system can judge."""
+    if (capability, sys.platform) != ("platform", "linux"):
+        return None
+    from ghostwire.testing.conformance.linux import InstalledLinuxPlatform
+
+    return InstalledLinuxPlatform
 
 
 def contract_for(subject: Subject) -> type[Contract]:
@@ -122,7 +133,7 @@ def contract_for(subject: Subject) -> type[Contract]:
     plugin, capability = subject.offer.plugin, subject.capability
     give = getattr(subject.module, "conformance", None)
     base = give(capability) if give is not None else None
-    base = base or GENERIC.get(capability)
+    base = base or GENERIC.get(capability) or _of_this_system(capability)
     if base is None:
         wanted = NEEDED[capability].__name__
         raise PluginError(plugin, f"its module must export conformance(capability), which gives a subclass of {wanted}")
