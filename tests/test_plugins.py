@@ -172,12 +172,15 @@ def test_the_table_of_plugins_shows_what_each_provides_or_why_it_failed(install,
 def test_the_json_of_plugins_has_every_field(install):
     install("example", example("ghostwire_commands"), roles=["ctl"])
     (info,) = [info for info in json.loads(run("plugins", "--json").stdout) if info["name"] == "example"]
+    assert len(info.pop("hash")) == 64
     assert info == {
         "name": "example",
         "roles": ["ctl"],
         "version": "2.5",
         "distribution": "third-party-example",
         "selected": False,
+        "active": False,
+        "isolated": False,
         "trusted": False,
         "provides": {},
         "error": "",

@@ -1,33 +1,58 @@
-"""`ghostwire plugins`: every installed plugin, what it provides, or why it failed."""
+"""`ghostwire plugins`: every installed plugin, what it provides, or why it failed; and `new`, which begins one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
-import msgspec
 
+from ghostwire.cli.lazy import Entry, LazyGroup, within
 from ghostwire.cli.program import Program
-from ghostwire.cli.tables import as_json, joined, print_json, print_table
-from ghostwire.plugins.host import Host, PluginInfo
+from ghostwire.cli.tables import joined, print_json, print_table
+from ghostwire.plugins.host import Host
+from ghostwire.plugins.inventory import inventory
 
-COLUMNS = ("plugin", "roles", "version", "distribution", "selected", "trusted", "provides")
+COLUMNS = ("plugin", "roles", "version", "hash", "distribution", "active", "trusted", "isolated", "provides")
+SHORT = 12
+NEW = {"new": within("ghostwire.cli.plugins_new:new", "Write a new plugin, with tests that pass.")}
 
 
-@click.command()
-@as_json
-@click.pass_obj
-def plugins(program: Program, json_: bool) -> None:
-    """List the installed plugins: selected or not, trusted or not, what they provide, or why they failed."""
-    report = Host.inspect(program.selection).report()
+@click.pass_context
+def _list(ctx: click.Context, /, json_: bool) -> None:
+    if ctx.invoked_subcommand is None:
+        show(ctx.obj, json_)
+
+
+def _nothing_else(ctx: click.Context) -> Mapping[str, Entry]:
+    return {}
+
+
+plugins = LazyGroup(
+    "plugins",
+    NEW,
+    _nothing_else,
+    callback=_list,
+    params=[click.Option(["--json", "json_"], is_flag=True, help="Print JSON for programs.")],
+    help="List the installed plugins: active or not, trusted or not, what they provide, or why they failed.",
+    invoke_without_command=True,
+)
+
+
+def show(program: Program, json_: bool) -> None:
+    """Print the list."""
+    found = inventory(Host.inspect(program.selection))
     if json_:
-        print_json([msgspec.structs.asdict(info) for info in report])
+        print_json(found)
     else:
-        print_table(COLUMNS, map(_row, report), empty="no plugin is installed; reinstall ghostwire-mesh")
+        print_table(COLUMNS, map(_row, found), empty="no plugin is installed; reinstall ghostwire-mesh")
 
 
-def _row(info: PluginInfo) -> tuple[str, ...]:
-    said = f"failed: {info.error}" if info.error else "; ".join(map(_provided, info.provides.items()))
-    yes_no = ("yes" if info.selected else "no", "yes" if info.trusted else "no")
-    return (info.name, joined(info.roles), info.version, info.distribution, *yes_no, said)
+def _row(plugin: Mapping[str, Any]) -> tuple[str, ...]:
+    error = plugin["error"]
+    said = f"failed: {error}" if error else "; ".join(map(_provided, plugin["provides"].items()))
+    known = (plugin["name"], joined(plugin["roles"]), plugin["version"], plugin["hash"][:SHORT], plugin["distribution"])
+    return (*known, *("yes" if plugin[key] else "no" for key in ("active", "trusted", "isolated")), said)
 
 
 def _provided(item: tuple[str, tuple[str, ...]]) -> str:
