@@ -99,7 +99,7 @@ def _declared(name: str, why: str, attempt: Callable[[], None]) -> None:
 
     try:
         attempt()
-    except Exception as error:
+    except (Exception, pytest.fail.Exception) as error:
         pytest.skip(f"{DECLARED}{name}: {why} ({one_line(error)[:100] or type(error).__name__})")
     warnings.warn(f"{name} is declared in cannot, but it is kept: remove the declaration", DeclaredInVain, 3)
 
