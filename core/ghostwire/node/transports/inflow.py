@@ -45,7 +45,14 @@ class Inflow:
             if not self._open or threading.get_ident() != self._thread:
                 self._out_of_place()
                 return
-            if not _fit(datagrams):
+            kind = type(datagrams)
+            if not (
+                (kind is list or kind is tuple)
+                and 0 < len(datagrams) <= BURST
+                and _KINDS.issuperset(map(type, datagrams))
+                and all(datagrams)
+                and max(map(len, datagrams)) <= MOST
+            ):
                 datagrams = self._sorted(datagrams)
             path = self._recent.get(source.endpoint)
             if path is None:
@@ -56,12 +63,15 @@ class Inflow:
             self._faults.refused += 1
             self._raised("a delivery", error)
             return
-        if datagrams and self._admits(len(datagrams)):
+        if not datagrams:
+            return
+        self._room -= len(datagrams)
+        if self._room > FLOOD // 2 or self._admits(len(datagrams)):
             self._receive(path, datagrams)
 
     def _admits(self, count: int) -> bool:
-        self._room -= count
-        if self._room < FLOOD // 2 and not self._refilling:
+        """Whether there is room, which is made anew at the next pass of the loop."""
+        if not self._refilling:
             self._refilling = True
             self._loop.call_soon(self._refill)
         if self._room >= 0:
@@ -77,10 +87,8 @@ class Inflow:
         """Those of a delivery that can be taken."""
         if not isinstance(datagrams, list | tuple):
             raise TypeError(f"a {type(datagrams).__name__} instead of a list of datagrams")
-        if len(datagrams) > BURST:
-            self._refuse(len(datagrams))
-            return []
-        fit = [each for each in datagrams if _fit((each,))]
+        within = datagrams if len(datagrams) <= BURST else ()
+        fit = [each for each in within if type(each) in _KINDS and 0 < len(each) <= MOST]
         self._refuse(len(datagrams) - len(fit) if datagrams else 1)
         return fit
 
@@ -94,14 +102,3 @@ class Inflow:
             self._foreign = True
             error = RuntimeError("deliveries must come from the event loop's own thread")
             self._loop.call_soon_threadsafe(self._raised, "a delivery", error)
-
-
-def _fit(datagrams: Any) -> bool:
-    """Whether all of a delivery can be taken."""
-    kind = type(datagrams)
-    if (kind is not list and kind is not tuple) or not 0 < len(datagrams) <= BURST:
-        return False
-    if not _KINDS.issuperset(map(type, datagrams)):
-        return False
-    sizes = [*map(len, datagrams)]
-    return min(sizes) > 0 and max(sizes) <= MOST
