@@ -32,6 +32,7 @@ GWCTL = {
     "ping": within("ghostwire.cli.gwctl_ping:ping", "Measure the way to a peer."),
     "netcheck": within("ghostwire.cli.gwctl_netcheck:netcheck", "Measure this node's network and its relays."),
     "debug": within("ghostwire.cli.gwctl_debug:debug", "Explain what this node does."),
+    "bugreport": within("ghostwire.cli.gwctl_bugreport:bugreport", "Collect what a bug report needs, without secrets."),
     "version": within("ghostwire.cli.gwctl:version", "Print the versions of gwctl and of the daemon."),
     "server": within("ghostwire.cli.gwctl_admin:server", "Show the server of this machine."),
     "nodes": within("ghostwire.cli.gwctl_admin:nodes", "List, rename, expire and delete nodes."),

@@ -18,6 +18,7 @@ from ghostwire import Context, Metrics, NodeContext, Platform, Provider, __versi
 from ghostwire.config import Config
 from ghostwire.errors import PluginError, ProtocolError, Refused, Unavailable
 from ghostwire.folders import Folders, make_folder
+from ghostwire.node.inventory import inventory_routes
 from ghostwire.node.localapi import LocalApi
 from ghostwire.node.node import Node
 from ghostwire.node.parts import Parts
@@ -26,6 +27,7 @@ from ghostwire.node.routes import routes
 from ghostwire.node.status import State
 from ghostwire.node.transports.watchdog import Watchdog
 from ghostwire.plugins.host import Host
+from ghostwire.plugins.inventory import inventory
 from ghostwire.plugins.offers import Offer
 from ghostwire.system import loop
 from ghostwire.system.clock import SystemClock
@@ -67,7 +69,8 @@ async def run(host: Host, config: Config, folders: Folders, order: Order) -> Non
         node = Node(compose(host, config, folders))
         stack.push_async_callback(node.close)
         stack.callback(_watch(node, host).close)
-        api = LocalApi(folders.node_socket, routes(node), administrators(config, "node"), log)
+        table = {**routes(node), **inventory_routes(inventory(host))}
+        api = LocalApi(folders.node_socket, table, administrators(config, "node"), log)
         await api.start()
         stack.push_async_callback(api.close)
         await _until(stopped, _come_up(node, order))
