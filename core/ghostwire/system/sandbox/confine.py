@@ -30,7 +30,8 @@ class Confinement:
     readable: Collection[str] = ()
     """Files and folders that may be read besides `readable.runtime`: code of plugins, say."""
     folder: int | None = None
-    """Descriptor of the one folder that may be written."""
+    """Descriptor of the one folder that may be written; it stays open, and is the current one from then on: its path
+    may lead through folders that are closed to this process."""
     hidden: Collection[str] = ()
     """Folders that must not be readable, whatever else is: the daemon's state."""
     memory: int = 256 << 20
@@ -70,8 +71,9 @@ def confine(confinement: Confinement, libc: Libc | None = None) -> Confined:
     libc = libc or Libc()
     readable = [*runtime(), *filter(os.path.exists, confinement.readable)]
     confined = Confined()
-    close_others(confinement.keep, libc)
+    close_others({*confinement.keep, *([] if confinement.folder is None else [confinement.folder])}, libc)
     confined.measures.append("descriptors")
+    os.chdir("/" if confinement.folder is None else confinement.folder)
     rules = _rules(readable, confinement.folder, libc, confined)
     own_user = _change_user(confinement, readable, bool(rules), libc, confined)
     confined.attempt("limits", lambda: limits.set_limits(confinement.memory, own_user=own_user))
@@ -116,15 +118,22 @@ def _change_user(confinement: Confinement, readable: list[str], ruled: bool, lib
     if user is None:
         confined.lacking["own user"] = "only root can change its user"
     elif confined.attempt("own user", lambda: _become(user, confinement.folder, libc)):
-        closed = privileges.closed_to_us([*readable, os.__file__, __file__])
-        keep = privileges.CAP_DAC_READ_SEARCH if closed and ruled else None
-        confined.attempt("capabilities", lambda: privileges.drop_capabilities(libc, keep))
-        if keep is not None:
-            confined.measures.remove("capabilities")
-            confined.lacking["capabilities"] = f"{closed} is closed to its own user, so that it keeps reading rights"
+        _drop_all_but_reading([*readable, os.__file__, __file__], ruled, libc, confined)
         return True
     confined.attempt("capabilities", lambda: privileges.drop_capabilities(libc))
     return False
+
+
+def _drop_all_but_reading(needed: list[str], ruled: bool, libc: Libc, confined: Confined) -> None:
+    closed = privileges.closed_to_us(needed)
+    if closed and not ruled:
+        why = f"{confined.lacking['files']}, and {closed} is closed to the plugin's own user"
+        raise PlatformError(f"{why}: open it to others (chmod o+rX), or {REMEDY}")
+    if not closed:
+        confined.attempt("capabilities", lambda: privileges.drop_capabilities(libc))
+    else:
+        privileges.drop_capabilities(libc, privileges.CAP_DAC_READ_SEARCH)
+        confined.lacking["capabilities"] = f"{closed} is closed to its own user, so that it keeps the right to read"
 
 
 def _become(user: int, folder: int | None, libc: Libc) -> None:
