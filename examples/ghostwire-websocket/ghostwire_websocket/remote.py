@@ -91,7 +91,6 @@ class Remote:
     def opened(self, connection: Connection) -> None:
         """What was dialled is there."""
         self._shaking = None
-        self._backoff.reset()
         self._counters.dialled += 1
         self._use(connection)
 
@@ -115,7 +114,7 @@ class Remote:
             self._counters.lost += 1
             self._moved = max(self._moved, connection.session.moved)
             if not self._links and isinstance(connection.session, Dialling):
-                self._retry(self._backoff.next())
+                self._broke(connection)
         elif connection is self._shaking:
             self._shaking = None
             self._failed(reason)
@@ -165,20 +164,29 @@ class Remote:
         finally:
             self._dialling = None
 
+    def _broke(self, connection: Connection) -> None:
+        """Dial soon after a connection that lasted; pause like after a failure where it did not: there may be too many
+        nodes for the other end, which then push each other out."""
+        self._waiting.drop()
+        if self._context.clock.now() >= connection.session.began + LATELY:
+            self._backoff.reset()
+        self._pause(self._backoff.next())
+
     def _failed(self, reason: GhostwireError) -> None:
         """Pause, longer each time; what waited is too old by then."""
         self._waiting.drop()
         self._counters.failures += 1
         delay = FIRST_DELAY + self._backoff.next()
-        self._not_before = self._context.clock.now() + round(delay * SECOND)
-        self._context.log.info("websocket: %s: %s; again in %.1f s", self.target.url, reason, delay)
-        self._retry(delay)
+        self._context.log.info("websocket: %s: %s; not again for %.1f s", self.target.url, reason, delay)
+        self._pause(delay)
 
-    def _retry(self, delay: float) -> None:
+    def _pause(self, delay: float) -> None:
+        """Dial no more for so many seconds; then anew, where data moved lately."""
+        self._not_before = self._context.clock.now() + round(delay * SECOND)
         if self._again is None and self._context.clock.now() < self._moved + LATELY:
             self._again = asyncio.get_running_loop().call_later(delay, self._due)
 
     def _due(self) -> None:
-        self._again = None
+        self._again, self._not_before = None, 0
         if not self._links:
             self._dial()

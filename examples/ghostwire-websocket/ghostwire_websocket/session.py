@@ -48,7 +48,7 @@ class Session(ABC):
         self._frames = frames
         self.peer: Endpoint | None = None
         self.failure: GhostwireError | None = None
-        self.moved = self.heard = self._asked = self._began = now
+        self.moved = self.heard = self._asked = self.began = now
         self._strange = 0
 
     def receive(self, data: bytes, now: int) -> list[memoryview]:
@@ -89,10 +89,10 @@ class Session(ABC):
     def deadline(self) -> int | None:
         """When `advance` is due."""
         if self.peer is None:
-            return self._began + HANDSHAKE
+            return self.began + HANDSHAKE
         if self._asked > self.heard:
             return self._asked + ANSWER
-        asking = max(self._asked, self._began) + KEEPALIVE
+        asking = max(self._asked, self.began) + KEEPALIVE
         return asking if asking <= self.moved + LATELY else self.moved + IDLE
 
     def advance(self, now: int) -> None:
