@@ -91,6 +91,7 @@ SOCKETS = {
     "derp/ghostwire_derp/client/connection.py": "options of the streams to relays",
     "net_linux": "netlink and link addresses",
     "derp/ghostwire_derp/mesh/fellows.py": "streams between the worker processes of one relay",
+    "transport_quic/ghostwire_transport_quic/port.py": "the quic transport",
     "transport_wireguard/ghostwire_transport_wireguard/udp.py": "the udp transport",
     "transport_wireguard/ghostwire_transport_wireguard/udp_options.py": "what the kernel does for its sockets",
     "transport_wireguard/ghostwire_transport_wireguard/udp_port.py": "sends",

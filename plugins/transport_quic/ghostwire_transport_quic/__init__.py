@@ -1,0 +1,1 @@
+"""Sealed datagrams over QUIC: the `quic` transport."""

@@ -1,0 +1,24 @@
+"""What transport_quic offers: the `quic` transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ghostwire import NodeContext, Provider, Transport, hookimpl
+from ghostwire_transport_quic.settings import Settings
+
+LIBRARIES = ("cryptography",)
+
+__all__ = ["LIBRARIES", "Settings"]
+
+
+def _transport(context: NodeContext) -> Transport:
+    from ghostwire_transport_quic.transport import QuicTransport
+
+    return QuicTransport(context)
+
+
+@hookimpl
+def ghostwire_transports() -> Iterator[Provider[Transport]]:
+    """Sealed datagrams in QUIC, for networks that let nothing else pass."""
+    yield Provider("quic", _transport, rank=10)

@@ -1,0 +1,41 @@
+"""qh3 behind `Library`; the one place that reads its private attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qh3.quic.configuration
+import qh3.quic.connection
+import qh3.quic.packet
+import qh3.tls
+
+from ghostwire_transport_quic.certificate import Credentials, spki_pin
+from ghostwire_transport_quic.family import SHORT_QUEUE, Family, FamilyConnection
+from ghostwire_transport_quic.library import PACKET
+
+
+class Qh3Connection(FamilyConnection):
+    """Packets are built and read in Rust; its TLS is Python's."""
+
+    def room(self) -> int:
+        """See `Connection`."""
+        core: Any = self._inner._core
+        free: int = (core.congestion_window - core.bytes_in_flight) // PACKET
+        return min(free, SHORT_QUEUE)
+
+    def pin(self) -> bytes | None:
+        """See `Connection`."""
+        shown = self._inner.get_peercert()
+        return None if shown is None else spki_pin(shown.public_bytes())
+
+
+class Qh3(Family):
+    """A fork of aioquic with its hot paths in Rust."""
+
+    name = "qh3"
+    wrap = Qh3Connection
+
+    def __init__(self, credentials: Credentials) -> None:
+        quic = qh3.quic
+        modules = {"configuration": quic.configuration, "connection": quic.connection, "packet": quic.packet}
+        super().__init__(credentials, modules | {"tls": qh3.tls}, probe_datagram_size=False)
