@@ -14,11 +14,12 @@ import msgspec
 import pluggy
 
 from ghostwire import hookspecs
+from ghostwire.config import Config
 from ghostwire.errors import GhostwireError, PluginError
 from ghostwire.hints import did_you_mean, one_line
 from ghostwire.plugins import loader
 from ghostwire.plugins.checks import is_settings, problems_of_hooks
-from ghostwire.plugins.offers import Offer, problem_of_record, record_of
+from ghostwire.plugins.offers import Offer, isolated_offers, problem_of_record, record_of
 from ghostwire.plugins.selection import Selection, choose
 
 log = logging.getLogger("ghostwire.plugins")
@@ -29,7 +30,10 @@ class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PluginInfo(msgspec.Struct, frozen=True):
-    """A line of `ghostwire plugins`; ``provides`` (hook -> names) only where it is loaded, ``error`` why it is not."""
+    """A line of `ghostwire plugins`; ``provides`` (hook -> names) only where it is loaded, ``error`` why it is not.
+
+    ``isolated``: it runs in a process of its own, and is never imported here.
+    """
 
     name: str
     roles: tuple[str, ...]
@@ -39,6 +43,7 @@ class PluginInfo(msgspec.Struct, frozen=True):
     trusted: bool
     provides: Mapping[str, tuple[str, ...]]
     error: str
+    isolated: bool = False
 
 
 class _Member(msgspec.Struct):
@@ -93,6 +98,20 @@ class Host:
         host = cls(None, selection)
         for name in host._chosen.plugins:
             host._admit(name)
+        return host
+
+    @classmethod
+    def alone(cls, name: str, config: Config) -> Host:
+        """One plugin for a node, in a process of its own; raises what is wrong with it."""
+        ours = loader.installed()
+        if name not in ours:
+            raise PluginError(name, "is not installed any more")
+        others = tuple(f"-{other}" for other in ours if other != name)
+        host = cls("node", Selection(config, (*others, name)))
+        host._admit(name)
+        failure = host._members[name].failure
+        if failure is not None:
+            raise failure
         return host
 
     def offers(self, hook: str) -> Sequence[Offer]:
@@ -168,15 +187,40 @@ class Host:
                 hook: tuple(o.name for o in offers) for hook, offers in (member.offers if member else {}).items()
             },
             error=member.reason if member else "",
+            isolated=self._isolates(plugin),
         )
 
     def _trusts(self, plugin: loader.Installed) -> bool:
         return plugin.ours or self._config.trusts(plugin.name)
 
+    def _isolates(self, plugin: loader.Installed) -> bool:
+        """Whether it runs in a process of its own: a stranger's, in a node (or shown as there)."""
+        return not self._trusts(plugin) and self.role in (None, "node") and "node" in plugin.roles
+
+    def _describe(self, member: _Member) -> None:
+        """Ask a process of its own what it offers; only transports can live there."""
+        from ghostwire.plugins.isolation.describe import describe  # most programs have no strangers
+
+        name = member.plugin.name
+        if member.plugin.rivals:
+            raise _Failed(loader.problem(member.plugin) or "")
+        described = describe(name, self._config)
+        if not described.transports:
+            raise _Failed(self._untrusted(member.plugin, " and offers no transport that could be isolated"))
+        member.settings = {key: value for key, value in self._config.plugin.get(name, {}).items() if key != "trusted"}
+        offers = isolated_offers(name, described)
+        member.offers = self._without_twins({"ghostwire_transports": offers})
+        if described.others and self.role is not None:
+            left = one_line(", ".join(described.others[:16]))
+            log.warning("plugin %s: %s left out, which would need trusted = true under [plugin.%s]", name, left, name)
+
     def _admit(self, name: str) -> None:
         """Bring one plugin in, or note why it stays out."""
         member = self._members[name] = _Member(self._installed[name])
         try:
+            if self._isolates(member.plugin):
+                self._describe(member)
+                return
             module = self._load(member.plugin)
             member.settings = self._config.settings(name, _settings_of(module))
             self._register(member.plugin, module)
@@ -197,11 +241,7 @@ class Host:
 
     def _load(self, plugin: loader.Installed) -> ModuleType:
         if not self._trusts(plugin):
-            file = self._config.file or "ghostwire.toml"
-            raise _Failed(
-                f"is not trusted: {plugin.distribution} is not part of GhostWire; if you trust its code like "
-                f"GhostWire's own, set trusted = true under [plugin.{plugin.name}] in {file}"
-            )
+            raise _Failed(self._untrusted(plugin))
         module = loader.load(plugin)
         if isinstance(module, loader.Failure):
             raise _Failed(module)
@@ -209,6 +249,13 @@ class Host:
         if lacking:
             raise _Failed(lacking)
         return module
+
+    def _untrusted(self, plugin: loader.Installed, more: str = "") -> str:
+        return (
+            f"is not trusted: {plugin.distribution} is not part of GhostWire{more}; if you trust its code like "
+            f"GhostWire's own, set trusted = true under [plugin.{plugin.name}] in "
+            f"{self._config.file or 'ghostwire.toml'}"
+        )
 
     def _register(self, plugin: loader.Installed, module: ModuleType) -> None:
         for problem in problems_of_hooks(module, self._registry.parse_hookimpl_opts):

@@ -70,11 +70,8 @@ def installed() -> dict[str, Installed]:
 
 def load(plugin: Installed) -> ModuleType | Failure:
     """Import one plugin. Whatever it raises is a Failure, except the interrupt of a person at the keyboard."""
-    if plugin.rivals:
-        owners = " and ".join((plugin.distribution, *plugin.rivals))
-        return Failure(f"is brought by {owners}; uninstall all but one")
-    if not plugin.roles:
-        return Failure(f"names no role; its entry point needs extras such as [node] ({plugin.distribution})")
+    if wrong := problem(plugin):
+        return Failure(wrong)
     with _interrupts() as interrupted:
         try:
             module = _import(plugin.entry)
@@ -83,6 +80,16 @@ def load(plugin: Installed) -> ModuleType | Failure:
                 raise KeyboardInterrupt from None
             return describe(error, plugin)
     return module if isinstance(module, ModuleType) else Failure(f"{plugin.entry.value} is not a module")
+
+
+def problem(plugin: Installed) -> str:
+    """Why it cannot be loaded, by its metadata alone; empty where nothing speaks against it."""
+    if plugin.rivals:
+        owners = " and ".join((plugin.distribution, *plugin.rivals))
+        return f"is brought by {owners}; uninstall all but one"
+    if not plugin.roles:
+        return f"names no role; its entry point needs extras such as [node] ({plugin.distribution})"
+    return ""
 
 
 def lacks(plugin: Installed, module: ModuleType) -> Failure | None:

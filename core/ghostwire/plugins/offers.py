@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 import ghostwire
 from ghostwire import Command, Provider
 from ghostwire.errors import PluginError
+
+if TYPE_CHECKING:
+    from ghostwire.plugins.isolation.protocol import Described
 
 CAPABILITIES: Mapping[str, type[Any]] = {
     "ghostwire_transports": ghostwire.Transport,
@@ -30,6 +33,10 @@ CAPABILITIES: Mapping[str, type[Any]] = {
 PROVIDED = ("server", "node", "relay")
 """The roles whose programs make providers' objects."""
 
+FIRST_ISOLATED_RANK: Final = 1
+MAX_ISOLATED: Final = 16
+"""Transports of one plugin in a process of its own."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -46,6 +53,11 @@ class Offer(msgspec.Struct, frozen=True):
         if isinstance(self.provider, Command):
             return f"{self.provider.program} {self.provider.name}"
         return self.provider.name
+
+    @property
+    def isolated(self) -> bool:
+        """Whether what it creates lives in a process of its own."""
+        return isinstance(self.provider, Provider) and self.provider.isolated
 
     @property
     def order(self) -> tuple[int, str]:
@@ -65,6 +77,27 @@ class Offer(msgspec.Struct, frozen=True):
         if not isinstance(made, kind):
             raise PluginError(self.plugin, f"{self.name}: made a {type(made).__name__} instead of a {kind.__name__}")
         return made
+
+
+def isolated_offers(plugin: str, described: Described) -> list[Offer]:
+    """What a plugin in a process of its own offers, as it was described; PluginError where that makes no sense.
+
+    Whatever rank it claims, it is preferred to no transport of rank 0: a stranger never goes before ``udp``.
+    """
+    offers = []
+    for transport in described.transports[:MAX_ISOLATED]:
+        name = transport.name
+
+        def create(context: Any, name: str = name) -> Any:
+            from ghostwire.plugins.isolation.transport import IsolatedTransport
+
+            return IsolatedTransport(plugin, name, context)
+
+        record = Provider(name, create, max(FIRST_ISOLATED_RANK, transport.rank), isolated=True)
+        if problem := problem_of_record(record, Provider):
+            raise PluginError(plugin, f"ghostwire_transports yielded {problem}")
+        offers.append(Offer(plugin, record, "ghostwire_transports"))
+    return offers
 
 
 def record_of(hook: str) -> type[Any]:

@@ -1,0 +1,82 @@
+"""Carries bursts in the child: from the daemon to the plugin's paths, and from the plugin to the daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ghostwire import BURST, Buffer, Path, Transport
+from ghostwire.plugins.isolation.channel import Channel
+from ghostwire.plugins.isolation.line import Line
+from ghostwire.plugins.isolation.names import Names, Table, send_burst
+from ghostwire.plugins.isolation.protocol import BURST_OF, KNOCK, NAME, Frame, Judged, parse_frame
+
+ONE_PASS: Final = 64
+FAULTS = (Exception, SystemExit)
+
+
+class Carrier:
+    """Of one transport; ``raised`` is told where the plugin's code raises."""
+
+    def __init__(
+        self, channel: Channel, line: Line, transport: Transport, raised: Callable[[str, BaseException], object]
+    ) -> None:
+        self._channel, self._line, self._transport, self._raised = channel, line, transport, raised
+        self._given: Table[Path] = Table()
+        self._texts: dict[Path, str] = {}
+        self._names: Names[Path] = Names()
+
+    def drain(self) -> None:
+        """Send what waits, up to `ONE_PASS` frames."""
+        for _ in range(ONE_PASS):
+            view = self._channel.receive()
+            if view is None:
+                return
+            if not view:
+                os._exit(0)  # the daemon is gone
+            self._take(parse_frame(view))
+
+    def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
+        """Deliver a burst to the daemon, or drop it."""
+        channel = self._channel
+        number = self._names.number(source, lambda: self._texts.get(source) or source.endpoint, channel)
+        if number is None:
+            return
+        for start in range(0, len(datagrams), BURST):
+            send_burst(channel, number, datagrams[start : start + BURST])
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == NAME:
+            self._name(frame.path, frame.text)
+        elif (path := self._given.get(frame.path)) is None:
+            return
+        elif frame.kind == BURST_OF:
+            self._call(path.send, frame.datagrams)
+        elif frame.kind == KNOCK:
+            self._call(path.knock, frame.datagrams[0], frame.ttl)
+
+    def _call(self, what: Callable[..., object], *arguments: Any) -> None:
+        try:
+            what(*arguments)
+        except FAULTS as error:
+            self._raised(what.__name__, error)
+
+    def _name(self, number: int, text: str) -> None:
+        """Learn what a number stands for; the daemon hears of a text that makes no sense."""
+        try:
+            path = self._transport.path(text)
+            knocks = type(path).knock is not Path.knock
+            self._texts[path] = text
+        except ValueError:
+            self._line.tell(Judged(path=number, refused=True), urgent=False)
+            return
+        except FAULTS as error:
+            self._raised("path", error)
+            self._line.tell(Judged(path=number, refused=True), urgent=False)
+            return
+        forgotten = self._given.put(number, path)
+        if forgotten is not None and forgotten != path:
+            self._texts.pop(forgotten, None)
+        if knocks:
+            self._line.tell(Judged(path=number, knocks=True), urgent=False)

@@ -1,0 +1,74 @@
+"""Numbers for paths: who names a path first counts it; the other end remembers the last `MAX_PATHS` of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+from ghostwire.capabilities.transport import Buffer
+from ghostwire.plugins.isolation.channel import Channel
+from ghostwire.plugins.isolation.protocol import MAX_DATAGRAM, MAX_FRAME, MAX_PATHS, burst_head, is_endpoint, name_frame
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
+
+
+class Table(Generic[T]):
+    """What the other end's numbers stand for."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[int, T] = OrderedDict()
+
+    def get(self, number: int) -> T | None:
+        """What this number stands for; None where it was forgotten or never given."""
+        return self._held.get(number)
+
+    def put(self, number: int, thing: T) -> T | None:
+        """Remember it, and give what is forgotten for it."""
+        before = self._held.pop(number, None)
+        self._held[number] = thing
+        if len(self._held) > MAX_PATHS:
+            return self._held.popitem(last=False)[1]
+        return before
+
+
+class Names(Generic[H]):
+    """The numbers that this end gives, each until the other end has forgotten it."""
+
+    def __init__(self) -> None:
+        self._numbers: OrderedDict[H, int] = OrderedDict()
+        self._last = 0
+
+    def known(self, thing: H) -> int | None:
+        """Its number, where it has one that the other end remembers."""
+        return self._numbers.get(thing)
+
+    def number(self, thing: H, text: Callable[[], str], channel: Channel) -> int | None:
+        """Its number, which the other end knows by now; None where it could not be told."""
+        number = self._numbers.get(thing)
+        if number is not None:
+            return number
+        said = text()
+        if not is_endpoint(said) or not channel.send((name_frame(self._last + 1 & 0xFFFFFFFF, said),)):
+            return None
+        self._last = self._last + 1 & 0xFFFFFFFF
+        self._numbers[thing] = self._last
+        if len(self._numbers) > MAX_PATHS:
+            self._numbers.popitem(last=False)
+        return self._last
+
+
+def send_burst(channel: Channel, number: int, datagrams: Sequence[Buffer]) -> bool:
+    """Send a burst in as few frames as take it; False where any of it was dropped."""
+    sizes = list(map(len, datagrams))
+    if not sizes:
+        return True
+    if min(sizes) == 0 or max(sizes) > MAX_DATAGRAM:
+        send_burst(channel, number, [each for each in datagrams if 0 < len(each) <= MAX_DATAGRAM])
+        return False
+    if sum(sizes) > MAX_FRAME // 2 and len(sizes) > 1 and sum(sizes) + 7 + 2 * len(sizes) > MAX_FRAME:
+        half = len(sizes) // 2
+        first = send_burst(channel, number, datagrams[:half])
+        return send_burst(channel, number, datagrams[half:]) and first
+    return channel.send((burst_head(number, sizes), *datagrams))
