@@ -44,6 +44,6 @@ class Counters:
             setattr(self, name, 0)
 
     def register(self, metrics: Metrics) -> None:
-        """List them as ``ghostwire_websocket_<field>_total``."""
+        """List them as ``ghostwire_plugin_websocket_<field>_total``."""
         for name, help_ in FIELDS.items():
-            metrics.counter(f"ghostwire_websocket_{name}_total", help_, partial(getattr, self, name))
+            metrics.counter(f"ghostwire_plugin_websocket_{name}_total", help_, partial(getattr, self, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ghostwire import Buffer, Listening, Path, Receive, Transport, TransportContext
+from ghostwire.errors import ConfigError
 from ghostwire_websocket.connection import Connection
 from ghostwire_websocket.counters import Counters
 from ghostwire_websocket.dialler import Dialler
@@ -13,6 +14,7 @@ from ghostwire_websocket.endpoint import MAX_TEXT, Endpoint, Url
 from ghostwire_websocket.identity import Identity
 from ghostwire_websocket.path import WebSocketPath
 from ghostwire_websocket.remote import Remote
+from ghostwire_websocket.settings import Settings
 
 REMOTES = 1024
 """Nodes that are remembered at a time; those without a connection make room."""
@@ -25,11 +27,7 @@ class WebSocketTransport(Transport):
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
-        self._url = Url.parse(context.settings.url) if context.settings.url else None
-        if self._url is not None and not (self._url.tls or context.settings.plain):
-            raise ValueError(f"url begins with wss://, not {context.settings.url!r}")
-        if len(str(self._url or "")) > MAX_TEXT - 65:
-            raise ValueError(f"url is longer than {MAX_TEXT - 65} characters")
+        self._url = _public(context.settings)
         self.counters = Counters()
         self.counters.register(context.metrics)
         self._remotes: dict[Endpoint, Remote] = {}
@@ -38,7 +36,7 @@ class WebSocketTransport(Transport):
         self._door: Door | None = None
         self._own: Endpoint | None = None
         context.metrics.gauge(
-            "ghostwire_websocket_connected",
+            "ghostwire_plugin_websocket_connected",
             "Nodes with an open connection.",
             lambda: sum(remote.connected for remote in self._remotes.values()),
         )
@@ -127,3 +125,16 @@ class WebSocketTransport(Transport):
     def _deliver(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         if self._receive is not None:
             self._receive(source, datagrams)
+
+
+def _public(settings: Settings) -> Url | None:
+    """Where peers find this node; ConfigError where that is no URL that they can use."""
+    if not settings.url:
+        return None
+    try:
+        url = Url.parse(settings.url)
+    except ValueError as error:
+        raise ConfigError(str(error), key="plugin.websocket.url") from None
+    if not (url.tls or settings.plain) or len(str(url)) > MAX_TEXT - 65:
+        raise ConfigError(f"a wss:// URL of at most {MAX_TEXT - 65} characters expected", key="plugin.websocket.url")
+    return url
