@@ -11,8 +11,6 @@ from ghostwire_auth_key.settings import Settings
 if TYPE_CHECKING:
     import click
 
-    from ghostwire.testing.contracts import Contract
-
 LIBRARIES = ("starlette",)
 
 __all__ = ["LIBRARIES", "Settings", "conformance", "ghostwire_authenticators", "ghostwire_commands", "ghostwire_routes"]
@@ -58,7 +56,7 @@ def load_command() -> click.Command:
     return preauthkeys
 
 
-def conformance(capability: str) -> type[Contract] | None:
+def conformance(capability: str) -> type[object] | None:
     """The rules by which ``pytest --ghostwire-conformance`` judges this plugin."""
     if capability != "authenticator":
         return None

@@ -22,8 +22,6 @@ from ghostwire_derp.settings import Settings
 if TYPE_CHECKING:
     import click
 
-    from ghostwire.testing.contracts import Contract
-
 RELAYING = ("server", "relay")
 """The programs that relay."""
 
@@ -105,7 +103,7 @@ def load_relay() -> click.Command:
     return relay
 
 
-def conformance(capability: str) -> type[Contract] | None:
+def conformance(capability: str) -> type[object] | None:
     """The rules by which ``pytest --ghostwire-conformance`` judges this plugin."""
     if capability != "transport":
         return None

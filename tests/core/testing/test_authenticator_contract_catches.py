@@ -79,23 +79,30 @@ class _Bugs(Secrets):
         return super().admit(transaction, request)
 
 
+class _AdmitsAsAnother(Secrets):
+    def admit(self, transaction: Any, request: EnrolmentRequest) -> Admission:
+        return Admission(super().admit(transaction, request).user + 1)
+
+
+BREAKERS = [
+    (_AdmitsAsAnother, "test_a_good_secret_admits_as_its_user"),
+    (_NeverConsumes, "test_a_used_up_secret_is_refused_to_another_machine"),
+    (_RefusesRetries, "test_a_retry_of_the_same_machine_gets_the_same_answer"),
+    (_Repeats, "test_any_other_secret_is_refused_in_one_line_that_does_not_repeat_it"),
+    (_RemembersOutside, "test_what_a_failed_transaction_consumed_is_not_consumed"),
+    (_Bugs, "test_any_other_secret_is_refused_in_one_line_that_does_not_repeat_it"),
+]
+
+
+def test_every_rule_has_a_breaker() -> None:
+    assert {rule_name.removeprefix("test_") for _, rule_name in BREAKERS} == set(Authenticators.rules())
+
+
 def test_a_right_authenticator_passes(verdicts: Verdicts) -> None:
     assert verdicts(Authenticators()) == {}
 
 
-@pytest.mark.parametrize(
-    ("kind", "rule_name"),
-    [
-        (_NeverConsumes, "test_a_used_up_secret_is_refused_to_another_machine"),
-        (_RefusesRetries, "test_a_retry_of_the_same_machine_gets_the_same_answer"),
-        (_Repeats, "test_any_other_secret_is_refused_in_one_line_that_does_not_repeat_it"),
-        (_RemembersOutside, "test_what_a_failed_transaction_consumed_is_not_consumed"),
-        (
-            _Bugs,
-            "test_any_other_secret_is_refused_in_one_line_that_does_not_repeat_it",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("kind", "rule_name"), BREAKERS)
 def test_a_broken_authenticator_is_caught(kind: type[Secrets], rule_name: str, verdicts: Verdicts) -> None:
     contract = Authenticators()
     contract.kind = kind

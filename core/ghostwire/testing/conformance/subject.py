@@ -84,4 +84,5 @@ def _unclear(capability: str, name: str, offers: Any, host: Host) -> GhostwireEr
         return UsageError(f"the plugin {name} provides more than one {capability}; name one of {', '.join(names)}")
     there = f"installed: {', '.join(names)}" if names else "none is installed"
     hint = did_you_mean(name, names).partition("; there is")[0]
-    return UsageError(f"no installed plugin provides the {capability} {name!r}{hint} ({there})")
+    failed = "".join(f"; the plugin {info.name}: {info.error}" for info in host.report() if info.error)
+    return UsageError(f"no installed plugin provides the {capability} {name!r}{hint} ({there}){failed}")
