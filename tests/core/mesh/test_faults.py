@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -190,7 +191,32 @@ async def test_with_none_that_can_start_up_fails_and_says_why() -> None:
         assert node.status.transports == ()
 
 
+@simulated
+async def test_up_does_not_wait_for_one_that_hangs_where_another_runs() -> None:
+    async with MemoryMesh() as mesh:
+        began = now()
+        node = await add(mesh, "alice", [], replacing("start", hang), 10)
+        assert now() - began < 5
+        assert [each.state for each in node.status.transports] == ["running", "starting"]
+
+
 # While it carries the stream
+
+
+@simulated
+async def test_peers_learn_where_one_that_was_started_again_is_found() -> None:
+    ports = itertools.count(PORT)
+    async with talking(lambda stranger: setattr(stranger, "_number", next(ports))) as scene:
+        began, old = now(), scene.mine._number
+        fails(scene.mine)
+        await scene.mesh.until(lambda: scene.mine._number != old, "another one should be made")
+
+        def found() -> bool:
+            path = scene.bob.peer("alice").path
+            return path is not None and path.endpoint.endswith(f":{scene.mine._number}")
+
+        await scene.mesh.until(found, "bob should use the new port", timeout=90)
+        assert scene.pulse.gap(began) < SWITCH
 
 
 def fails(stranger: Stranger) -> None:
@@ -306,10 +332,10 @@ async def test_one_that_flaps_is_used_while_it_runs_and_disturbs_nobody(caplog: 
 
     async with talking(every_second) as scene:
         began = now()
-        await asyncio.sleep(300)
+        await asyncio.sleep(120)
         assert scene.pulse.gap(began) < SWITCH
-        assert scene.status().restarts > 3
-        assert len([record for record in caplog.records if NAME in record.getMessage()]) < 100
+        assert scene.status().restarts > 2
+        assert len([record for record in caplog.records if NAME in record.getMessage()]) < 40
 
 
 @pytest.mark.parametrize("by", [hang, boom], ids=["hangs", "raises"])
