@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -103,10 +102,7 @@ class Scene:
     isolated: bool
 
 
-NOT_YET = pytest.mark.skipif(not find_spec("ghostwire.plugins.isolation"), reason="plugins are not isolated here")
-
-
-@pytest.fixture(params=[pytest.param("isolated", marks=NOT_YET), "trusted"])
+@pytest.fixture(params=["isolated", "trusted"])
 def scene(
     request: pytest.FixtureRequest,
     installed: Path,
