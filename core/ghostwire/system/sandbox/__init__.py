@@ -21,6 +21,9 @@ the kernel's own checks of an ordinary user |
 | outlives its parent | dies with its parent | its channel's end |
 | leaves its memory behind or shows it | not dumpable, limits (no core) | never lacks |
 
+Where Python lies in a folder that is closed to its own user (in somebody's home), the process keeps one capability,
+CAP_DAC_READ_SEARCH, of which Landlock leaves the named paths; without Landlock it is refused then.
+
 Left open by intent: metadata (that a path exists, its size and times) can be asked for of folders that its user may
 search; datagrams and streams go wherever a descriptor that was passed lets them; its folder has no quota but a
 largest size of a file. ``/proc`` is closed altogether, ``/proc/self`` too: Python, ssl, asyncio, uvloop and the

@@ -62,7 +62,7 @@ class Confined:
 
 
 def confine(confinement: Confinement, libc: Libc | None = None) -> Confined:
-    """Confine this process for good; what it may need later (encodings, modules) is loaded or readable.
+    """Confine this process for good, its threads to come included; call it before any is started.
 
     PlatformError where this is not Linux, threads run already, a hidden folder is readable, or the system lacks so
     much that the process could read its user's secrets: then end the process, it is half confined.
@@ -157,11 +157,16 @@ def _filter(libc: Libc) -> None:
     program = seccomp.program(machine, os.getpid())
     if program is None or sys.maxsize < 2**32:
         raise ValueError(f"system calls of {machine} are not known to GhostWire")
-    libc.install_filter(program)
+    try:
+        libc.install_filter(program)
+    except OSError as error:
+        raise ValueError(f"the kernel takes no filter of system calls: {error.strerror}") from None
 
 
 def _suffices(own_user: bool, files: bool, calls: bool, confined: Confined) -> None:
-    """A process of the daemon's own user needs both: Landlock against reading, the filter against the rest."""
-    if not own_user and not (files and calls):
+    """A process of the daemon's own user needs both, Landlock against reading and the filter against the rest; one
+    with a user of its own needs neither, as long as it has no capability."""
+    powerless = own_user and "capabilities" in confined.measures
+    if not (powerless or (files and (calls or own_user))):
         missing = "; ".join(f"{name}: {why}" for name, why in confined.lacking.items())
         raise PlatformError(f"this system cannot keep a plugin from the node's keys ({missing}); {REMEDY}")

@@ -23,7 +23,7 @@ from typing import Any
 
 from ghostwire.errors import PlatformError
 from ghostwire.system.sandbox.confine import Confinement, confine
-from ghostwire.system.sandbox.libc import LANDLOCK_CREATE_RULESET, Libc
+from ghostwire.system.sandbox.libc import LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, Libc
 
 C = ctypes.CDLL(None, use_errno=True)
 FACTS: dict[str, Any] = json.loads(sys.argv[1])
@@ -248,6 +248,8 @@ class OldLibc(Libc):
                 raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
             if arguments[0] == 0:
                 return int(version)
+        if number == LANDLOCK_RESTRICT_SELF and "unenforced" in FACTS:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         if number == 436 and "no close_range" in FACTS:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         return super().syscall(number, *arguments)

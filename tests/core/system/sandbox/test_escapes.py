@@ -21,6 +21,7 @@ WAYS = {
     "own-user": {"user": USER},
     "roots-user": {},
     "plain-user": {"plain": True},
+    "old-kernel": {"landlock": 3, "no close_range": True},
     "own-user-without-landlock": {"user": USER, "landlock": 0, "readable": True},
     "own-user-without-filter": {"user": USER, "no seccomp": True},
 }
@@ -147,6 +148,7 @@ def test_a_python_that_its_own_user_cannot_read_needs_landlock(run: Callable[...
     assert "closed to its own user" in found["lacking"]["capabilities"]
     assert set(found["escapes"].values()) & {"done"} == set()
     assert "is closed to the plugin's own user" in run(user=USER, closed=True, landlock=0)["refused"]
+    assert "cannot keep a plugin from the node's keys" in run(user=USER, closed=True, unenforced=True)["refused"]
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="other processors have no second kind of call")
