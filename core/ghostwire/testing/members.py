@@ -270,6 +270,7 @@ class MemoryNode:
             except Unavailable:
                 if loop.time() - began > timeout:
                     raise
+                await asyncio.sleep(0.05)  # a node that is not up says so at once
 
     def _parts(self) -> Parts:
         entropy = SeededEntropy((self.name, self._starts))

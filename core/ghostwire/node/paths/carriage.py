@@ -106,9 +106,12 @@ class Carriage:
         self._patience += BACKED if backed else 0
 
     def decided(self, activity: Activity, now: int) -> bool:
-        """Whether a probation is over: data was sent since it began, and had time to be answered."""
+        """Whether a probation is over: data was sent since it began, and had time to be answered, or came all the
+        while."""
         if self._since is None or now - self._since < self._patience or activity.sent <= self._since:
             return False
+        if activity.received - self._since >= self._patience:
+            return True
         return not activity.unanswered or now - max(activity.unanswered, self._since) >= self._patience
 
     def verdict(self, activity: Activity, now: int, path: Path) -> bool | None:

@@ -459,7 +459,7 @@ class PeerPaths:
 
         Where nothing was heard over the relay either it is the peer that has no time for handshakes, and time is given.
         """
-        if candidate is self.best and activity.heard < self._used_since:
+        if candidate is self.best and activity.heard < self._used_since and self.relay is not None:
             self._carriage.go_on(candidate, now)
         elif candidate is not self.best or not self._heartbeat.late(candidate, activity, now):
             self._bar(candidate, now)
