@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ghostwire import Change, Commit
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulate
@@ -112,22 +113,95 @@ class _LogWithHoles(MemoryStorage):
         return [commit for commit in self.database.log if commit.revision > after]
 
 
-@pytest.mark.parametrize(
-    ("kind", "rule_name"),
-    [
-        (_SkipsRevisions, "test_revisions_are_dense_and_in_order_however_many_write_at_once"),
-        (_TellsLate, "test_write_returns_what_the_work_returned_after_the_commit_was_told"),
-        (_KeepsFailed, "test_a_work_that_raises_undoes_only_itself"),
-        (_FailsTogether, "test_a_work_that_raises_undoes_only_itself"),
-        (_SameMark, "test_every_revision_has_a_mark_of_its_own"),
-        (_ForgetsAtClose, "test_closing_finishes_what_was_begun_and_may_be_done_twice"),
-        (_NeverLocks, "test_a_store_is_open_once"),
-        (_ReusesIds, "test_ids_are_never_given_out_twice"),
-        (_AllowsTwins, "test_a_unique_value_has_one_holder"),
-        (_LogOfKinds, "test_the_log_tells_what_happened_after_a_revision"),
-        (_LogWithHoles, "test_compacted_revisions_are_not_in_the_log"),
-    ],
-)
+class _CountsFromOne(MemoryStorage):
+    async def open(self, committed: Callable[[Commit], None]) -> Any:
+        self.database.revision = self.database.revision or 1
+        return await super().open(committed)
+
+
+class _BeginsAnew(MemoryStorage):
+    async def open(self, committed: Callable[[Commit], None]) -> Any:
+        self.database.revision = 0
+        return await super().open(committed)
+
+
+class _LosesRecords(MemoryStorage):
+    async def open(self, committed: Callable[[Commit], None]) -> Any:
+        return replace(await super().open(committed), records=())
+
+
+class _ForgetsSettings(MemoryStorage):
+    async def open(self, committed: Callable[[Commit], None]) -> Any:
+        self.database.settings.clear()
+        return await super().open(committed)
+
+
+class Changed:
+    """A transaction in another's hands."""
+
+    def __init__(self, inner: Any, database: MemoryDatabase) -> None:
+        self.inner, self.database = inner, database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class _Through(MemoryStorage):
+    kind: type[Changed]
+
+    async def write(self, work: Any) -> Any:
+        return await super().write(lambda transaction: work(self.kind(transaction, self.database)))
+
+
+class _SeesOnlyTheOld(_Through):
+    class kind(Changed):
+        def get(self, kind: Any, id_: int) -> Any:
+            return self.database.records.get((kind, id_))
+
+
+class _KeepsDeleted(_Through):
+    class kind(Changed):
+        def delete(self, kind: Any, id_: int) -> None:
+            """Does nothing."""
+
+
+class _FindsBackwards(_Through):
+    class kind(Changed):
+        def find(self, kind: Any, **equal: Any) -> Any:
+            return list(self.inner.find(kind, **equal))[::-1]
+
+
+BREAKERS = [
+    (_SkipsRevisions, "test_revisions_are_dense_and_in_order_however_many_write_at_once"),
+    (_TellsLate, "test_write_returns_what_the_work_returned_after_the_commit_was_told"),
+    (_KeepsFailed, "test_a_work_that_raises_undoes_only_itself"),
+    (_FailsTogether, "test_a_work_that_raises_undoes_only_itself"),
+    (_SameMark, "test_every_revision_has_a_mark_of_its_own"),
+    (_ForgetsAtClose, "test_closing_finishes_what_was_begun_and_may_be_done_twice"),
+    (_NeverLocks, "test_a_store_is_open_once"),
+    (_ReusesIds, "test_ids_are_never_given_out_twice"),
+    (_AllowsTwins, "test_a_unique_value_has_one_holder"),
+    (_LogOfKinds, "test_the_log_tells_what_happened_after_a_revision"),
+    (_LogWithHoles, "test_compacted_revisions_are_not_in_the_log"),
+    (_CountsFromOne, "test_a_new_store_is_empty_at_revision_0"),
+    (_SeesOnlyTheOld, "test_a_work_sees_its_own_changes"),
+    (_KeepsDeleted, "test_deleting_tells_that_the_record_is_gone_and_deleting_nothing_does_no_harm"),
+    (_KeepsDeleted, "test_a_unique_value_is_free_again_after_its_holder_went"),
+    (_LosesRecords, "test_records_of_every_kind_come_back_as_they_were"),
+    (_LosesRecords, "test_a_second_put_replaces_the_record"),
+    (_LosesRecords, "test_no_value_is_held_by_any_number_of_records"),
+    (_FindsBackwards, "test_records_are_found_by_their_fields_in_order_of_ids"),
+    (_ForgetsSettings, "test_settings_are_kept"),
+    (_LosesRecords, "test_what_was_acknowledged_is_there_at_the_next_open_with_its_revision_and_mark"),
+    (_BeginsAnew, "test_revisions_go_on_after_opening_again"),
+]
+
+
+def test_every_rule_has_a_breaker() -> None:
+    assert {rule_name.removeprefix("test_") for _, rule_name in BREAKERS} == set(Storages.rules())
+
+
+@pytest.mark.parametrize(("kind", "rule_name"), BREAKERS)
 def test_a_broken_storage_is_caught(kind: type[MemoryStorage], rule_name: str, verdicts: Verdicts) -> None:
     contract = Storages()
     contract.kind = kind
