@@ -14,6 +14,8 @@ QUEUE = 128
 """How many datagrams wait for the network; the oldest is dropped for one more."""
 EARLY = 64
 """How many may come before the hello that says from whom."""
+EARLY_LARGEST = 1_200
+"""What one packet carries before the handshake is complete: its header is longer, and libraries keep to 1280 bytes."""
 HANDSHAKE = 5 * SECOND
 SILENCE = 5 * SECOND
 """How long nothing may come back while data is sent: QUIC acknowledges every datagram."""
@@ -56,9 +58,10 @@ class Link:
         """Hand to QUIC what it can send now; whether that was anything."""
         if not self.queue or not self.ready:
             return False
-        count = min(self.connection.room(), len(self.queue))
-        for _ in range(count):
+        count, room = 0, self.connection.room()
+        while self.queue and count < room and (self.complete or len(self.queue[0]) <= EARLY_LARGEST):
             self.connection.send_datagram(self.queue.popleft())
+            count += 1
         if count > 0:
             self._counters.sent += count
             self._said = now

@@ -12,16 +12,40 @@ import qh3.tls
 from ghostwire_transport_quic.certificate import Credentials, spki_pin
 from ghostwire_transport_quic.family import SHORT_QUEUE, Family, FamilyConnection
 from ghostwire_transport_quic.library import PACKET
+from ghostwire_transport_quic.remote import Address
+
+FAILURES = 16
+"""How often building a packet may fail before a handshake is given up."""
 
 
 class Qh3Connection(FamilyConnection):
     """Packets are built and read in Rust; its TLS is Python's."""
+
+    _failures = 0
 
     def room(self) -> int:
         """See `Connection`."""
         core: Any = self._inner._core
         free: int = (core.congestion_window - core.bytes_in_flight) // PACKET
         return min(free, SHORT_QUEUE)
+
+    def transmit(self, now: float) -> list[tuple[bytes, Address]]:
+        """See `Connection`. A server's builder gives up where a short answer leaves it no room behind the first
+        packets, and goes on at the next call: what it built before must not be lost."""
+        found: list[tuple[bytes, Address]] = []
+        core = self._inner._core
+        while core is not None:
+            try:
+                made = core.poll_transmit(now)
+            except RuntimeError:
+                if self._inner._handshake_complete or self._failures >= FAILURES:
+                    raise
+                self._failures += 1
+                break
+            if made is None:
+                break
+            found.append((made[0], made[1]))
+        return found
 
     def pin(self) -> bytes | None:
         """See `Connection`."""
