@@ -203,6 +203,8 @@ def test_every_package_is_mapped_to_its_place():
     places = {"ghostwire": "core/ghostwire"}
     places |= {f"ghostwire_{plugin}": f"plugins/{plugin}/ghostwire_{plugin}" for plugin in PLUGINS}
     assert dict(line.split(" = ") for line in words("options", "package_dir")) == places
+    examples = [module.parent for module in ROOT.glob("examples/*/ghostwire_*/plugin.py")]
+    places |= {package.name: str(package.relative_to(ROOT)) for package in examples}
     mypy = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
     assert sorted(mypy["packages"]) == sorted(places)
     assert sorted(mypy["mypy_path"]) == sorted(str(Path(place).parent) for place in places.values())

@@ -1,6 +1,8 @@
 """The contract of all transports: on simulated hosts, and on loopback."""
 
+import asyncio
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,6 +11,7 @@ from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.testing import Network, running_clock, simulate
 from ghostwire.testing.contracts.transport import TransportContract
+from ghostwire_websocket.endpoint import Endpoint
 from ghostwire_websocket.settings import Settings
 
 
@@ -19,6 +22,17 @@ class TestOnLoopback(TransportContract):
 
     async def make(self) -> Transport:
         return self._make(SystemSockets(), SystemClock(), Settings(listen="127.0.0.1:0", plain=True))
+
+    async def strangers(self, transport: Transport, rubbish: Sequence[bytes]) -> None:
+        """Each over a connection of its own, at the port that the proxy would use."""
+        url = Endpoint.parse(transport.endpoints()[0]).url
+        for each in rubbish:
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            writer.write(each)
+            writer.write_eof()
+            async with asyncio.timeout(10):
+                await reader.read()
+            writer.close()
 
 
 class TestOnASimulatedNetwork(TransportContract):
