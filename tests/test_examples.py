@@ -43,13 +43,30 @@ def test_it_is_listed_and_not_selected_unless_it_is_named(installed):
     assert not info["selected"]
 
 
-def test_naming_it_selects_it(installed, tmp_path):
-    config = tmp_path / "gw.toml"
-    config.write_text("[plugin.websocket]\ntrusted = true\n")
-    info = told(installed, "--config", str(config), "--plugin", "websocket")
+def test_naming_it_selects_it_and_it_is_isolated(installed):
+    info = told(installed, "--plugin", "websocket")
     assert info["selected"]
     assert info["provides"]["ghostwire_transports"] == ["websocket"]
+    assert (info["isolated"], info["trusted"], info["error"]) == (True, False, "")
+
+
+def test_trusted_it_runs_in_the_daemon_and_may_still_be_left_out(installed, tmp_path):
+    config = tmp_path / "gw.toml"
+    config.write_text("[plugin.websocket]\ntrusted = true\n")
+    info = told(installed, "--config", str(config))
+    assert (info["selected"], info["isolated"], info["trusted"]) == (True, False, True)
     assert not told(installed, "--config", str(config), "--plugin", "-websocket")["selected"]
+
+
+def test_the_conformance_kit_finds_it_by_name(installed, tmp_path):
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[plugin.websocket]\nlisten = "127.0.0.1:0"\nplain = true\n')
+    words = ["--ghostwire-conformance=transport", "websocket", "--ghostwire-settings", str(settings)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "passed" in done.stdout
 
 
 def test_its_own_tests_pass_from_its_own_folder():

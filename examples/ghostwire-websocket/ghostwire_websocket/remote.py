@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ghostwire import BURST, Buffer, Receive
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError, Unavailable
+from ghostwire.hints import one_line
 from ghostwire.uplink.backoff import Backoff
 from ghostwire_websocket.connection import Connection
 from ghostwire_websocket.counters import Counters
@@ -177,7 +178,8 @@ class Remote:
         self._waiting.drop()
         self._counters.failures += 1
         delay = FIRST_DELAY + self._backoff.next()
-        self._context.log.info("websocket: %s: %s; not again for %.1f s", self.target.url, reason, delay)
+        host = self.target.url.host if self.target.url else ""  # the path may be what outsiders shall not guess
+        self._context.log.info("websocket: %s: %s; not again for %.1f s", host, one_line(reason), delay)
         self._pause(delay)
 
     def _pause(self, delay: float) -> None:
