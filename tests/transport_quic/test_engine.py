@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from ghostwire_transport_quic.header import parse_header
 from ghostwire_transport_quic.link import QUEUE
 from ghostwire_transport_quic.remote import Remote
 
@@ -167,3 +168,33 @@ def test_both_may_dial_at_once(wire, pair):
     other.engine.send(one.remote, [b"other"], wire.now)
     wire.run()
     assert (one.got, other.got) == ([b"other"], [b"one"])
+
+
+def test_nothing_but_quic_leaves_and_no_byte_of_what_it_carries(wire, pair):
+    one, other = pair
+    opened(wire, one, other)
+    marked = b"marked-so-that-it-can-be-found" * 40
+    one.engine.send(other.remote, [marked] * 10, wire.now)
+    wire.run()
+    assert other.got == [marked] * 10
+    for datagram, _, _ in wire.sent:
+        header = parse_header(datagram)
+        assert header is not None
+        assert header.version in (None, 1)
+        assert datagram[0] & 0x40
+        assert b"marked" not in datagram
+        assert datagram[:4] not in {bytes((kind, 0, 0, 0)) for kind in (1, 2, 3, 4)}
+
+
+def test_a_hello_that_comes_late_names_what_came_before_it(wire, make):
+    one, other = make(0, "aioquic"), make(1, "aioquic")
+    opened(wire, one, other)
+    one.engine.close(wire.now)
+    wire.run()
+    one.engine.send(other.remote, [bytes(1000)] * 3, wire.now)
+    one.engine.flush(wire.now)
+    sends = one.engine.take_sends()
+    for datagram, _ in sends:
+        other.engine.receive(datagram, one.address, wire.now)
+    wire.run()
+    assert {source for source, _ in other.bursts} == {one.remote}
