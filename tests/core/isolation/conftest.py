@@ -79,6 +79,8 @@ def ghostwire_transports():
     yield Provider("loop", Loop, rank=-7)
 """
 
+NODE_KEY = NodeKey(os.urandom(32))
+
 Make = Callable[..., IsolatedTransport]
 
 
@@ -113,7 +115,7 @@ def context(tmp_path: Path, table: object, failed: Callable[[str], object] = pri
         log=logging.getLogger("ghostwire.node.pigeon"),
         sockets=SystemSockets(),
         state=state,
-        node_key=NodeKey(bytes(range(32))),
+        node_key=NODE_KEY,
         map=NetworkMap(),
         local_addresses=lambda: ("127.0.0.1",),
         failed=failed,

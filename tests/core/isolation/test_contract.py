@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,7 +13,9 @@ from ghostwire.testing.contracts.transport import TransportContract
 class TestIsolated(TransportContract):
     """Over real loopback sockets that the daemon passed."""
 
-    cannot = {"an_endpoint_that_makes_no_sense_is_a_value_error": "the child says later, and sends answer False"}
+    cannot: ClassVar = {
+        "an_endpoint_that_makes_no_sense_is_a_value_error": "the child says later, and sends answer False"
+    }
 
     @pytest.fixture(autouse=True)
     def _isolated(self, make: Any) -> None:

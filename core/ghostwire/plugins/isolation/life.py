@@ -40,6 +40,8 @@ from ghostwire.plugins.isolation.watch import INTERVAL, Limits, Watch
 START: Final = 9.0
 CLOSE: Final = 2.0
 """Seconds that a child has to start and to end."""
+GRACE: Final = 1.0
+"""Seconds in which a child that hung up must be gone."""
 ONE_PASS: Final = 32
 RATE, AT_ONCE = 200, 2000
 """Control messages a second, and at once."""
@@ -139,8 +141,9 @@ class Life:
         if self._closing:
             self._end("")
         else:
+            how = self._process.how()
             self._hear()
-            self.fail(self._process.how())
+            self.fail(how)
 
     def _end(self, reason: str) -> None:
         """Release all; once."""
@@ -168,7 +171,7 @@ class Life:
             if data is None:
                 return
             if not data:
-                self._silent()
+                self.silent()
                 return
             if not self._flood.take():
                 self.fail("floods the daemon with messages")
@@ -179,12 +182,14 @@ class Life:
                 self.fail(one_line(error))
                 return
 
-    def _silent(self) -> None:
-        """It closed its end; that it ended is told by `_over`."""
-        if self._process is not None:
-            asyncio.get_running_loop().remove_reader(self._process.channel.control)
-            if not self._closing:
-                self.fail(self._process.ended(0.2))
+    def silent(self) -> None:
+        """It closed its channel. As a rule it has ended, of which `_over` tells; one that lives on is ended soon."""
+        if self._process is None:
+            return
+        loop, channel = asyncio.get_running_loop(), self._process.channel
+        loop.remove_reader(channel.control)
+        loop.remove_reader(channel.data)
+        loop.call_later(GRACE, self.fail, "closed its channel")
 
     def _heard(self, message: Any) -> None:
         if isinstance(message, Pong):

@@ -70,6 +70,7 @@ class IsolatedTransport(Transport):
         self._plugin, self._context, self._limits = plugin, context, limits
         self._life: Life | None = None
         self._receive: Receive | None = None
+        self._channel: Channel | None = None
         self._forget()
 
     @property
@@ -155,7 +156,7 @@ class IsolatedTransport(Transport):
 
     def _forget(self) -> None:
         """What belongs to one child alone."""
-        self._channel: Channel | None = None
+        self._channel = None
         self._paths: OrderedDict[str, IsolatedPath] = OrderedDict()
         self._names: Names[IsolatedPath] = Names()
         self._told: Table[str] = Table()
@@ -206,6 +207,9 @@ class IsolatedTransport(Transport):
             view = channel.receive()
             if view is None:
                 return
+            if not view:
+                life.silent()
+                return
             try:
                 self._take(view)
             except RemoteProtocolError as error:
@@ -213,8 +217,6 @@ class IsolatedTransport(Transport):
                 return
 
     def _take(self, view: memoryview) -> None:
-        if not view:
-            raise RemoteProtocolError("closed its channel")
         frame = parse_frame(view)
         if frame.kind == NAME:
             self._sources.put(frame.path, self._source(frame.text))

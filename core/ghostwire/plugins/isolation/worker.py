@@ -15,6 +15,7 @@ from ghostwire.hints import one_line
 from ghostwire.keys import NodeKey
 from ghostwire.model import NetworkMap
 from ghostwire.plugins.host import Host
+from ghostwire.plugins.isolation.bounds import Bucket
 from ghostwire.plugins.isolation.carrier import Carrier
 from ghostwire.plugins.isolation.channel import Channel
 from ghostwire.plugins.isolation.child import trouble
@@ -179,11 +180,12 @@ class Worker:
 class _Forward(logging.Handler):
     def __init__(self, line: Line) -> None:
         super().__init__()
-        self._line = line
+        self._line, self._bucket = line, Bucket(SystemClock(), 20, 200)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say it in the daemon's log."""
-        self._line.tell(Said(level=record.levelno, text=one_line(self.format(record))), urgent=False)
+        if self._bucket.take():  # the daemon would take a flood for hostile
+            self._line.tell(Said(level=record.levelno, text=one_line(self.format(record))), urgent=False)
 
 
 def _forwarding(line: Line, setup: Setup) -> logging.Logger:
