@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -47,6 +47,9 @@ class Endpoint:
         self._dialled: dict[Remote, Link] = {}
         self._incoming: dict[Remote, Link] = {}
         self._waits: OrderedDict[Remote, tuple[int, int]] = OrderedDict()
+        self._accepted: dict[Link, str] = {}
+        self._half_open: set[Link] = set()
+        self._near = Counter[str]()
         self._touched: list[Link] = []
         self._timers: list[tuple[int, int, Link]] = []
         self._order = itertools.count()
@@ -169,8 +172,10 @@ class Endpoint:
             if known is None:
                 self._name(link, link.remote)
             self._deliver(link, link.remote)
-        if link.dialled and link.ready and link.remote is not None and link.complete:
-            self._waits.pop(link.remote, None)
+        if link.complete and link.remote is not None:
+            self._half_open.discard(link)
+            if link.dialled:
+                self._waits.pop(link.remote, None)
 
     def _name(self, link: Link, remote: Remote) -> None:
         """The newest connection from a remote end is the one that is sure to live."""
@@ -216,7 +221,7 @@ class Endpoint:
         original = self._admission.original(source, header.to, header.token, now) if header.token else None
         verdict = self._judge(source, now, proven=original is not None)
         if verdict is Verdict.ACCEPT:
-            return self._accept(header, original, now)
+            return self._accept(header, original, source[0], now)
         if verdict is Verdict.RETRY and original is None:
             self._retry(header, source, now)
         else:
@@ -224,14 +229,12 @@ class Endpoint:
         return None
 
     def _judge(self, source: Address, now: int, *, proven: bool) -> Verdict:
-        strangers = [link for link in self._links if not link.dialled]
-        half_open = sum(not link.complete for link in strangers)
-        near = sum(link.source is not None and link.source[0] == source[0] for link in strangers)
-        if len(strangers) >= ACCEPTED or half_open >= HALF_OPEN or near >= PER_ADDRESS:
+        half_open, near = len(self._half_open), self._near[source[0]]
+        if len(self._accepted) >= ACCEPTED or half_open >= HALF_OPEN or near >= PER_ADDRESS:
             return Verdict.REFUSE
         return self._admission.judge(source, now, proven=proven, crowded=half_open >= CROWD)
 
-    def _accept(self, header: Header, original: bytes | None, now: int) -> Link:
+    def _accept(self, header: Header, original: bytes | None, host: str, now: int) -> Link:
         retried = header.to if original is not None else None
         connection = self._library.accept(
             original or header.to, retried, self._given.take, lambda ticket: self._given.keep(ticket.ticket, ticket)
@@ -239,6 +242,9 @@ class Endpoint:
         link = Link(connection, now, self._counters)
         link.cids.add(header.to)
         self._add(link)
+        self._accepted[link] = host
+        self._half_open.add(link)
+        self._near[host] += 1
         self._counters.accepted += 1
         return link
 
@@ -259,6 +265,12 @@ class Endpoint:
             return
         link.over = True
         self._links.pop(link, None)
+        self._half_open.discard(link)
+        host = self._accepted.pop(link, None)
+        if host is not None:
+            self._near[host] -= 1
+            if not self._near[host]:
+                del self._near[host]
         for cid in link.cids:
             if self._by_cid.get(cid) is link:
                 del self._by_cid[cid]
