@@ -13,7 +13,7 @@ from ghostwire.capabilities.transport import Buffer
 from ghostwire.errors import Unavailable
 from ghostwire.plugins.isolation.protocol import MAX_CONTROL, MAX_FRAME
 
-BUFFER_BYTES: Final = 1024 * 1024
+BUFFER_BYTES: Final = 4 * 1024 * 1024
 _SO_SNDBUFFORCE: Final = 32
 _DESCRIPTORS: Final = 1
 """Descriptors that one message carries at most."""

@@ -95,6 +95,7 @@ def _lock_up(setup: Setup, channel: Channel) -> None:
             hidden=setup.hidden,
             memory=setup.memory,
             user=setup.user,
+            nice=0,  # it carries the mesh's packets, as the daemon does; its time is watched
         )
     )
     lacking = tuple(f"{name}: {why}" for name, why in confined.lacking.items())
