@@ -10,6 +10,7 @@ from ghostwire import Transport
 from ghostwire.testing.contracts.transport import TransportContract
 
 
+@pytest.mark.real
 class TestIsolated(TransportContract):
     """Over real loopback sockets that the daemon passed."""
 

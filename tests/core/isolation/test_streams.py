@@ -67,5 +67,5 @@ async def test_streams_are_connected_and_accepted_by_the_daemon(
 
 async def test_a_port_in_use_is_said_as_core_says_it(make: Any) -> None:
     transport = make(ECHO.replace('"127.0.0.1", 0)', '"203.0.113.7", 0)'))
-    with pytest.raises(GhostwireError, match="UDP 203.0.113.7 port 0"):
+    with pytest.raises(GhostwireError, match=r"UDP 203\.0\.113\.7 port 0"):
         await transport.start(Inbox())

@@ -173,6 +173,7 @@ class IsolatedTransport(Transport):
             table,
             provider=self.name,
             folder=folder,
+            hidden=(str(context.state.absolute().parent),),
             node_key=str(key),
             addresses=tuple(context.local_addresses()),
             level=context.log.getEffectiveLevel(),
