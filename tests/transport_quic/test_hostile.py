@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ghostwire_transport_quic.engine import HALF_OPEN
+from ghostwire_transport_quic.guests import STRANGERS
 from ghostwire_transport_quic.header import parse_header
 from ghostwire_transport_quic.library import load_library
 from ghostwire_transport_quic.remote import Remote, parse_remote
@@ -60,7 +60,7 @@ def test_a_flood_of_strangers_is_bounded_and_gets_back_less_than_it_sends(wire, 
         end.engine.receive(initial(), (f"198.51.{number >> 8}.{number & 255}", 9), wire.now)
         sent += 1200
     end.engine.flush(wire.now)
-    assert end.engine.connections <= HALF_OPEN
+    assert end.engine.connections <= STRANGERS
     assert sum(len(datagram) for datagram, _ in end.engine.take_sends()) < sent
     assert end.counters.retried > 0
     wire.skip(10)

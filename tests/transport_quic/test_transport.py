@@ -9,12 +9,14 @@ import stat
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from ghostwire import Metrics
 from ghostwire.errors import PlatformError
 from ghostwire.system.clock import SystemClock
 from ghostwire_transport_quic import transport as module
-from ghostwire_transport_quic.certificate import load_credentials
+from ghostwire_transport_quic.certificate import load_credentials, make_credentials
 from ghostwire_transport_quic.settings import Settings
 from ghostwire_transport_quic.transport import QuicTransport
 
@@ -92,6 +94,35 @@ def test_a_spoilt_certificate_is_told_in_one_line(tmp_path):
     (tmp_path / "quic.pem").write_bytes(b"nonsense")
     with pytest.raises(PlatformError, match=r"quic\.pem"):
         load_credentials(tmp_path)
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path):
+    load_credentials(tmp_path)
+    (tmp_path / "quic.pem").chmod(0o640)
+    with pytest.raises(PlatformError, match="chmod 600"):
+        load_credentials(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["of another kind", "of another certificate", "cut short"])
+def test_a_wrong_key_is_told_in_one_line(tmp_path, kind):
+    load_credentials(tmp_path)
+    file = tmp_path / "quic.pem"
+    certificate = file.read_bytes()[: file.read_bytes().index(b"-----BEGIN PRIVATE")]
+    other = make_credentials()[1]
+    if kind == "of another kind":
+        form = serialization.PrivateFormat.PKCS8
+        private = ed25519.Ed25519PrivateKey.generate()
+        other = private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    file.write_bytes(certificate + (other[:60] if kind == "cut short" else other))
+    with pytest.raises(PlatformError, match=r"quic\.pem is spoilt") as told:
+        load_credentials(tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_a_folder_that_takes_no_file_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PlatformError, match="writable"):
+        load_credentials(tmp_path / "file")
 
 
 async def test_an_endpoint_tells_address_port_and_pin(make, tmp_path):

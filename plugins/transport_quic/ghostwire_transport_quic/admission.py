@@ -16,7 +16,8 @@ from ghostwire_transport_quic.header import CID_BYTES
 from ghostwire_transport_quic.remote import Address
 
 TOKEN_LIFE = 20 * SECOND
-KNOWN_ADDRESSES = 1_024
+KNOWN = 1_024
+"""How many neighbourhoods are remembered, and how many of them as the mesh's own."""
 _MAC = 16
 
 
@@ -50,12 +51,20 @@ class Admission:
         self._key = entropy(32)
         self._unproven, self._proven = Bucket(16, 32), Bucket(40, 80)
         self._retries, self._answers = Bucket(500, 500), Bucket(50, 50)
-        self._addresses: OrderedDict[str, Bucket] = OrderedDict()
+        self._homes: OrderedDict[str, Bucket] = OrderedDict()
+        self._friends: OrderedDict[str, None] = OrderedDict()
 
-    def judge(self, address: Address, now: int, *, proven: bool, crowded: bool) -> Verdict:
-        """``crowded``: many handshakes are under way."""
+    def befriend(self, home: str) -> None:
+        """Peers are in this neighbourhood: who comes from it needs no share of what all strangers have."""
+        self._friends[home] = None
+        self._friends.move_to_end(home)
+        if len(self._friends) > KNOWN:
+            self._friends.popitem(last=False)
+
+    def judge(self, home: str, now: int, *, proven: bool, crowded: bool) -> Verdict:
+        """``crowded``: many strangers are here."""
         if proven:
-            allowed = self._of(address[0]).take(now) and self._proven.take(now)
+            allowed = self._of(home).take(now) and (home in self._friends or self._proven.take(now))
             return Verdict.ACCEPT if allowed else Verdict.REFUSE
         if not crowded and self._unproven.take(now):
             return Verdict.ACCEPT
@@ -82,9 +91,9 @@ class Admission:
         place = f"{address[0]} {address[1]} ".encode()
         return hmac.digest(self._key, place + body, hashlib.sha256)[:_MAC]
 
-    def _of(self, host: str) -> Bucket:
-        bucket = self._addresses.pop(host, None) or Bucket(5, 20)
-        self._addresses[host] = bucket
-        if len(self._addresses) > KNOWN_ADDRESSES:
-            self._addresses.popitem(last=False)
+    def _of(self, home: str) -> Bucket:
+        bucket = self._homes.pop(home, None) or Bucket(5, 20)
+        self._homes[home] = bucket
+        if len(self._homes) > KNOWN:
+            self._homes.popitem(last=False)
         return bucket

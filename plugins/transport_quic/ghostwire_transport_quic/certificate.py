@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -48,9 +49,16 @@ def load_credentials(folder: Path) -> Credentials:
     try:
         if not path.exists():
             _write(path, b"".join(make_credentials()))
-        return _parse(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise PlatformError(f"{path}: {error}; remove the file to have a new identity made") from error
+        mode, content = path.stat().st_mode, path.read_bytes()
+    except OSError as error:
+        raise PlatformError(f"{path}: {error.strerror}: it must be readable, its folder writable") from error
+    if mode & 0o077:
+        raise PlatformError(f"{path} is readable by others: chmod 600 {path}")
+    try:
+        return _parse(content)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise PlatformError(f"{path} is spoilt ({reason}): remove it to have a new identity made") from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -69,7 +77,8 @@ def _write(path: Path, content: bytes) -> None:
 def _parse(content: bytes) -> Credentials:
     certificate = x509.load_pem_x509_certificate(content)
     key = content[content.index(b"-----BEGIN PRIVATE KEY-----") :]
-    if form.load_pem_private_key(key, None).public_key() != certificate.public_key():
+    public = form.load_pem_private_key(key, None).public_key()
+    if not isinstance(public, ec.EllipticCurvePublicKey) or public != certificate.public_key():
         raise ValueError("certificate and key do not belong together")
     return Credentials(
         certificate.public_bytes(form.Encoding.PEM), key, spki_pin(certificate.public_bytes(form.Encoding.DER))

@@ -17,6 +17,7 @@ _COUNTED = {
     "dropped_socket": "UDP datagrams that the socket did not take.",
     "refused_pin": "Connections whose certificate is not the one pinned.",
     "refused_strangers": "New connections beyond a limit.",
+    "refused_moves": "UDP datagrams that came from another address before a handshake was complete.",
     "refused_hello": "Connections ended for what they sent instead of a hello.",
     "retried": "Strangers asked to prove their address.",
     "unknown": "UDP datagrams of no connection.",
@@ -29,7 +30,7 @@ class Counters:
 
     sent = received = dialled = accepted = resumed = 0
     dropped_oldest = dropped_oversize = dropped_waiting = dropped_early = dropped_socket = 0
-    refused_pin = refused_strangers = refused_hello = retried = unknown = errors = 0
+    refused_pin = refused_strangers = refused_moves = refused_hello = retried = unknown = errors = 0
 
     def register(self, metrics: Metrics) -> None:
         """As ``ghostwire_quic_*_total``."""

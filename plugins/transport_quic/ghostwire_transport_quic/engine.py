@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from ghostwire import BURST, Buffer
 from ghostwire.engine import SECOND, Entropy
 from ghostwire_transport_quic.admission import Admission, Verdict
 from ghostwire_transport_quic.counters import Counters
+from ghostwire_transport_quic.guests import Guests, neighbourhood
 from ghostwire_transport_quic.header import CID_BYTES, VERSION, Header, parse_header, version_negotiation
 from ghostwire_transport_quic.library import LARGEST, Ended, Issued, Library, Retired
 from ghostwire_transport_quic.link import Link
@@ -27,11 +29,8 @@ from ghostwire_transport_quic.tickets import Tickets
 
 SMALLEST_INITIAL = 1_200
 """Servers ignore first packets in smaller UDP datagrams (RFC 9000 section 14.1)."""
-ACCEPTED, DIALLED = 1_024, 1_024
-"""The most connections of either kind."""
-PER_ADDRESS = 64
-HALF_OPEN, CROWD = 64, 16
-"""Handshakes of strangers under way at most, and from how many on they must prove their address."""
+DIALLED = 1_024
+"""The most connections dialled."""
 FIRST_WAIT, LONGEST_WAIT = 1 * SECOND, 30 * SECOND
 
 
@@ -47,9 +46,7 @@ class Endpoint:
         self._dialled: dict[Remote, Link] = {}
         self._incoming: dict[Remote, Link] = {}
         self._waits: OrderedDict[Remote, tuple[int, int]] = OrderedDict()
-        self._accepted: dict[Link, str] = {}
-        self._half_open: set[Link] = set()
-        self._near = Counter[str]()
+        self._guests = Guests()
         self._touched: list[Link] = []
         self._timers: list[tuple[int, int, Link]] = []
         self._order = itertools.count()
@@ -63,10 +60,11 @@ class Endpoint:
 
     def send(self, remote: Remote, datagrams: Sequence[Buffer], now: int) -> bool:
         """Send or queue a burst, dialling where nothing is open; False where any datagram was dropped."""
-        link = self._way(remote) or self._dial(remote, now)
+        link = self._way(remote, now) or self._dial(remote, now) or self._incoming.get(remote)
         if link is None:
             self._counters.dropped_waiting += len(datagrams)
             return False
+        self._answer(link)
         whole = True
         for datagram in datagrams:
             if 0 < len(datagram) <= LARGEST:
@@ -86,7 +84,9 @@ class Endpoint:
         if link is None:
             self._counters.unknown += 1
             return
-        link.source = source
+        if not link.admits(source):
+            self._counters.refused_moves += 1
+            return
         self._guard(link, partial(link.connection.receive, datagram, source, now / SECOND), now)
         link.heard()
 
@@ -133,7 +133,7 @@ class Endpoint:
 
     def _due(self, link: Link, now: int) -> None:
         if not link.due(now):
-            self._end(link, now)
+            self._leave(link, now)
 
     def _transmit(self, link: Link, now: int) -> None:
         fed = True
@@ -154,7 +154,7 @@ class Endpoint:
         self._touch(link)
 
     def _follow(self, link: Link, now: int) -> None:
-        known = link.remote
+        known = link.remote, link.complete
         for event in link.connection.events():
             if isinstance(event, Issued):
                 link.cids.add(event.cid)
@@ -169,17 +169,23 @@ class Endpoint:
                 link.received.clear()
                 return
         if link.remote is not None:
-            if known is None:
+            if known != (link.remote, link.complete):
                 self._name(link, link.remote)
             self._deliver(link, link.remote)
-        if link.complete and link.remote is not None:
-            self._half_open.discard(link)
-            if link.dialled:
-                self._waits.pop(link.remote, None)
 
     def _name(self, link: Link, remote: Remote) -> None:
-        """The newest connection from a remote end is the one that is sure to live."""
-        self._incoming[remote] = link
+        """The newest complete one from a remote end is sure to live; one that is not complete has proven nothing."""
+        if link.dialled:
+            self._waits.pop(remote, None)
+        elif not link.over and (link.complete or remote not in self._incoming):
+            self._incoming[remote] = link
+
+    def _answer(self, link: Link) -> None:
+        """The mesh sends on it: no stranger's."""
+        link.answered = True
+        home = self._guests.answered(link)
+        if home is not None:
+            self._admission.befriend(home)
 
     def _deliver(self, link: Link, remote: Remote) -> None:
         received, link.received = link.received, []
@@ -187,9 +193,12 @@ class Endpoint:
         for start in range(0, len(received), BURST):
             self._deliveries.append((remote, received[start : start + BURST]))
 
-    def _way(self, remote: Remote) -> Link | None:
-        """The connection to use: one that was dialled, since its other end proved the pin; else one that came."""
+    def _way(self, remote: Remote, now: int) -> Link | None:
+        """The connection to use: one that was dialled, since its other end proved the pin; else one that came and,
+        since that one only says whose it is, answers."""
         dialled, incoming = self._dialled.get(remote), self._incoming.get(remote)
+        if incoming is not None and incoming.mute(now):
+            incoming = None
         return dialled if dialled is not None and (dialled.ready or incoming is None) else incoming
 
     def _dial(self, remote: Remote, now: int) -> Link | None:
@@ -197,8 +206,9 @@ class Endpoint:
             return None
         ticket = self._got.take(remote.pin)
         connection = self._library.dial(ticket, partial(self._got.keep, remote.pin))
-        link = self._dialled[remote] = Link(connection, now, self._counters, remote)
+        link = self._dialled[remote] = Link(connection, now, self._counters, remote=remote)
         self._add(link)
+        self._admission.befriend(neighbourhood(remote.address[0]))
         self._counters.dialled += 1
         link.ready = ticket is not None
         self._guard(link, partial(self._open, link, remote, now), now)
@@ -219,34 +229,44 @@ class Endpoint:
         if header.token is None or len(header.to) < CID_BYTES:
             return None
         original = self._admission.original(source, header.to, header.token, now) if header.token else None
-        verdict = self._judge(source, now, proven=original is not None)
+        home = neighbourhood(source[0])
+        verdict = self._judge(home, now, proven=original is not None)
         if verdict is Verdict.ACCEPT:
-            return self._accept(header, original, source[0], now)
+            return self._accept(header, original, source, now)
         if verdict is Verdict.RETRY and original is None:
             self._retry(header, source, now)
         else:
             self._counters.refused_strangers += 1
         return None
 
-    def _judge(self, source: Address, now: int, *, proven: bool) -> Verdict:
-        half_open, near = len(self._half_open), self._near[source[0]]
-        if len(self._accepted) >= ACCEPTED or half_open >= HALF_OPEN or near >= PER_ADDRESS:
+    def _judge(self, home: str, now: int, *, proven: bool) -> Verdict:
+        if not self._guests.fit(home):
             return Verdict.REFUSE
-        return self._admission.judge(source, now, proven=proven, crowded=half_open >= CROWD)
+        return self._admission.judge(home, now, proven=proven, crowded=self._guests.crowded)
 
-    def _accept(self, header: Header, original: bytes | None, host: str, now: int) -> Link:
-        retried = header.to if original is not None else None
+    def _accept(self, header: Header, original: bytes | None, source: Address, now: int) -> Link:
+        oldest = self._guests.yielding()
+        if oldest is not None:
+            self._guard(oldest, partial(self._leave, oldest, now), now)
+        proven = original is not None
         connection = self._library.accept(
-            original or header.to, retried, self._given.take, lambda ticket: self._given.keep(ticket.ticket, ticket)
+            original or header.to,
+            header.to if proven else None,
+            partial(self._given_to, source[0], proven),
+            lambda ticket: self._given.keep(ticket.ticket, (source[0], ticket)),
         )
-        link = Link(connection, now, self._counters)
+        link = Link(connection, now, self._counters, source=source)
         link.cids.add(header.to)
         self._add(link)
-        self._accepted[link] = host
-        self._half_open.add(link)
-        self._near[host] += 1
+        self._guests.add(link, neighbourhood(source[0]))
         self._counters.accepted += 1
         return link
+
+    def _given_to(self, host: str, proven: bool, key: bytes) -> Any:
+        """The ticket that was given to this host. Early data comes before an address is proven by a handshake, so what
+        another host was given is good only for who proved his by a Retry."""
+        owner, ticket = self._given.take(key) or ("", None)
+        return ticket if proven or owner == host else None
 
     def _retry(self, header: Header, source: Address, now: int) -> None:
         cid = self._entropy(CID_BYTES)
@@ -259,18 +279,20 @@ class Endpoint:
         for cid in link.cids:
             self._by_cid[cid] = link
 
+    def _leave(self, link: Link, now: int) -> None:
+        """End it, and tell the other end where that has proven its address."""
+        if link.complete:
+            link.connection.close()
+            self._sends += link.connection.transmit(now / SECOND)
+        self._end(link, now)
+
     def _end(self, link: Link, now: int) -> None:
         """Forget it; who dialled in vain waits before he dials again."""
         if link.over:
             return
         link.over = True
         self._links.pop(link, None)
-        self._half_open.discard(link)
-        host = self._accepted.pop(link, None)
-        if host is not None:
-            self._near[host] -= 1
-            if not self._near[host]:
-                del self._near[host]
+        self._guests.remove(link)
         for cid in link.cids:
             if self._by_cid.get(cid) is link:
                 del self._by_cid[cid]
