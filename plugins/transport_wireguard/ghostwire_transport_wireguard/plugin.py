@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghostwire import NodeContext, Provider, Transport, Tunnel, TunnelContext, hookimpl
+from ghostwire import Provider, Transport, TransportContext, Tunnel, TunnelContext, hookimpl
 from ghostwire_transport_wireguard.settings import Settings
 
 LIBRARIES = ("nacl",)
 
 __all__ = ["LIBRARIES", "Settings"]
+
+
+def conformance(capability: str) -> type[object] | None:
+    """How the conformance kit tries the transport."""
+    if capability != "transport":
+        return None
+    from ghostwire_transport_wireguard.conformance import UdpContract
+
+    return UdpContract
 
 
 def _tunnel(context: TunnelContext) -> Tunnel:
@@ -18,7 +27,7 @@ def _tunnel(context: TunnelContext) -> Tunnel:
     return UserspaceTunnel(context)
 
 
-def _transport(context: NodeContext) -> Transport:
+def _transport(context: TransportContext) -> Transport:
     from ghostwire_transport_wireguard.udp import UdpTransport
 
     return UdpTransport(context)

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from ghostwire import NodeContext, Receive, Transport
+from ghostwire import Receive, Transport, TransportContext
 from ghostwire.errors import PlatformError
 from ghostwire.wire.endpoint import format_endpoint, parse_endpoint
 from ghostwire.wire.messages import MAX_ENDPOINTS
@@ -25,10 +25,10 @@ class UdpTransport(Transport):
 
     name = "udp"
 
-    def __init__(self, context: NodeContext) -> None:
+    def __init__(self, context: TransportContext) -> None:
         self._context = context
         self.counters = UdpCounters()
-        self._ports = {family: UdpPort(self.counters) for family in (socket.AF_INET, socket.AF_INET6)}
+        self._ports = {family: UdpPort(self.counters, self._lost) for family in (socket.AF_INET, socket.AF_INET6)}
         self.counters.register(context.metrics)
 
     async def start(self, receive: Receive) -> None:
@@ -75,6 +75,9 @@ class UdpTransport(Transport):
         """The path to ``1.2.3.4:5`` or ``[2001:db8::1]:5``; ValueError where nothing could be reached there."""
         family, address = socket_address(endpoint)
         return self._ports[family].path(address)
+
+    def _lost(self, reason: str) -> None:
+        self._context.failed(reason)
 
     async def close(self) -> None:
         """Close both sockets."""

@@ -8,7 +8,7 @@ import errno
 import functools
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ghostwire import Buffer, Path, Receive
 from ghostwire.wire.endpoint import format_endpoint
@@ -28,6 +28,8 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 KNOWN_SOURCES = 4_096
 
 _CANNOT_SEGMENT = frozenset({errno.EIO, errno.EINVAL, errno.EOPNOTSUPP})
+_GONE = frozenset({errno.EBADF, errno.ENOTSOCK})
+"""What a system answers that took the socket away."""
 
 
 class UdpPath(Path):
@@ -79,10 +81,10 @@ def equal_runs(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 class UdpPort:
-    """One family's socket; without one, sends are dropped."""
+    """One family's socket; without one, sends are dropped. ``lost`` is told, once, that the system took it away."""
 
-    def __init__(self, counters: UdpCounters) -> None:
-        self._counters = counters
+    def __init__(self, counters: UdpCounters, lost: Callable[[str], object] = lambda reason: None) -> None:
+        self._counters, self._lost, self._told = counters, lost, False
         self._socket: socket.socket | None = None
         self._segments = False
         self._known = functools.lru_cache(maxsize=KNOWN_SOURCES)(functools.partial(UdpPath, self))
@@ -90,7 +92,7 @@ class UdpPort:
 
     def open(self, bound: socket.socket, receive: Receive) -> None:
         """Own this bound socket and deliver what it gets from now on."""
-        self._socket, self.number = bound, bound.getsockname()[1]
+        self._socket, self.number, self._told = bound, bound.getsockname()[1], False
         tune(bound)
         self._segments = allows(bound, UDP_SEGMENT)
         reader = UdpReader(bound, self._known, receive, self._counters)
@@ -159,9 +161,15 @@ class UdpPort:
                 sent += 1
             except BlockingIOError:
                 break
-            except OSError:
-                self._counters.errors += 1
+            except OSError as error:
+                self._failed(error)
         return sent
+
+    def _failed(self, error: OSError) -> None:
+        self._counters.errors += 1
+        if error.errno in _GONE and not self._told:
+            self._told = True
+            self._lost(f"the UDP socket is gone: {error.strerror}")
 
     def close(self) -> None:
         """Deliver nothing more; harmless when called twice."""

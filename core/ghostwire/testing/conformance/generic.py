@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -14,11 +12,12 @@ from ghostwire.capabilities.names import Resolver
 from ghostwire.capabilities.policy import PolicyEngine
 from ghostwire.capabilities.storage import Storage
 from ghostwire.capabilities.telemetry import Telemetry
-from ghostwire.capabilities.transport import Transport
 from ghostwire.capabilities.tunnel import Tunnel
 from ghostwire.errors import PluginError
+from ghostwire.testing.conformance.installed import OfInstalled
 from ghostwire.testing.conformance.subject import Subject
-from ghostwire.testing.conformance.surroundings import context, transport_context
+from ghostwire.testing.conformance.surroundings import context
+from ghostwire.testing.conformance.transport import InstalledTransport
 from ghostwire.testing.contracts.authenticator import AuthenticatorContract
 from ghostwire.testing.contracts.base import Contract
 from ghostwire.testing.contracts.platform import PlatformContract
@@ -26,31 +25,7 @@ from ghostwire.testing.contracts.policy import PolicyContract
 from ghostwire.testing.contracts.resolver import ResolverContract
 from ghostwire.testing.contracts.storage import StorageContract
 from ghostwire.testing.contracts.telemetry import TelemetryContract
-from ghostwire.testing.contracts.transport import TransportContract
 from ghostwire.testing.contracts.tunnel import TunnelContract
-
-
-class OfInstalled(Contract):
-    """What the kit's own contracts share; ``subject`` is set on the class that runs."""
-
-    subject: Subject
-
-    def folder(self) -> Path:
-        """A folder for the rule that runs."""
-        return Path(self.cleanup.enter_context(tempfile.TemporaryDirectory()))
-
-    async def make(self) -> Any:
-        """The object, with a context that holds for all kinds but transports and tunnels."""
-        return self.subject.create(context(self.subject.settings, self.folder()))
-
-
-class InstalledTransport(OfInstalled, TransportContract):
-    """A transport over loopback."""
-
-    async def make(self) -> Transport:
-        """One more node's."""
-        made: Transport = self.subject.create(transport_context(self.subject.settings, self.folder()))
-        return made
 
 
 class InstalledTunnel(TunnelContract):

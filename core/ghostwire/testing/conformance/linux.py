@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ghostwire.capabilities.platform import NetworkConfig, Platform
-from ghostwire.testing.conformance.generic import OfInstalled
+from ghostwire.testing.conformance.installed import OfInstalled
 from ghostwire.testing.contracts.platform import PlatformContract, System
 from ghostwire.testing.namespace import in_namespace
 

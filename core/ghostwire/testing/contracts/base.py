@@ -65,12 +65,12 @@ class Contract:
         """Run one rule. Override it with `ghostwire.testing.simulate` for what lives on a simulated network."""
         asyncio.run(main())
 
-    async def within(self, awaited: Coroutine[Any, Any, T], what: str) -> T:
-        """Await with patience; ``what`` should have happened."""
+    async def within(self, awaited: Coroutine[Any, Any, T], what: str, patience: float = PATIENCE) -> T:
+        """Await with patience (in seconds); ``what`` should have happened."""
         try:
-            return await asyncio.wait_for(awaited, PATIENCE)
+            return await asyncio.wait_for(awaited, patience)
         except TimeoutError:
-            raise AssertionError(f"{what}: not within {PATIENCE:g} s") from None
+            raise AssertionError(f"{what}: not within {patience:g} s") from None
 
 
 def rule(test: Callable[[C], Coroutine[Any, Any, None]]) -> Callable[[C], None]:
@@ -109,12 +109,16 @@ def leaves_nothing(what: str) -> Iterator[None]:
     """What the block starts must be over when it ends: tasks, descriptors and threads. ``what`` is what it does."""
     tasks, files, threads = asyncio.all_tasks(), _descriptors(), set(threading.enumerate())
     yield
-    left = [task.get_name() for task in asyncio.all_tasks() - tasks if not task.done()]
+    left = [_named(task) for task in asyncio.all_tasks() - tasks if not task.done()]
     assert not left, f"{what} left tasks behind: {', '.join(left)}"
     opened = _descriptors() - files
     assert not opened, f"{what} left {len(opened)} descriptors open: {', '.join(map(_opened, opened))}"
     running = [each.name for each in set(threading.enumerate()) - threads if not each.name.startswith("asyncio_")]
     assert not running, f"{what} left threads behind: {', '.join(running)}"
+
+
+def _named(task: asyncio.Task[Any]) -> str:
+    return f"{task.get_name()} ({getattr(task.get_coro(), '__qualname__', '')})"
 
 
 def _descriptors() -> set[int]:
@@ -124,11 +128,31 @@ def _descriptors() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
 
 
+def resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 def _opened(descriptor: int) -> str:
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
         return str(descriptor)
+
+
+@contextlib.contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """The block must raise nothing; ``what`` is what it does."""
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"{what} must do no harm, but raised {type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager
