@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from ghostwire import Path, RelayTransport, Transport, relay_endpoint
 from ghostwire.capabilities.tunnel import Prefix
 from ghostwire.model import Endpoint, NetworkMap
-from ghostwire.node.transports.supervised import path_of
+from ghostwire.node.transports.supervised import runs
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT
 
 MAX_CANDIDATES = 32
@@ -67,12 +68,16 @@ class Candidates:
         return self.paths(Endpoint(self._bare, text) for text in addresses)
 
     def relayed(self, peer: int) -> Path | None:
-        """The path to a peer over relays, where there are any; region 0 stands for a home that is not known."""
+        """The path to a peer over relays, where there are any, by the first transport that runs, else by one that may
+        run again; region 0 stands for a home that is not known."""
         node = self._network.nodes.get(peer)
         if node is None or not self._network.relays:
             return None
         endpoint = relay_endpoint(node.home or 0, node.node_key)
-        return next((path_of(transport, endpoint) for transport in self._relaying.values()), None)
+        for transport in sorted(self._relaying.values(), key=runs, reverse=True):
+            with suppress(ValueError):
+                return transport.path(endpoint)
+        return None
 
     def source(self, peer: int, source: Path) -> Path | None:
         """The path that leads back to where a datagram of this peer came from.

@@ -126,6 +126,7 @@ def compose(host: Host, config: Config, folders: Folders) -> Parts:
         state=folders.node,
         transports=tuple(maker.provider(offer) for offer in host.offers("ghostwire_transports")),
         owners={offer.name: offer.plugin for offer in host.offers("ghostwire_transports")},
+        own=host.own,
         tunnel=maker.provider(tunnel),
         services=tuple(maker.provider(offer) for offer in host.offers("ghostwire_services")),
         platform=maker.platform(node.platform),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from asyncio import FIRST_COMPLETED
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -14,8 +15,6 @@ from ghostwire import (
     NodeContext,
     Path,
     PeerStats,
-    RelayTransport,
-    Transport,
 )
 from ghostwire.errors import GhostwireError, PlatformError
 from ghostwire.model import MapChange, MapNode
@@ -34,8 +33,8 @@ from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays
 from ghostwire.node.transports.blame import Blame
-from ghostwire.node.transports.report import TransportState, TransportStatus
-from ghostwire.node.transports.supervised import Supervised
+from ghostwire.node.transports.report import TransportStatus
+from ghostwire.node.transports.supervised import Supervised, SupervisedRelay
 
 if TYPE_CHECKING:
     from ghostwire.node.disco.disco import Disco
@@ -52,8 +51,7 @@ class Dataplane:
         self._stack = AsyncExitStack()
         self._peers, self._filter = Peers(), MapFilter(parts.clock)
         self._config: NetworkConfig | None = None
-        self.transports: list[Transport] = []
-        self._offered: Sequence[Transport] = ()
+        self.transports: Sequence[Supervised] = ()
         self._failures: dict[str, GhostwireError] = {}
 
     @classmethod
@@ -75,8 +73,8 @@ class Dataplane:
         device = await parts.platform.open_device(parts.interface, parts.mtu)
         self._stack.callback(device.close)
         context = node_context(parts, self._around, metrics)
-        offered = create_transports(parts, self._around, context)
-        self._candidates = Candidates(offered, self._around.network, parts.bare)
+        self.transports = create_transports(parts, self._around, context)
+        self._candidates = Candidates(self.transports, self._around.network, parts.bare)
         self.relays = Relays(self._around.network, own.home)
         self._director = self._make_director()
         self._stack.callback(self._director.close)
@@ -91,7 +89,7 @@ class Dataplane:
         self._register(metrics, demux)
         self.update(own)
         self._stack.callback(Blame.listen(self._accused))
-        await self._start_transports(offered, demux)
+        await self._start_transports(demux)
         self._discovery.start()
         self._stack.push_async_callback(self.netcheck.close)
         self.netcheck.start(next((each for each in self.transports if each.name == parts.bare), None))
@@ -204,31 +202,28 @@ class Dataplane:
 
     def transport_statuses(self) -> Sequence[TransportStatus]:
         """How each transport is, best first."""
-        return [each.status() if isinstance(each, Supervised) else self._of_relays(each) for each in self._offered]
+        return [each.keeper.status() for each in self.transports]
 
     def did(self, plugin: str, what: str) -> None:
         """A plugin did something that it should not, which is shown with its transports."""
-        for each in self._supervised():
-            if each.origin.plugin == plugin:
-                each.did(what)
+        for each in self.transports:
+            if each.keeper.origin.plugin == plugin:
+                each.keeper.did(what)
 
-    async def _start_transports(self, offered: Sequence[Transport], demux: Demux) -> None:
-        """Start relays', then the others at once, which have so long where one runs; one that fails costs only itself,
-        unless none is left."""
-        self._offered = offered
-        for transport in offered:
+    async def _start_transports(self, demux: Demux) -> None:
+        """Start all at once, which have so long where one runs; one that fails costs only itself, unless none is
+        left."""
+        for transport in self.transports:
             self._stack.push_async_callback(transport.close)
-        relaying = [each for each in offered if isinstance(each, RelayTransport)]
-        runs = any([await self._start_relay_transport(each, demux) for each in relaying])
-        self.transports[:0] = self._supervised()
-        starting = {asyncio.create_task(self._start_transport(each, demux)) for each in self._supervised()}
+        starting = {asyncio.create_task(self._start_transport(each, demux)) for each in self.transports}
         try:
-            await self._started(starting, runs=runs)
+            await self._started(starting)
         finally:
             for task in starting:
                 task.cancel()
 
-    async def _started(self, starting: set[asyncio.Task[bool]], *, runs: bool) -> None:
+    async def _started(self, starting: set[asyncio.Task[bool]]) -> None:
+        runs = False
         while starting:
             patience = PATIENCE if runs else None
             done, starting = await asyncio.wait(starting, timeout=patience, return_when=FIRST_COMPLETED)
@@ -237,11 +232,11 @@ class Dataplane:
                 return
         if not runs:
             nothing = PlatformError("no transport is selected; see: ghostwire plugins")
-            raise next((self._failures[each.name] for each in self._offered), nothing)
+            raise next((self._failures[each.name] for each in self.transports), nothing)
 
     async def _start_transport(self, transport: Supervised, demux: Demux) -> bool:
         """Whether it runs; where it does not, it logs why and is started again."""
-        transport.changed = self._discovery.review
+        transport.keeper.changed = functools.partial(self._changed, transport)
         try:
             await transport.start(demux.receive)
         except GhostwireError as error:
@@ -249,29 +244,20 @@ class Dataplane:
             return False
         return True
 
-    async def _start_relay_transport(self, transport: RelayTransport, demux: Demux) -> bool:
-        try:
-            await transport.start(demux.receive)
-        except GhostwireError as error:
-            self._failures[transport.name] = error
-            self._parts.log.error("transport %s: %s", transport.name, error)
-            return False
-        self.transports.append(transport)
-        self.relays.carried_by(transport)
-        return True
-
-    def _of_relays(self, transport: Transport) -> TransportStatus:
-        failure, plugin = self._failures.get(transport.name), self._parts.owners.get(transport.name, "")
-        state = TransportState.RUNNING if failure is None else TransportState.FAILED
-        return TransportStatus(name=transport.name, plugin=plugin, state=state, trouble=str(failure or ""))
-
-    def _supervised(self) -> list[Supervised]:
-        return [each for each in self._offered if isinstance(each, Supervised)]
+    def _changed(self, transport: Supervised) -> None:
+        """It began or ceased to run: this node is found elsewhere, or peers over relays are."""
+        if not isinstance(transport, SupervisedRelay):
+            self._discovery.review()
+            return
+        if self.relays.carried_by(transport):
+            self.netcheck.hurry()
+        self._director.rehomed(self._around.network.nodes)
 
     def _accused(self, error: BaseException, packages: frozenset[str]) -> bool:
         """Whether a transport's own code raised this. The tunnel's plugin is trusted like core: so is its code."""
         tunnel = type(self._tunnel).__module__.partition(".")[0]
-        accused = next((each for each in self._supervised() if each.package in packages - {"", tunnel}), None)
+        keepers = [each.keeper for each in self.transports]
+        accused = next((each for each in keepers if each.package in packages - {"", tunnel}), None)
         if accused is not None:
             accused.raised("its own task", error)
         return accused is not None

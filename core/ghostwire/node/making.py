@@ -13,7 +13,6 @@ from ghostwire import (
     Metrics,
     NodeContext,
     Provider,
-    RelayTransport,
     Transport,
     TransportContext,
     Tunnel,
@@ -26,7 +25,8 @@ from ghostwire.model import NetworkMap
 from ghostwire.node.director import Endpoints
 from ghostwire.node.filter import MapFilter
 from ghostwire.node.parts import Parts
-from ghostwire.node.transports.supervised import Origin, Supervised
+from ghostwire.node.transports.keeper import Keeper, Origin
+from ghostwire.node.transports.supervised import Supervised, supervise
 from ghostwire.wire.messages import Interest
 
 IDENTIFIED = "derp"
@@ -72,15 +72,15 @@ def node_context(parts: Parts, around: Surroundings, metrics: Metrics) -> NodeCo
     )
 
 
-def create_transports(parts: Parts, around: Surroundings, context: NodeContext) -> list[Transport]:
-    """All that are offered, best first: relay transports as they are, the others under supervision."""
+def create_transports(parts: Parts, around: Surroundings, context: NodeContext) -> list[Supervised]:
+    """All that are offered, best first, under supervision."""
     offered = sorted(parts.transports, key=lambda provider: (provider.rank, provider.name))
     return [_create_transport(parts, around, context, provider) for provider in offered]
 
 
 def _create_transport(
     parts: Parts, around: Surroundings, context: NodeContext, provider: Provider[Transport]
-) -> Transport:
+) -> Supervised:
     """The one named `IDENTIFIED` can log in to relays in this node's name."""
     identity = _login(parts, around) if provider.name == IDENTIFIED else None
     whole = TransportContext(**_fields(context), identity=identity)
@@ -88,13 +88,11 @@ def _create_transport(
     def make(metrics: Metrics, failed: Callable[[str], object]) -> Transport:
         return provider.create(msgspec.structs.replace(whole, metrics=metrics, failed=failed))
 
-    origin = Origin(provider.name, parts.owners.get(provider.name, ""), provider.isolated)
-    supervised = Supervised(origin, make, context.metrics, parts.clock, parts.log)
-    made = supervised.create()
-    if isinstance(made, RelayTransport):
-        return made
-    supervised.register()
-    return supervised
+    owner = parts.owners.get(provider.name, "")
+    origin = Origin(provider.name, owner, provider.isolated, sound=provider.isolated or owner in parts.own)
+    keeper = Keeper(origin, make, context.metrics, parts.clock, parts.log)
+    keeper.register()
+    return supervise(keeper)
 
 
 def create_tunnel(

@@ -26,7 +26,7 @@ class Parts:
     ``create``. ``bare`` names the transport that can send to a bare address, for STUN; its port is a ``fixed_port``
     where the operator may have set up forwarding to it. ``configured`` are endpoints (``host:port``) that he vouches
     for; without ``port_mapping`` no router is asked for one. ``lookup`` resolves names. ``owners`` says which plugin
-    offers a transport, by its name.
+    offers a transport, by its name, and ``own`` which plugins came with GhostWire itself.
     """
 
     state: FilePath
@@ -41,6 +41,7 @@ class Parts:
     lookup: Lookup
     services: Sequence[Provider[Service]] = ()
     owners: Mapping[str, str] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
     bare: str = "udp"
     fixed_port: bool = True
     configured: Sequence[str] = ()

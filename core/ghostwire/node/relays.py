@@ -69,15 +69,19 @@ class Relays:
 
     @property
     def transports(self) -> Sequence[RelayTransport]:
-        """Those that run."""
+        """Those that run, or have run."""
         return self._transports
 
-    def carried_by(self, transport: RelayTransport) -> None:
-        """One more transport runs."""
-        self._transports.append(transport)
-        transport.watch(self._lost)
-        self._told = None
-        self.update()
+    def carried_by(self, transport: RelayTransport) -> bool:
+        """This transport began or ceased to run. Whether there are relays that none led to before."""
+        if transport not in self._transports:
+            self._transports.append(transport)
+            transport.watch(self._lost)
+            self._told = None
+            return self.update()
+        if not self.connected():
+            self.lost()
+        return False
 
     def _lost(self, region: int) -> None:
         if region == self.home:

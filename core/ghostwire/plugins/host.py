@@ -114,6 +114,11 @@ class Host:
             raise failure
         return host
 
+    @property
+    def own(self) -> frozenset[str]:
+        """The chosen plugins that came with GhostWire itself."""
+        return frozenset(name for name in self._chosen.plugins if self._installed[name].ours)
+
     def offers(self, hook: str) -> Sequence[Offer]:
         """What plugins provide under this hook, by rank, then by name."""
         if hook not in self._hooks:

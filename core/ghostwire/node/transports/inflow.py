@@ -1,15 +1,15 @@
 """What comes in from a transport: passed on as far as it is what core takes, refused and counted where it is not.
 
-Refused are bursts that are too long or none at all, datagrams that are empty, larger than `MOST` or no buffers, what
-comes from another thread or after the end, and what exceeds `FLOOD` in one pass of the event loop, which would keep all
-else from running.
+Refused are bursts that are too long or none at all, datagrams that are empty, larger than `MOST` or no plain bytes,
+what comes from another thread or after the end, and what exceeds `FLOOD` in one pass of the event loop, which would
+keep all else from running.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from ghostwire import BURST, Buffer, Path, Receive
@@ -20,11 +20,14 @@ MOST: Final = 65_535
 """Bytes of a datagram."""
 FLOOD: Final = 4_096
 """Datagrams of one pass of the event loop."""
-_KINDS: Final = frozenset((bytes, bytearray, memoryview))
+_NO_HURRY: Final = FLOOD // 2
+_COPIES: Final = frozenset((bytes, bytearray))
+_VIEWS: Final = frozenset((memoryview,))
 
 
 class Inflow:
-    """Takes the deliveries of one transport from its start until `close`. ``raised`` is told of its mistakes."""
+    """Takes the deliveries of one transport from its start until `close`, by `examine`, or by `take` where its code is
+    trusted like core. ``raised`` is told of its mistakes."""
 
     def __init__(
         self, table: PathTable, receive: Receive, faults: Faults, raised: Callable[[str, BaseException], object]
@@ -37,40 +40,35 @@ class Inflow:
 
     def close(self) -> None:
         """Take nothing more."""
-        self._open = False
+        self._open, self._room = False, 0
 
-    def __call__(self, source: Path, datagrams: Sequence[Buffer]) -> None:
-        """What the transport calls."""
+    def take(self, source: Path, datagrams: Sequence[Buffer]) -> None:
+        """Pass on a burst as it is."""
+        path = self._recent.get(source.endpoint) or self._table.heard(source)
+        self._room -= len(datagrams)
+        if self._room > _NO_HURRY or self._admits(len(datagrams)):
+            self._receive(path, datagrams)
+
+    def examine(self, source: Path, datagrams: Sequence[Buffer]) -> None:
+        """Pass on what can be taken of a delivery by anybody."""
+        if not self._open or threading.get_ident() != self._thread:
+            self._out_of_place()
+            return
         try:
-            if not self._open or threading.get_ident() != self._thread:
-                self._out_of_place()
-                return
-            kind = type(datagrams)
-            if not (
-                (kind is list or kind is tuple)
-                and 0 < len(datagrams) <= BURST
-                and _KINDS.issuperset(map(type, datagrams))
-                and all(datagrams)
-                and max(map(len, datagrams)) <= MOST
-            ):
-                datagrams = self._sorted(datagrams)
-            path = self._recent.get(source.endpoint)
-            if path is None:
-                path = self._table.heard(source)
-            elif path.inner is None:
-                path.inner = source
+            fit = datagrams if _is_burst(datagrams) else self._sorted(datagrams)
+            path = self._recent.get(source.endpoint) or self._table.heard(source)
         except FAULTS as error:
             self._faults.refused += 1
             self._raised("a delivery", error)
             return
-        if not datagrams:
-            return
-        self._room -= len(datagrams)
-        if self._room > FLOOD // 2 or self._admits(len(datagrams)):
-            self._receive(path, datagrams)
+        if fit:
+            self.take(path, fit)
 
     def _admits(self, count: int) -> bool:
         """Whether there is room, which is made anew at the next pass of the loop."""
+        if not self._open:
+            self._out_of_place()
+            return False
         if not self._refilling:
             self._refilling = True
             self._loop.call_soon(self._refill)
@@ -81,15 +79,18 @@ class Inflow:
         return False
 
     def _refill(self) -> None:
-        self._room, self._refilling = FLOOD, False
+        self._refilling = False
+        if self._open:
+            self._room = FLOOD
 
     def _sorted(self, datagrams: Any) -> list[Buffer]:
         """Those of a delivery that can be taken."""
         if not isinstance(datagrams, list | tuple):
             raise TypeError(f"a {type(datagrams).__name__} instead of a list of datagrams")
         within = datagrams if len(datagrams) <= BURST else ()
-        fit = [each for each in within if type(each) in _KINDS and 0 < len(each) <= MOST]
-        self._refuse(len(datagrams) - len(fit) if datagrams else 1)
+        fit = [each for each in within if _fits(each)]
+        if len(fit) < max(1, len(datagrams)):
+            self._refuse(max(1, len(datagrams)) - len(fit))
         return fit
 
     def _refuse(self, count: int) -> None:
@@ -102,3 +103,22 @@ class Inflow:
             self._foreign = True
             error = RuntimeError("deliveries must come from the event loop's own thread")
             self._loop.call_soon_threadsafe(self._raised, "a delivery", error)
+
+
+def _is_burst(datagrams: Any) -> bool:
+    """Whether all of it can be taken as it is: quick, for this is asked at every delivery. Mixtures are for `_fits`."""
+    if not (type(datagrams) in (list, tuple) and 0 < len(datagrams) <= BURST):
+        return False
+    kinds = set(map(type, datagrams))
+    known = kinds <= _COPIES or (kinds == _VIEWS and _are_plain(datagrams))
+    return known and all(datagrams) and max(map(len, datagrams)) <= MOST
+
+
+def _fits(datagram: Any) -> bool:
+    kind = type(datagram)
+    return (kind in _COPIES or (kind is memoryview and _are_plain((datagram,)))) and 0 < len(datagram) <= MOST
+
+
+def _are_plain(views: Iterable[memoryview]) -> bool:
+    """Whether they are rows of bytes: a view may also be of numbers, or of every second byte."""
+    return all([each.format == "B" and each.ndim == 1 and each.c_contiguous for each in views])  # noqa: C419 (quicker)

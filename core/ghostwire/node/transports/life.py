@@ -66,11 +66,15 @@ class Life:
 
     def failed(self, reason: object) -> None:
         """What the transport calls, from whichever thread."""
-        text = line(reason) or "it said that it failed"
+        if not self.over.is_set():
+            self.post(self.end, line(reason) or "it said that it failed")
+
+    def post(self, call: Callable[..., object], *args: object) -> None:
+        """Call this in the event loop's thread: at once, where that is this one."""
         if threading.get_ident() == self._thread:
-            self.end(text)
-        elif not self.over.is_set():
-            self._loop.call_soon_threadsafe(self.end, text)
+            call(*args)
+        else:
+            self._loop.call_soon_threadsafe(call, *args)
 
     def end(self, reason: str) -> None:
         """Its end has come; the first reason counts."""

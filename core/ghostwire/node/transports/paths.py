@@ -1,4 +1,5 @@
-"""Paths that outlive the transport that made them: equal by the transport's name and the endpoint."""
+"""Paths that outlive the transport that made them: equal by the transport's name and the endpoint, or over a relay by
+the peer in it, whatever region it names."""
 
 from __future__ import annotations
 
@@ -17,12 +18,11 @@ KNOWN: Final = 4_096
 class SupervisedPath(Path):
     """Sends over the running transport's own path; drops while none runs."""
 
-    __slots__ = ("__weakref__", "_hash", "_table", "endpoint", "inner", "transport")
-    relayed = False
+    __slots__ = ("__weakref__", "_hash", "_table", "endpoint", "inner", "relayed", "transport")
 
     def __init__(self, table: PathTable, endpoint: str) -> None:
-        self._table, self.transport, self.endpoint = table, table.name, endpoint
-        self._hash = hash((table.name, endpoint))
+        self._table, self.transport, self.relayed, self.endpoint = table, table.name, table.relayed, endpoint
+        self._hash = hash((table.name, _end(self)))
         self.inner: Path | None = None
 
     def send(self, datagrams: Sequence[Buffer]) -> bool:
@@ -49,7 +49,7 @@ class SupervisedPath(Path):
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
-            isinstance(other, Path) and self.endpoint == other.endpoint and self.transport == other.transport
+            isinstance(other, Path) and self.transport == other.transport and _end(self) == _end(other)
         )
 
     def __hash__(self) -> int:
@@ -59,13 +59,19 @@ class SupervisedPath(Path):
         return f"SupervisedPath({self.transport} {self.endpoint})"
 
 
+def _end(path: Path) -> str:
+    """What names the remote end: a relay finds a peer wherever it is."""
+    return path.endpoint.rpartition("/")[2] if path.relayed else path.endpoint
+
+
 class PathTable:
-    """The paths of one transport, one object for an endpoint. ``make`` is the running transport's ``path``, None while
-    none runs; ``raised`` is told what its paths raise."""
+    """The paths of one transport, one object for an endpoint; ``relayed`` says whether they lead over relays. ``make``
+    is the running transport's ``path``, None while none runs; ``raised`` is told what its paths raise."""
 
     def __init__(self, name: str, raised: Callable[[str, BaseException], object]) -> None:
-        self.name, self.raised = name, raised
+        self.name, self.raised, self.relayed = name, raised, False
         self.recent: dict[str, SupervisedPath] = {}
+        """Those that lead over the transport that runs, by endpoint."""
         self._held: weakref.WeakValueDictionary[str, SupervisedPath] = weakref.WeakValueDictionary()
         self._make: Callable[[str], Path] | None = None
 
@@ -77,6 +83,7 @@ class PathTable:
     def end(self) -> None:
         """None runs any more."""
         self._make = None
+        self.recent.clear()
         for path in tuple(self._held.values()):
             path.inner = None
 
@@ -124,10 +131,14 @@ class PathTable:
             path = self._held[endpoint] = SupervisedPath(self, endpoint)
         if path.inner is None:
             path.inner = inner
+        if path.inner is not None:
+            self._note(path)
+        return path
+
+    def _note(self, path: SupervisedPath) -> None:
         if len(self.recent) >= KNOWN:
             del self.recent[next(iter(self.recent))]
-        self.recent[endpoint] = path
-        return path
+        self.recent[path.endpoint] = path
 
 
 def sensible(text: object) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ghostwire import Buffer, Metrics, Path, Receive, Transport
-from ghostwire.node.transports.supervised import Origin, Supervised
+from ghostwire.node.transports.keeper import Keeper, Origin
+from ghostwire.node.transports.supervised import Supervised
 from ghostwire.testing import running_clock
 
 
@@ -69,9 +70,10 @@ class Bench:
         self.got: list[tuple[Path, list[bytes]]] = []
         self.changes = 0
         log = logging.getLogger("ghostwire.node.faults")
-        self.supervised = Supervised(Origin("wild", "strange"), self._make, self.metrics, running_clock(), log)
-        self.supervised.register()
-        self.supervised.changed = self._changed
+        self.keeper = Keeper(Origin("wild", "strange"), self._make, self.metrics, running_clock(), log)
+        self.keeper.register()
+        self.keeper.changed = self._changed
+        self.supervised = Supervised(self.keeper)
 
     async def start(self) -> "Bench":
         await self.supervised.start(self.receive)
@@ -86,11 +88,11 @@ class Bench:
 
     @property
     def state(self) -> str:
-        return self.supervised.status().state
+        return self.keeper.status().state
 
     @property
     def trouble(self) -> str:
-        return self.supervised.status().trouble
+        return self.keeper.status().trouble
 
     def count(self, what: str) -> float:
         return self.metrics.values()[f"ghostwire_node_transport_wild_{what}_total"]

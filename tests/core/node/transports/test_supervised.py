@@ -12,9 +12,10 @@ import pytest
 from ghostwire import BURST, Metrics, Transport
 from ghostwire.errors import PermissionDenied, PluginError, Unavailable
 from ghostwire.node.transports.inflow import FLOOD, MOST
+from ghostwire.node.transports.keeper import CLOSE, START, Keeper, Origin
 from ghostwire.node.transports.paths import KNOWN
 from ghostwire.node.transports.patience import MOST_STRAYS
-from ghostwire.node.transports.supervised import CLOSE, START, Origin, Supervised
+from ghostwire.node.transports.supervised import Supervised
 from ghostwire.testing import MemoryTransport, Network, running_clock, simulate, simulated
 from ghostwire.testing.contracts import TransportContract
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS
@@ -29,7 +30,7 @@ class TestTheContractHoldsThroughTheSupervisor(TransportContract):
         number = len(self.network.hosts) + 1
         host = self.network.host(f"host{number}", f"192.0.2.{number}")
         made: Callable[..., Transport] = lambda metrics, failed: MemoryTransport(host)  # noqa: E731
-        return Supervised(Origin("memory"), made, Metrics(), running_clock(), logging.getLogger("ghostwire"))
+        return Supervised(Keeper(Origin("memory"), made, Metrics(), running_clock(), logging.getLogger("ghostwire")))
 
 
 async def hang(*args: object) -> None:
@@ -89,11 +90,11 @@ async def test_whatever_start_raises_is_one_line(bench: Any, fault: Any) -> None
 @simulated
 async def test_a_provider_that_makes_nothing_is_asked_again(bench: Any, fault: Any) -> None:
     it = bench()
-    make, it.supervised._make = it.supervised._make, fault
-    assert it.supervised.create() is None
+    make, it.keeper._make = it.keeper._make, fault
+    assert it.keeper.create() is False
     with pytest.raises(PluginError, match="create raised"):
         await it.start()
-    it.supervised._make = make
+    it.keeper._make = make
     await asyncio.sleep(3)
     assert it.state == "running"
     await it.supervised.close()
@@ -141,7 +142,7 @@ async def test_one_that_says_it_failed_is_closed_and_another_follows_over_the_sa
     it.made[0].receive(it.made[0].path("late"), [b"from the grave"])
     assert not it.got
     await asyncio.sleep(1)
-    assert (it.state, it.supervised.status().restarts, it.changes) == ("running", 1, 3)
+    assert (it.state, it.keeper.status().restarts, it.changes) == ("running", 1, 3)
     assert path.send([b"three"])
     assert it.supervised.path("there") is path
     assert [each for wild in it.made for each in wild.sent] == [("there", [b"one"]), ("there", [b"three"])]
@@ -188,7 +189,7 @@ async def test_peers_endpoints_that_it_cannot_bear_are_no_reason_to_start_it_aga
         with pytest.raises(ValueError, match="cannot read"):
             it.supervised.path(f"peer{number}")
     await asyncio.sleep(5)
-    assert (it.state, it.supervised.status().restarts) == ("running", 0)
+    assert (it.state, it.keeper.status().restarts) == ("running", 0)
     await it.supervised.close()
 
 
@@ -242,16 +243,35 @@ async def test_deliveries_come_with_paths_that_lead_back(bench: Any) -> None:
         ([None], 1),
         (b"bytes", 1),
         (None, 1),
+        ([memoryview(bytes(8)).cast("I")], 1),
+        ([memoryview(bytes(8)).cast("c")] * 2, 2),
+        ([memoryview(bytes(8)).cast("B", (2, 4)), memoryview(b"abcdefgh")[::2]], 2),
+        ([memoryview(b"")], 1),
         ((each for each in [b"x"]), 1),
     ],
-    ids=["none", "empty", "huge", "many", "text", "number", "None", "bytes", "nothing", "generator"],
+    ids=[
+        "none",
+        "empty",
+        "huge",
+        "many",
+        "text",
+        "number",
+        "None",
+        "bytes",
+        "nothing",
+        "numbers",
+        "characters",
+        "shapes",
+        "no-view",
+        "generator",
+    ],
 )
 @simulated
 async def test_garbage_is_refused_and_counted(bench: Any, delivery: Any, refused: int) -> None:
     it = await bench().start()
     it.wild.receive(it.wild.path("there"), delivery)
     assert (it.got, it.count("refused")) == ([], refused)
-    it.wild.receive(it.wild.path("there"), [b"", b"good", "bad"])
+    it.wild.receive(it.wild.path("there"), [b"", b"good", "bad", memoryview(bytes(4)).cast("I")])
     assert [datagrams for _, datagrams in it.got] == [[b"good"]]
     await it.supervised.close()
 
@@ -286,7 +306,7 @@ async def test_sources_without_number_are_not_remembered_without_bound(bench: An
     for number in range(KNOWN + 500):
         it.supervised.path(f"peer{number}")
     gc.collect()
-    table = it.supervised._table
+    table = it.keeper.table
     assert len(table.recent) == KNOWN
     assert len(table._held) <= KNOWN + 1
     assert it.supervised.path("held") is held
