@@ -120,3 +120,9 @@ async def reaches(one: End, other: End, address: str = "", timeout: float = 1.0)
     except Unavailable:
         return False
     return True
+
+
+async def answers(one: End, other: End, address: str = "", timeout: float = 1.0) -> None:
+    """A ping must come back in time."""
+    back = await reaches(one, other, address, timeout)
+    assert back, f"peer {other.number} did not answer a ping of peer {one.number} within {timeout:g} s"

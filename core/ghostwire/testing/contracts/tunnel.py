@@ -8,7 +8,8 @@ from ghostwire.engine import SECOND
 from ghostwire.testing import packets
 from ghostwire.testing.clock import SeededEntropy
 from ghostwire.testing.contracts.base import rule
-from ghostwire.testing.contracts.ends import Judge, meet, reaches
+from ghostwire.testing.contracts.ends import Judge, answers, meet, reaches
+from ghostwire.testing.contracts.tunnel_limits import TunnelLimits
 from ghostwire.testing.contracts.tunnel_paths import TunnelPathRules
 from ghostwire.testing.loop import running_clock
 from ghostwire.testing.network import Link
@@ -17,7 +18,7 @@ from ghostwire.testing.packets import Datagram
 MARK = b"this is plaintext "
 
 
-class TunnelContract(TunnelPathRules):
+class TunnelContract(TunnelPathRules, TunnelLimits):
     """Subclass it as ``Test...`` and implement `make`. It always runs in a simulation."""
 
     @rule
@@ -34,7 +35,7 @@ class TunnelContract(TunnelPathRules):
         one, two = await self.pair()
         for size in (0, 1, 15, 16, 17, 600, 1251, 1252):
             one.device.udp(9).send(two.ipv4, 9, bytes([size % 256]) * size)
-            received = await two.device.udp(9).receive()
+            received = await self.received(two)
             assert (received.data, received.source) == (bytes([size % 256]) * size, one.ipv4)
         assert not two.device.refused, f"the device was given what is no packet: {list(two.device.refused)}"
 
@@ -46,7 +47,7 @@ class TunnelContract(TunnelPathRules):
         one, two = await self.pair()
         for _ in range(20):
             one.device.udp(9).send(two.ipv6, 9, MARK * 60)
-            await two.device.udp(9).receive()
+            await self.received(two)
         assert len(sent) > 20
         for secret in (MARK, one.key.raw, two.key.raw, one.key.public_raw, two.key.public_raw):
             assert not any(secret in payload for payload in sent), f"{secret[:8]!r}... was sent in the clear"
@@ -56,7 +57,7 @@ class TunnelContract(TunnelPathRules):
         """No peer has its address."""
         one, two = await self.pair()
         one.device.udp(9).send("100.64.0.77", 9, b"lost")
-        assert await reaches(one, two)
+        await answers(one, two)
         assert all(packet.target != "100.64.0.77" for packet in two.device.received)
         assert not two.device.refused
 
@@ -68,7 +69,7 @@ class TunnelContract(TunnelPathRules):
         two.device.udp(9)
         one.device.inject(forged)
         one.device.udp(9).send(two.ipv4, 9, b"honest")
-        assert (await two.device.udp(9).receive()).data == b"honest"
+        assert (await self.received(two)).data == b"honest"
         assert two.device.udp(9).waiting() == []
 
     @rule
@@ -77,7 +78,7 @@ class TunnelContract(TunnelPathRules):
         judge = Judge()
         one, two = await self.end(1), await self.end(2, judge)
         meet(one, two)
-        assert await reaches(one, two)
+        await answers(one, two)
         assert set(judge.asked) == {1}
         assert judge.left > 0, "the answer that left was not recorded"
         judge.admits = False
@@ -88,13 +89,13 @@ class TunnelContract(TunnelPathRules):
         """`apply` makes these exactly the peers."""
         one, two, three = [await self.end(number) for number in (1, 2, 3)]
         meet(one, two, three)
-        assert await reaches(one, two)
-        assert await reaches(one, three)
+        await answers(one, two)
+        await answers(one, three)
         before = one.handshakes()
         one.tunnel.apply([three.as_peer()])
         assert not await reaches(two, one), "a removed peer still gets answers"
         assert not await reaches(one, two)
-        assert await reaches(one, three)
+        await answers(one, three)
         assert [stats.id for stats in one.tunnel.stats()] == [3]
         assert one.handshakes() == before, "the peer that stayed had to shake hands again"
 
@@ -102,20 +103,20 @@ class TunnelContract(TunnelPathRules):
     async def test_applying_the_same_peers_again_changes_nothing(self) -> None:
         """The reconciler may repeat itself."""
         one, two = await self.pair()
-        assert await reaches(one, two)
+        await answers(one, two)
         one.tunnel.apply([two.as_peer()])
         two.tunnel.apply([one.as_peer()])
-        assert await reaches(one, two)
+        await answers(one, two)
         assert (one.handshakes(), two.handshakes()) == (1, 1)
 
     @rule
     async def test_a_peer_that_is_removed_and_comes_back_can_be_reached_again(self) -> None:
         """With a new handshake."""
         one, two = await self.pair()
-        assert await reaches(one, two)
+        await answers(one, two)
         one.tunnel.apply([])
         meet(one, two)
-        assert await reaches(one, two, timeout=20)
+        await answers(one, two, timeout=20)
 
     @rule
     async def test_the_node_is_told_that_a_peer_is_wanted_and_of_the_handshake(self) -> None:
@@ -128,7 +129,7 @@ class TunnelContract(TunnelPathRules):
         assert one.events.wants[:1] == [2], "a packet waits for a peer without a path, and wanted() was not called"
         one.tunnel.attach(2, [one.path_to(two)])
         two.tunnel.attach(1, [two.path_to(one)])
-        assert await reaches(one, two, timeout=10)
+        await answers(one, two, timeout=10)
         assert one.events.handshakes == [(2, one.path_to(two))]
         assert two.events.handshakes == [(1, two.path_to(one))]
 
@@ -136,14 +137,14 @@ class TunnelContract(TunnelPathRules):
     async def test_a_new_source_address_is_reported_once_the_datagram_is_authenticated(self) -> None:
         """Roaming: the node decides what to make of it."""
         one, two = await self.pair()
-        assert await reaches(one, two)
+        await answers(one, two)
         one.host.move("198.51.100.7")
         one.device.send_echo(two.ipv4)
         two.tunnel.receive(two.transport.path("203.0.113.66:1"), [b"\x04\0\0\0" + bytes(60)])
         await self.network_settles()
         assert set(two.events.sources) == {(1, two.path_to(one))}, "authenticated() tells peer and new source"
         two.tunnel.attach(1, [two.path_to(one)])
-        assert await reaches(one, two)
+        await answers(one, two)
         assert (one.handshakes(), two.handshakes()) == (1, 1), "the session must go on at the new address"
 
     @rule
@@ -153,10 +154,10 @@ class TunnelContract(TunnelPathRules):
         second = one.transport.path(await self.answers_at(two, 5000))
         meet(one, two)
         one.tunnel.attach(2, [one.path_to(two), second])
-        assert await reaches(one, two)
+        await answers(one, two)
         targets = self.targets_of(one)
         one.device.udp(9).send(two.ipv4, 9, b"once")
-        assert (await two.device.udp(9).receive()).data == b"once"
+        assert (await self.received(two)).data == b"once"
         await self.network_settles()
         assert sorted(port for _, port in targets) == [5000, 41641], f"one packet went to {targets}"
         assert two.device.udp(9).waiting() == []
@@ -165,10 +166,10 @@ class TunnelContract(TunnelPathRules):
     async def test_replayed_datagrams_are_dropped(self) -> None:
         """From wherever they come."""
         one, two = await self.pair()
-        assert await reaches(one, two)
+        await answers(one, two)
         two.datagrams.clear()
         one.device.udp(9).send(two.ipv4, 9, b"once")
-        assert (await two.device.udp(9).receive()).data == b"once"
+        assert (await self.received(two)).data == b"once"
         for source, datagram in list(two.datagrams):
             two.tunnel.receive(source, [datagram, datagram])
         await self.network_settles()
@@ -178,7 +179,7 @@ class TunnelContract(TunnelPathRules):
     async def test_malformed_datagrams_do_no_harm(self) -> None:
         """Every length, every type, every byte of a good one changed."""
         one, two = await self.pair()
-        assert await reaches(one, two)
+        await answers(one, two)
         source, good = two.datagrams[-1]
         chance = SeededEntropy("malformed")
         bad = [bytes([kind]) + chance(size) for kind in range(6) for size in (0, 1, 3, 15, 31, 63, 91, 147, 1500)]
@@ -186,7 +187,7 @@ class TunnelContract(TunnelPathRules):
         bad += [good[:size] for size in range(len(good))]
         for at in range(0, len(bad), 64):
             two.tunnel.receive(source, bad[at : at + 64])
-        assert await reaches(one, two)
+        await answers(one, two)
         assert not two.device.refused
 
     @rule
@@ -223,7 +224,7 @@ class TunnelContract(TunnelPathRules):
         """What `gwctl status` shows."""
         one, two = await self.pair()
         assert (one.stats_of(two).last_handshake, one.stats_of(two).heard_over) == (0, None)
-        assert await reaches(one, two)
+        await answers(one, two)
         stats = one.stats_of(two)
         assert stats.received_bytes > 100
         assert stats.sent_bytes > 100
@@ -234,7 +235,7 @@ class TunnelContract(TunnelPathRules):
     async def test_a_closed_tunnel_is_silent_and_may_be_closed_again(self) -> None:
         """Whatever still arrives."""
         one, two = await self.pair()
-        assert await reaches(one, two)
+        await answers(one, two)
         await two.tunnel.close()
         await two.tunnel.close()
         taken = len(two.device.received)

@@ -8,7 +8,7 @@ from ghostwire.capabilities.transport import Path
 from ghostwire.capabilities.tunnel import Activity
 from ghostwire.engine import SECOND
 from ghostwire.testing.contracts.base import rule
-from ghostwire.testing.contracts.ends import End, reaches
+from ghostwire.testing.contracts.ends import End, answers, reaches
 from ghostwire.testing.contracts.tunnel_scene import TunnelScene
 from ghostwire.testing.loop import running_clock
 
@@ -37,7 +37,7 @@ class TunnelPathRules(TunnelScene):
     async def connected(self) -> tuple[End, End]:
         """Two ends with a session."""
         one, two = await self.pair()
-        assert await reaches(one, two)
+        await answers(one, two)
         return one, two
 
     @rule
@@ -48,7 +48,7 @@ class TunnelPathRules(TunnelScene):
             await self.network_settles()
             assert (len(one.events.wakings), len(two.events.wakings)) == (times - 1, times - 1), "woken by nothing"
             for _ in range(3):
-                assert await reaches(one, two)
+                await answers(one, two)
             assert (one.events.wakings, two.events.wakings) == ([2] * times, [1] * times)
             one.tunnel.rest(2)
             two.tunnel.rest(1)
@@ -86,7 +86,7 @@ class TunnelPathRules(TunnelScene):
         one, two = await self.pair()
         assert one.tunnel.activity(2) == one.tunnel.activity(77) == Activity()
         begun = running_clock().now()
-        assert await reaches(one, two)
+        await answers(one, two)
         told = one.tunnel.activity(2)
         assert begun <= told.sent < told.received == told.heard <= running_clock().now()
         assert told.unanswered == 0
@@ -148,7 +148,7 @@ class TunnelPathRules(TunnelScene):
         assert targets[:1] == [(two.host.addresses[0], 5000)], f"the initiation went to {targets[:1]}"
         assert one.events.handshakes[1:] == [(2, path)], "established() must tell the path that was tested"
         assert one.stats_of(two).heard_over == path
-        assert await reaches(one, two)
+        await answers(one, two)
         assert [port for _, port in targets].count(5000) == 1, "data goes over the attached path"
 
     @rule

@@ -23,7 +23,7 @@ from ghostwire.testing.datagrams import MemoryTransport
 from ghostwire.testing.loop import running_clock, simulate
 from ghostwire.testing.nat import Address
 from ghostwire.testing.network import Network
-from ghostwire.testing.platform import MemoryDevice
+from ghostwire.testing.platform import MemoryDevice, Received
 
 
 class TunnelScene(Contract):
@@ -50,6 +50,12 @@ class TunnelScene(Contract):
 
     async def end(self, number: int, judge: Filter | None = None) -> End:
         """A machine with a running tunnel and no peers."""
+        made = self.prepared(number, judge)
+        await self.start(made)
+        return made
+
+    def prepared(self, number: int, judge: Filter | None = None) -> End:
+        """A machine whose tunnel was not started."""
         host = self.network.host(f"host{number}", f"192.0.2.{number}")
         clock, entropy = running_clock(), SeededEntropy(number)
         device, transport = MemoryDevice("gw0", 1280, clock), MemoryTransport(host)
@@ -72,9 +78,7 @@ class TunnelScene(Contract):
             filter=judge,
             events=events,
         )
-        made = End(number, host, key, device, transport, events, self.make(context))
-        await self.start(made)
-        return made
+        return End(number, host, key, device, transport, events, self.make(context))
 
     async def start(self, end: End) -> None:
         """Start it, and its transport, as a node does."""
@@ -93,6 +97,10 @@ class TunnelScene(Contract):
         one, two = await self.end(1), await self.end(2)
         meet(one, two)
         return one, two
+
+    async def received(self, end: End) -> Received:
+        """The next data that the end's tunnel gives to its device."""
+        return await self.within(end.device.udp(9).receive(), f"a packet for peer {end.number} should be delivered")
 
     async def network_settles(self) -> None:
         """Let everything under way arrive: a second of virtual time."""
