@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 
 from ghostwire import Path, RelayTransport, Transport, relay_endpoint
 from ghostwire.capabilities.tunnel import Prefix
 from ghostwire.model import Endpoint, NetworkMap
+from ghostwire.node.addresses import Address, address_of, is_reachable
 from ghostwire.node.transports.supervised import runs
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT
 
@@ -51,11 +52,12 @@ class Candidates:
     def paths(self, endpoints: Iterable[Endpoint]) -> tuple[Path, ...]:
         """The direct paths to a peer's endpoints, those that may be tried, at most `MAX_CANDIDATES`."""
         found: dict[Path, None] = {}
-        ports = Counter[IPv4Address | IPv6Address | None]()
+        ports = Counter[Address | None]()
         for endpoint in endpoints:
-            path, address = self._path(endpoint), address_of(endpoint.text)
+            path = self._path(endpoint)
             if path is None or path in found:
                 continue
+            address = address_of(endpoint.text)
             ports[address] += address is not None
             if ports[address] > MAX_PER_ADDRESS:
                 self.refused += 1
@@ -105,34 +107,10 @@ class Candidates:
             self.refused += 1
             return None
 
-    def _allowed(self, address: IPv4Address | IPv6Address | None) -> bool:
+    def _allowed(self, address: Address | None) -> bool:
         return address is None or (is_reachable(address) and not self._leads_into_mesh(address))
 
-    def _leads_into_mesh(self, address: IPv4Address | IPv6Address) -> bool:
+    def _leads_into_mesh(self, address: Address) -> bool:
         """There may be a prefix for every peer, but they are of few lengths."""
         lengths = (length for length in self._lengths if length <= address.max_prefixlen)
         return any(ip_network((address, length), strict=False) in self._mesh for length in lengths)
-
-
-def address_of(text: str) -> IPv4Address | IPv6Address | None:
-    """The address in ``host:port`` or ``[host]:port``; None where the text is no such thing.
-
-    Laxer than `ghostwire.wire.endpoint`, for what some transport reads as an address must not slip through.
-    """
-    try:
-        address = ip_address(text.rpartition(":")[0].strip("[]"))
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def is_reachable(address: IPv4Address | IPv6Address) -> bool:
-    """Whether a peer elsewhere may live there: no loopback, link-local, group, broadcast or unspecified address."""
-    unusable = (
-        address.is_loopback
-        or address.is_link_local
-        or address.is_multicast
-        or address.is_unspecified
-        or (address.version == 4 and address.is_reserved)
-    )
-    return not unusable

@@ -24,7 +24,7 @@ from ghostwire.engine import Clock, Entropy
 from ghostwire.errors import LocalProtocolError, RemoteProtocolError
 from ghostwire.keys import DiscoKey, NodeKey, PrivateKey
 from ghostwire.model import MapChange, MapNode, NetworkMap
-from ghostwire.node.candidates import address_of, is_reachable
+from ghostwire.node.addresses import address_of, is_reachable
 from ghostwire.node.disco.counters import Counters
 from ghostwire.node.disco.directory import Directory
 from ghostwire.node.disco.events import DiscoEvents

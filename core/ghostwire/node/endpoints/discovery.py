@@ -19,7 +19,7 @@ from ghostwire import RelayTransport, Transport
 from ghostwire.capabilities.tunnel import Prefix
 from ghostwire.engine import SECOND
 from ghostwire.model import Endpoint
-from ghostwire.node.candidates import address_of, is_reachable
+from ghostwire.node.addresses import address_of, is_reachable
 from ghostwire.node.endpoints.advertised import IPV4, Known, advertised, port_of, shared
 from ghostwire.node.endpoints.observed import Observed
 from ghostwire.node.endpoints.settling import Settling
