@@ -63,6 +63,7 @@ PUBLIC = {
     "ghostwire.system.lock",
     "ghostwire.system.resources",
     "ghostwire.system.tls",
+    "ghostwire.system.udp",
     "ghostwire.uplink.backoff",
     "ghostwire.cli.api_client",
     "ghostwire.cli.durations",
@@ -94,9 +95,7 @@ SOCKETS = {
     "derp/ghostwire_derp/mesh/fellows.py": "streams between the worker processes of one relay",
     "transport_quic/ghostwire_transport_quic/port.py": "the quic transport",
     "transport_wireguard/ghostwire_transport_wireguard/udp.py": "the udp transport",
-    "transport_wireguard/ghostwire_transport_wireguard/udp_options.py": "what the kernel does for its sockets",
-    "transport_wireguard/ghostwire_transport_wireguard/udp_port.py": "sends",
-    "transport_wireguard/ghostwire_transport_wireguard/udp_reader.py": "reads",
+    "transport_wireguard/ghostwire_transport_wireguard/udp_port.py": "its sockets",
 }
 """Who touches sockets, and why; everything else takes bytes."""
 

@@ -59,7 +59,7 @@ class Wire:
             for _ in range(self.fate(datagram, source, target)):
                 for end in self.ends:
                     if end.address == target:
-                        end.engine.receive(datagram, source, self.now)
+                        end.engine.receive([datagram], source, self.now)
         for end in self.ends:
             end.engine.advance(self.now)
             end.engine.flush(self.now)

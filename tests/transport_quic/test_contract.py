@@ -50,6 +50,7 @@ class QuicContract(TransportContract):
                 clock=SystemClock(),
                 entropy=os.urandom,
                 log=logging.getLogger("test"),
+                failed=print,
                 state=state,
                 local_addresses=lambda: ["127.0.0.1", "::1"],
             )

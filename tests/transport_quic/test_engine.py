@@ -195,6 +195,6 @@ def test_a_hello_that_comes_late_names_what_came_before_it(wire, make):
     one.engine.flush(wire.now)
     sends = one.engine.take_sends()
     for datagram, _ in sends:
-        other.engine.receive(datagram, one.address, wire.now)
+        other.engine.receive([datagram], one.address, wire.now)
     wire.run()
     assert {source for source, _ in other.bursts} == {one.remote}

@@ -34,7 +34,7 @@ def test_no_header_raises(datagram):
 @given(junk=st.binary(max_size=1300), prefix=st.sampled_from([b"", b"\xc0\0\0\0\x01\x08", b"\xc3\0\0\0\0", b"\x40"]))
 def test_junk_is_counted_and_never_raises(wire, make, library, junk, prefix):
     end = make(0, library)
-    end.engine.receive(prefix + junk, ("198.51.100.1", 9), wire.now)
+    end.engine.receive([prefix + junk], ("198.51.100.1", 9), wire.now)
     end.engine.flush(wire.now)
 
 
@@ -46,7 +46,7 @@ def test_a_changed_byte_anywhere_ends_no_connection(wire, make, library):
     for datagram, source, target in list(wire.sent):
         for at in range(0, len(datagram), 37):
             changed = datagram[:at] + bytes([datagram[at] ^ 0x41]) + datagram[at + 1 :]
-            (other if target == other.address else one).engine.receive(changed, source, wire.now)
+            (other if target == other.address else one).engine.receive([changed], source, wire.now)
     wire.run()
     one.engine.send(other.remote, [b"after"], wire.now)
     wire.run()
@@ -57,7 +57,7 @@ def test_a_changed_byte_anywhere_ends_no_connection(wire, make, library):
 def test_a_flood_of_strangers_is_bounded_and_gets_back_less_than_it_sends(wire, make, library):
     end, sent = make(0, library), 0
     for number in range(600):
-        end.engine.receive(initial(), (f"198.51.{number >> 8}.{number & 255}", 9), wire.now)
+        end.engine.receive([initial()], (f"198.51.{number >> 8}.{number & 255}", 9), wire.now)
         sent += 1200
     end.engine.flush(wire.now)
     assert end.engine.connections <= STRANGERS
@@ -70,7 +70,7 @@ def test_a_flood_of_strangers_is_bounded_and_gets_back_less_than_it_sends(wire, 
 def test_a_stranger_who_is_asked_to_come_again_gets_in(wire, make):
     one, other = make(0, "aioquic"), make(1, "aioquic")
     for number in range(40):
-        other.engine.receive(initial(), (f"198.51.100.{number}", 9), wire.now)
+        other.engine.receive([initial()], (f"198.51.100.{number}", 9), wire.now)
     one.engine.send(other.remote, [b"me too"], wire.now)
     wire.run(2)
     assert other.counters.retried >= 1
@@ -79,9 +79,9 @@ def test_a_stranger_who_is_asked_to_come_again_gets_in(wire, make):
 
 def test_an_unknown_version_is_answered_shortly_and_version_negotiation_never(wire, make):
     end = make(0, "aioquic")
-    end.engine.receive(initial(version=0x1A2A3A4A), ("198.51.100.1", 9), wire.now)
-    end.engine.receive(initial(version=0), ("198.51.100.1", 9), wire.now)
-    end.engine.receive(initial(300, version=0x1A2A3A4A), ("198.51.100.1", 9), wire.now)
+    end.engine.receive([initial(version=0x1A2A3A4A)], ("198.51.100.1", 9), wire.now)
+    end.engine.receive([initial(version=0)], ("198.51.100.1", 9), wire.now)
+    end.engine.receive([initial(300, version=0x1A2A3A4A)], ("198.51.100.1", 9), wire.now)
     [(answer, _)] = end.engine.take_sends()
     assert len(answer) < 64
     assert end.engine.connections == 0

@@ -45,6 +45,7 @@ def make(tmp_path):
                 clock=SystemClock(),
                 entropy=os.urandom,
                 log=logging.getLogger("quic-test"),
+                failed=print,
                 state=tmp_path,
                 local_addresses=lambda: ["127.0.0.1", "::1"],
             )

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from ghostwire import BURST, SEALED_MTU, Buffer, Metrics, Path
 from ghostwire.errors import PlatformError
+from ghostwire.system import udp
 from ghostwire.wire.messages import MAX_ENDPOINTS
-from ghostwire_transport_wireguard import udp_options, udp_port
+from ghostwire_transport_wireguard import udp_port
 from ghostwire_transport_wireguard.udp import UdpTransport, socket_address
-from ghostwire_transport_wireguard.udp_port import UdpPath, equal_runs
+from ghostwire_transport_wireguard.udp_port import UdpPath
 
 Make = Callable[..., UdpTransport]
 
@@ -112,7 +113,7 @@ async def test_a_burst_arrives_whole_and_in_order(pair, monkeypatch, segmenting,
     left, _, right, there = pair
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if not segmenting:
-        monkeypatch.setattr(left._ports[family], "_segments", False)
+        monkeypatch.setattr(left._ports[family]._sender, "segments", False)
     sent = [bytes([number]) * size for number, size in enumerate(shape)]
     assert left.path(f"{host}:{right._ports[family].number}").send(sent)
     assert await there.wait(len(sent)) == sent
@@ -157,7 +158,7 @@ async def test_bursts_of_different_sources_are_kept_apart(pair):
         await third.close()
 
 
-@pytest.mark.parametrize("bad", [b"", bytes(udp_options.LARGEST_DATAGRAM + 1)], ids=["empty", "oversized"])
+@pytest.mark.parametrize("bad", [b"", bytes(udp.LARGEST_DATAGRAM + 1)], ids=["empty", "oversized"])
 async def test_only_the_empty_or_oversized_datagram_of_a_burst_is_dropped_and_counted(pair, bad):
     left, _, right, there = pair
     assert not left.path(right.endpoints()[0]).send([bad])
@@ -171,7 +172,7 @@ async def test_hostile_sizes_from_the_wire_are_refused_and_the_rest_still_arrive
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         address = ("127.0.0.1", right._ports[socket.AF_INET].number)
         stranger.sendto(b"", address)
-        stranger.sendto(bytes(udp_options.JOINED_BYTES), address)
+        stranger.sendto(bytes(udp.JOINED_BYTES), address)
         stranger.sendto(b"fine", address)
         assert await there.wait(1) == [b"fine"]
     assert right.counters.refused == 2
@@ -246,7 +247,7 @@ async def test_too_small_a_link_costs_only_that_burst_its_segmentation(pair, mon
         patched.setattr(socket.socket, "sendmsg", too_long)
         assert left.path(right.endpoints()[0]).send([b"x" * 500] * 10)
     assert await there.wait(10) == [b"x" * 500] * 10
-    assert left._ports[socket.AF_INET]._segments
+    assert left._ports[socket.AF_INET]._sender.segments
 
 
 async def test_a_port_in_use_is_refused_in_one_clear_line():
@@ -384,14 +385,14 @@ def test_any_text_gives_an_endpoint_or_a_value_error(text):
 
 @given(st.lists(st.sampled_from([1, 32, 64, 1311, 1312, 9000]), max_size=200))
 def test_runs_cover_the_burst_in_order_and_obey_the_kernel(sizes):
-    runs = list(equal_runs(sizes))
+    runs = list(udp.equal_runs(sizes))
     assert [at for start, end in runs for at in range(start, end)] == list(range(len(sizes)))
     for start, end in runs:
         run = sizes[start:end]
         assert set(run[:-1]) <= {run[0]}
         assert run[-1] <= run[0]
-        assert len(run) <= udp_options.SEGMENTS
-        assert sum(run) <= udp_options.JOINED_BYTES
+        assert len(run) <= udp.SEGMENTS
+        assert sum(run) <= udp.JOINED_BYTES
 
 
 def test_a_path_is_light():

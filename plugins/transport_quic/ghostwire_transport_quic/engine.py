@@ -21,7 +21,7 @@ from ghostwire.engine import SECOND, Entropy
 from ghostwire_transport_quic.admission import Admission, Verdict
 from ghostwire_transport_quic.counters import Counters
 from ghostwire_transport_quic.guests import Guests, neighbourhood
-from ghostwire_transport_quic.header import CID_BYTES, VERSION, Header, parse_header, version_negotiation
+from ghostwire_transport_quic.header import CID_BYTES, VERSION, Header, destination, parse_header, version_negotiation
 from ghostwire_transport_quic.library import LARGEST, Ended, Issued, Library, Retired
 from ghostwire_transport_quic.link import Link
 from ghostwire_transport_quic.remote import Address, Remote
@@ -75,19 +75,32 @@ class Endpoint:
         self._touch(link)
         return whole
 
-    def receive(self, datagram: bytes, source: Address, now: int) -> None:
-        """Take one UDP datagram, whoever sent it."""
+    def receive(self, datagrams: Iterable[bytes], source: Address, now: int) -> None:
+        """Take UDP datagrams of one source, whoever sent them."""
+        for cid, run in itertools.groupby(datagrams, destination):
+            link = self._by_cid.get(cid)
+            if link is not None:
+                self._take(link, list(run), source, now)
+                continue
+            for datagram in run:
+                self._first(datagram, source, now)
+
+    def _first(self, datagram: bytes, source: Address, now: int) -> None:
+        """Take one that may open a connection, or be another one to what the one before it opened."""
         header = parse_header(datagram)
         link = None if header is None else self._by_cid.get(header.to)
         if header is not None and link is None:
             link = self._stranger(header, len(datagram), source, now)
         if link is None:
             self._counters.unknown += 1
-            return
+        else:
+            self._take(link, [datagram], source, now)
+
+    def _take(self, link: Link, datagrams: list[bytes], source: Address, now: int) -> None:
         if not link.admits(source):
-            self._counters.refused_moves += 1
+            self._counters.refused_moves += len(datagrams)
             return
-        self._guard(link, partial(link.connection.receive, datagram, source, now / SECOND), now)
+        self._guard(link, partial(link.connection.receive, datagrams, source, now / SECOND), now)
         link.heard()
 
     def flush(self, now: int) -> None:

@@ -46,8 +46,8 @@ class FamilyConnection:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.cid: bytes = inner.host_cid
-        self.connect, self.receive = inner.connect, inner.receive_datagram
-        self.send_datagram, self.close = inner.send_datagram_frame, inner.close
+        self.connect, self.close = inner.connect, inner.close
+        self.send_datagram = inner.send_datagram_frame
         self.timer, self.advance = inner.get_timer, inner.handle_timer
 
     def send_stream(self, data: bytes) -> None:

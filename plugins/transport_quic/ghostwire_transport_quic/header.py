@@ -41,6 +41,12 @@ def parse_header(datagram: bytes) -> Header | None:
     return Header(version, datagram[6:at], datagram[at + 1 : end], _token(datagram, end) if initial else None)
 
 
+def destination(datagram: bytes) -> bytes:
+    """To which connection id it goes; empty where that cannot be said."""
+    header = parse_header(datagram)
+    return b"" if header is None else header.to
+
+
 def _token(datagram: bytes, at: int) -> bytes | None:
     if at >= len(datagram):
         return None

@@ -69,8 +69,8 @@ class Connection(Protocol):
     def connect(self, address: Address, now: float) -> None:
         """Begin the handshake."""
 
-    def receive(self, datagram: bytes, address: Address, now: float) -> None:
-        """Take what arrived."""
+    def receive(self, datagrams: list[bytes], address: Address, now: float) -> None:
+        """Take what arrived from one address."""
 
     def send_datagram(self, datagram: bytes) -> None:
         """Queue a datagram of at most `LARGEST` bytes, where there is `room`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghostwire import NodeContext, Provider, Transport, hookimpl
+from ghostwire import Provider, Transport, TransportContext, hookimpl
 from ghostwire_transport_quic.settings import Settings
 
 LIBRARIES = ("cryptography",)
@@ -12,7 +12,7 @@ LIBRARIES = ("cryptography",)
 __all__ = ["LIBRARIES", "Settings"]
 
 
-def _transport(context: NodeContext) -> Transport:
+def _transport(context: TransportContext) -> Transport:
     from ghostwire_transport_quic.transport import QuicTransport
 
     return QuicTransport(context)

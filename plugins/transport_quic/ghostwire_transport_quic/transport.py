@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from ghostwire import SEALED_MTU, Buffer, NodeContext, Path, Receive, Transport
+from ghostwire import SEALED_MTU, Buffer, Path, Receive, Transport, TransportContext
 from ghostwire.driver import Driver
 from ghostwire.errors import PlatformError
 from ghostwire.wire.messages import MAX_ENDPOINTS
@@ -48,12 +48,12 @@ class QuicTransport(Transport):
 
     name = "quic"
 
-    def __init__(self, context: NodeContext) -> None:
+    def __init__(self, context: TransportContext) -> None:
         self._context = context
         self.counters = Counters()
         self.counters.register(context.metrics)
         context.metrics.gauge("ghostwire_quic_connections", "Connections, dialled and accepted.", self._connections)
-        self._port = Port(context.sockets, self.counters)
+        self._port = Port(context.sockets, self.counters, context.failed)
         self._credentials: Credentials | None = None
         self._engine: Endpoint | None = None
         self._driver: Driver | None = None
@@ -120,12 +120,10 @@ class QuicTransport(Transport):
         self._engine = self._driver = self._receive = None
         self._port.close()
 
-    def _take(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
+    def _take(self, source: Address, datagrams: Sequence[Buffer]) -> None:
         if self._engine is None or self._driver is None:
             return
-        now = self._context.clock.now()
-        for datagram, source in datagrams:
-            self._engine.receive(datagram, source, now)
+        self._engine.receive(list(map(bytes, datagrams)), source, self._context.clock.now())
         self._driver.settle()
 
     def _drain(self) -> None:

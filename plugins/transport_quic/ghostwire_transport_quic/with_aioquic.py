@@ -24,6 +24,11 @@ class AioquicConnection(FamilyConnection):
         inner._local_active_connection_id_limit = 2  # more would overflow qh3's first packets
         self._loss, self._pending = inner._loss, inner._datagrams_pending
 
+    def receive(self, datagrams: list[bytes], address: Address, now: float) -> None:
+        """See `Connection`."""
+        for datagram in datagrams:
+            self._inner.receive_datagram(datagram, address, now)
+
     def room(self) -> int:
         """See `Connection`."""
         free: int = (self._loss.congestion_window - self._loss.bytes_in_flight) // PACKET

@@ -23,6 +23,10 @@ class Qh3Connection(FamilyConnection):
 
     _failures = 0
 
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.receive = inner.receive_many_datagrams
+
     def room(self) -> int:
         """See `Connection`."""
         core: Any = self._inner._core

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from ghostwire import Receive, Transport, TransportContext
 from ghostwire.errors import PlatformError
+from ghostwire.system.udp import Address
 from ghostwire.wire.endpoint import format_endpoint, parse_endpoint
 from ghostwire.wire.messages import MAX_ENDPOINTS
 from ghostwire_transport_wireguard.udp_counters import UdpCounters
-from ghostwire_transport_wireguard.udp_port import Address, UdpPath, UdpPort
+from ghostwire_transport_wireguard.udp_port import UdpPath, UdpPort
 
 _NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 

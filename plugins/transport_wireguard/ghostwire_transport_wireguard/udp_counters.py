@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from ghostwire import Metrics
+from ghostwire.system.udp import UdpCounts
 
 FIELDS: Final = {
     "received": "Datagrams received.",
@@ -18,14 +19,14 @@ FIELDS: Final = {
 }
 
 
-class UdpCounters:
+class UdpCounters(UdpCounts):
     """One int for each of `FIELDS`."""
 
-    __slots__ = ("dropped", "errors", "received", "received_bytes", "refused", "sent", "sent_bytes")
+    __slots__ = ("dropped", "sent", "sent_bytes")
 
     def __init__(self) -> None:
-        self.received = self.received_bytes = self.sent = self.sent_bytes = 0
-        self.dropped = self.refused = self.errors = 0
+        super().__init__()
+        self.sent = self.sent_bytes = self.dropped = 0
 
     def register(self, metrics: Metrics) -> None:
         """List them as ``ghostwire_udp_<field>_total``."""
