@@ -268,7 +268,7 @@ class RemembersStrangers(Honest):
 
 class RemembersPeers(Honest):
     def apply(self, peers: Collection[TunnelPeer]) -> None:
-        self.memory = [*getattr(self, "memory", []), bytes(100) * 1000 * len(peers)]
+        self.memory = [*getattr(self, "memory", []), bytes(4000) * len(peers)]
         super().apply(peers)
 
 

@@ -128,15 +128,6 @@ def _descriptors() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
 def _opened(descriptor: int) -> str:
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")

@@ -8,7 +8,8 @@ import time
 
 from ghostwire.capabilities.transport import BURST, SEALED_MTU
 from ghostwire.testing.clock import SeededEntropy
-from ghostwire.testing.contracts.base import leaves_nothing, resident, rule
+from ghostwire.testing.contracts.base import leaves_nothing, rule
+from ghostwire.testing.contracts.memory import Growth
 from ghostwire.testing.contracts.transport_scene import CLOSE_TIME, START_TIME, Inbox, TransportScene
 from ghostwire.testing.loop import SimulatedLoop
 
@@ -31,10 +32,11 @@ class TransportLimits(TransportScene):
         (one, _), (other, _) = await self.started(), await self.started()
         path, burst = self.towards(one, other), [bytes(SEALED_MTU)] * BURST
         path.send(burst)
-        before, began = resident(), time.monotonic()
-        for _ in range(2000):
-            path.send(list(burst))
-        took, grown = time.monotonic() - began, resident() - before
+        with Growth() as growth:
+            began = time.monotonic()
+            for _ in range(2000):
+                path.send(list(burst))
+            took, grown = time.monotonic() - began, growth()
         assert took < FLOOD_TIME, f"2,000 bursts took {took:.1f} s: send() must never wait"
         assert grown < FLOOD_MEMORY, f"memory grew by {grown >> 20} MB during a flood: bound the queues and drop"
 
@@ -43,12 +45,13 @@ class TransportLimits(TransportScene):
         """Its connection stays open and nothing reads from it; the others get theirs meanwhile."""
         (one, _), (other, inbox) = await self.started(), await self.started()
         path, burst = await self.hang(one), [bytes(SEALED_MTU)] * BURST
-        before, began = resident(), time.monotonic()
-        for number in range(2000):
-            path.send(list(burst))
-            if number % 10 == 0:
-                await asyncio.sleep(0)
-        took, grown = time.monotonic() - began, resident() - before
+        with Growth() as growth:
+            began = time.monotonic()
+            for number in range(2000):
+                path.send(list(burst))
+                if number % 10 == 0:
+                    await asyncio.sleep(0)
+            took, grown = time.monotonic() - began, growth()
         assert took < FLOOD_TIME, f"2,000 bursts for a peer that hangs took {took:.1f} s: send() must never wait"
         assert grown < FLOOD_MEMORY, f"memory grew by {grown >> 20} MB for a peer that hangs: bound its queue and drop"
         await self.quiet(one, other, inbox)

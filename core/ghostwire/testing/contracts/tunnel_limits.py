@@ -10,8 +10,9 @@ from ghostwire.capabilities.tunnel import TunnelPeer
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.testing import packets
 from ghostwire.testing.clock import SeededEntropy
-from ghostwire.testing.contracts.base import harmless, leaves_nothing, resident, rule
+from ghostwire.testing.contracts.base import harmless, leaves_nothing, rule
 from ghostwire.testing.contracts.ends import answers, meet
+from ghostwire.testing.contracts.memory import Growth
 from ghostwire.testing.contracts.tunnel_scene import TunnelScene
 from ghostwire.testing.packets import Datagram
 
@@ -30,12 +31,13 @@ class TunnelLimits(TunnelScene):
         one, two = await self.pair()
         one.tunnel.attach(2, [])
         packet = packets.udp_packet(one.ipv4, two.ipv4, Datagram(9, 9, bytes(1252)))
-        before, began = resident(), time.monotonic()
-        for _ in range(200):
-            for number in range(100):
-                one.device.inject(packet[:-2] + number.to_bytes(2, "big"))
-            await asyncio.sleep(0.01)
-        grown, took = resident() - before, time.monotonic() - began
+        with Growth() as growth:
+            began = time.monotonic()
+            for _ in range(200):
+                for number in range(100):
+                    one.device.inject(packet[:-2] + number.to_bytes(2, "big"))
+                await asyncio.sleep(0.01)
+            grown, took = growth(), time.monotonic() - began
         assert grown < MEMORY, f"{grown >> 20} MB wait for a peer that does not answer: keep few packets, drop the rest"
         assert took < SPAN, f"20,000 packets for a peer that does not answer took {took:.1f} s"
         one.tunnel.attach(2, [one.path_to(two)])
@@ -48,13 +50,14 @@ class TunnelLimits(TunnelScene):
         await answers(one, two)
         (genuine, *_) = [raw for _, raw in two.datagrams if raw.startswith(INITIATION)] or [INITIATION + bytes(144)]
         chance = SeededEntropy("strangers")
-        before, began = resident(), time.monotonic()
-        for number in range(400):
-            source = two.transport.path(f"203.0.113.{number % 200 + 1}:{1000 + number}")
-            two.tunnel.receive(source, [INITIATION + chance(144) for _ in range(15)] + [genuine])
-            if number % 20 == 0:
-                await asyncio.sleep(0.01)
-        grown, took = resident() - before, time.monotonic() - began
+        with Growth() as growth:
+            began = time.monotonic()
+            for number in range(400):
+                source = two.transport.path(f"203.0.113.{number % 200 + 1}:{1000 + number}")
+                two.tunnel.receive(source, [INITIATION + chance(144) for _ in range(15)] + [genuine])
+                if number % 20 == 0:
+                    await asyncio.sleep(0.01)
+            grown, took = growth(), time.monotonic() - began
         assert grown < MEMORY, f"memory grew by {grown >> 20} MB for strangers' initiations: remember none of them"
         assert took < SPAN, f"6,400 initiations of strangers took {took:.1f} s: look at cheap marks first"
         await answers(one, two)
@@ -66,17 +69,14 @@ class TunnelLimits(TunnelScene):
         one, two = await self.pair()
         await answers(one, two)
         keys = [PrivateKey.generate(SeededEntropy(number)).public(NodeKey) for number in range(50)]
-        before = resident()
-        for turn in range(100):
-            others = [
-                TunnelPeer(id=1000 + 50 * turn + n, key=key, allowed_ips=(ip_network(f"100.64.9.{n}"),))
-                for n, key in enumerate(keys)
-            ]
-            one.tunnel.apply([two.as_peer(), *others])
-            for other in others:
-                one.tunnel.attach(other.id, [one.path_to(two)])
-            one.tunnel.apply([two.as_peer()])
-        grown = resident() - before
+        with Growth() as growth:
+            for turn in range(100):
+                others = [_stranger(1000 + 50 * turn + number, key) for number, key in enumerate(keys)]
+                one.tunnel.apply([two.as_peer(), *others])
+                for other in others:
+                    one.tunnel.attach(other.id, [one.path_to(two)])
+                one.tunnel.apply([two.as_peer()])
+            grown = growth()
         assert grown < MEMORY, f"memory grew by {grown >> 20} MB for 5,000 peers that came and went: forget them"
         left = [stats.id for stats in one.tunnel.stats()]
         assert left == [2], f"stats() tells of {len(left)} peers after all but one were removed"
@@ -128,3 +128,7 @@ class TunnelLimits(TunnelScene):
             for end in (one, two):
                 await self.within(end.tunnel.close(), "close()")
             await asyncio.sleep(0.05)
+
+
+def _stranger(number: int, key: NodeKey) -> TunnelPeer:
+    return TunnelPeer(id=number, key=key, allowed_ips=(ip_network(f"100.64.9.{number % 50}"),))

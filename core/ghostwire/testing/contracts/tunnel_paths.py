@@ -49,7 +49,10 @@ class TunnelPathRules(TunnelScene):
             assert (len(one.events.wakings), len(two.events.wakings)) == (times - 1, times - 1), "woken by nothing"
             for _ in range(3):
                 await answers(one, two)
-            assert (one.events.wakings, two.events.wakings) == ([2] * times, [1] * times)
+            woken = (one.events.wakings, two.events.wakings)
+            assert woken == ([2] * times, [1] * times), (
+                f"awake() must be called once after each of {times} rests: {woken}"
+            )
             one.tunnel.rest(2)
             two.tunnel.rest(1)
             one.tunnel.rest(77)
@@ -65,8 +68,11 @@ class TunnelPathRules(TunnelScene):
         one.tunnel.test(2, one.path_to(two))
         await asyncio.sleep(60)
         after = [one.tunnel.activity(2), two.tunnel.activity(1)]
-        assert (one.events.wakings, two.events.wakings) == ([2], [1])
-        assert [(each.sent, each.received) for each in after] == [(each.sent, each.received) for each in before]
+        assert (one.events.wakings, two.events.wakings) == ([2], [1]), (
+            "awake() was called for a keepalive or a handshake"
+        )
+        moved = [(each.sent, each.received) for each in after] != [(each.sent, each.received) for each in before]
+        assert not moved, f"activity() counts keepalives or handshakes as data: {before} became {after}"
         assert after[1].heard - before[1].heard > 50 * SECOND, "a keepalive over the attached path was not heard"
 
     @rule
@@ -84,20 +90,23 @@ class TunnelPathRules(TunnelScene):
     async def test_the_activity_tells_when_data_moved_and_since_when_it_is_unanswered(self) -> None:
         """By the node's clock."""
         one, two = await self.pair()
-        assert one.tunnel.activity(2) == one.tunnel.activity(77) == Activity()
+        for peer in (2, 77):
+            assert one.tunnel.activity(peer) == Activity(), "activity() of a peer without any must be empty"
         begun = running_clock().now()
         await answers(one, two)
         told = one.tunnel.activity(2)
-        assert begun <= told.sent < told.received == told.heard <= running_clock().now()
-        assert told.unanswered == 0
+        rising = begun <= told.sent < told.received == told.heard <= running_clock().now()
+        assert rising, f"activity() must tell when data was sent and received, by the node's clock: {told}"
+        assert told.unanswered == 0, f"data that was answered counts as unanswered: {told}"
         one.tunnel.attach(2, [nowhere(one)])
         silent = running_clock().now()
         for _ in range(3):
             send(one, two, b"lost")
             await self.network_settles()
         after = one.tunnel.activity(2)
-        assert (after.unanswered, after.sent) == (silent, silent + 2 * SECOND)
-        assert (after.received, after.heard) == (told.received, told.heard)
+        assert after.unanswered == silent, f"unanswered must be when the first data without an answer was sent: {after}"
+        assert after.sent == silent + 2 * SECOND, f"sent must be when data was sent last: {after}"
+        assert (after.received, after.heard) == (told.received, told.heard), f"nothing came, but {told} became {after}"
 
     @rule
     async def test_only_what_comes_over_an_attached_path_is_an_answer(self) -> None:
@@ -107,20 +116,21 @@ class TunnelPathRules(TunnelScene):
         send(one, two, b"lost")
         await self.network_settles()
         before = one.tunnel.activity(2)
-        assert before.unanswered > 0
+        assert before.unanswered > 0, "data that was lost must count as unanswered"
         send(two, one, b"from elsewhere")
         await self.network_settles()
         elsewhere = one.tunnel.activity(2)
-        assert elsewhere.received > before.received
-        assert (elsewhere.unanswered, elsewhere.heard) == (before.unanswered, before.heard)
+        assert elsewhere.received > before.received, "data over a path that is not attached is data, too"
+        same = (elsewhere.unanswered, elsewhere.heard) == (before.unanswered, before.heard)
+        assert same, f"data over a path that is not attached counts as an answer: {before} became {elsewhere}"
         for _ in range(2):
             one.tunnel.attach(2, [one.path_to(two)])
-        assert one.tunnel.activity(2) == elsewhere
+        assert one.tunnel.activity(2) == elsewhere, "attaching a path changed activity(): it answers nothing"
         send(two, one, b"an answer")
         await self.network_settles()
         answered = one.tunnel.activity(2)
-        assert answered.unanswered == 0
-        assert answered.heard == answered.received > elsewhere.received
+        assert answered.unanswered == 0, "data over the attached path is an answer"
+        assert answered.heard == answered.received > elsewhere.received, f"heard must be when it came: {answered}"
 
     @rule
     async def test_a_peer_at_rest_waits_for_no_answer(self) -> None:
@@ -129,13 +139,13 @@ class TunnelPathRules(TunnelScene):
         one.tunnel.attach(2, [nowhere(one)])
         send(one, two, b"lost")
         await self.network_settles()
-        assert one.tunnel.activity(2).unanswered > 0
+        assert one.tunnel.activity(2).unanswered > 0, "data that was lost must count as unanswered"
         one.tunnel.rest(2)
-        assert one.tunnel.activity(2).unanswered == 0
+        assert one.tunnel.activity(2).unanswered == 0, "a peer at rest waits for no answer"
         woken = running_clock().now()
         send(one, two, b"lost again")
         await self.network_settles()
-        assert one.tunnel.activity(2).unanswered == woken
+        assert one.tunnel.activity(2).unanswered == woken, "after a rest, only what is sent then waits for an answer"
 
     @rule
     async def test_a_path_that_carries_a_handshake_proves_itself_alone(self) -> None:
@@ -147,7 +157,7 @@ class TunnelPathRules(TunnelScene):
         await self.network_settles()
         assert targets[:1] == [(two.host.addresses[0], 5000)], f"the initiation went to {targets[:1]}"
         assert one.events.handshakes[1:] == [(2, path)], "established() must tell the path that was tested"
-        assert one.stats_of(two).heard_over == path
+        assert one.stats_of(two).heard_over == path, "heard_over must tell the path that was tested"
         await answers(one, two)
         assert [port for _, port in targets].count(5000) == 1, "data goes over the attached path"
 
@@ -163,7 +173,7 @@ class TunnelPathRules(TunnelScene):
             await self.network_settles()
         assert one.events.wants == [2], "a test must not be announced as wanted()"
         assert targets.count(NOWHERE) == 1, f"{targets.count(NOWHERE)} initiations over the tested path"
-        assert (one.handshakes(), two.handshakes()) == (1, 1)
+        assert (one.handshakes(), two.handshakes()) == (1, 1), "a test of a dead path ended a session"
 
     @rule
     async def test_a_test_does_not_disturb_a_handshake_under_way(self) -> None:
@@ -171,11 +181,12 @@ class TunnelPathRules(TunnelScene):
         one, two = await self.pair()
         send(one, two, b"waits")
         await asyncio.sleep(0.015)
-        assert one.events.handshakes == []
+        assert one.events.handshakes == [], "a handshake cannot be over yet"
         one.tunnel.test(2, nowhere(one))
         await self.network_settles()
-        assert one.events.handshakes == [(2, one.path_to(two))]
-        assert arrived(two) == [b"waits"]
+        told = one.events.handshakes
+        assert told == [(2, one.path_to(two))], f"the handshake under way was lost: established() told {told}"
+        assert arrived(two) == [b"waits"], "what waited for the handshake was lost"
 
     @rule
     async def test_an_initiation_is_answered_where_it_came_from_and_nowhere_else(self) -> None:
@@ -185,9 +196,10 @@ class TunnelPathRules(TunnelScene):
         targets = self.targets_of(two)
         send(one, two, b"one way")
         await self.network_settles()
-        assert one.events.handshakes == [(2, one.path_to(two))]
+        told = one.events.handshakes
+        assert told == [(2, one.path_to(two))], f"an initiation was not answered where it came from: {told}"
         assert targets == [(one.host.addresses[0], 41641)], f"the answer went to {targets}"
-        assert arrived(two) == [b"one way"]
+        assert arrived(two) == [b"one way"], "data after the handshake did not arrive"
 
     @rule
     async def test_a_source_is_told_once_a_second_and_another_at_once(self) -> None:
@@ -197,9 +209,10 @@ class TunnelPathRules(TunnelScene):
         for _ in range(50):
             send(one, two, b"from where?")
             await asyncio.sleep(0.1)
-        assert set(two.events.sources) == {(1, two.path_to(one))}
+        told = set(two.events.sources)
+        assert told == {(1, two.path_to(one))}, f"authenticated() told {told or 'nothing'}"
         assert 4 <= len(two.events.sources) <= 6, f"told {len(two.events.sources)} times in five seconds"
         one.host.move("198.51.100.7")
         send(one, two, b"from elsewhere")
         await asyncio.sleep(0.1)
-        assert two.events.sources[-1] == (1, two.path_to(one))
+        assert two.events.sources[-1] == (1, two.path_to(one)), "a further source must be told at once"
