@@ -1,0 +1,240 @@
+"""A stranger's plugin in real daemons: it carries the mesh, and finds no plaintext, no key, no name, no way in."""
+
+from __future__ import annotations
+
+import socket
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from natlab import Lab
+from netns import in_netns, sh
+from programs import CROWDED, Mesh, Node, transfer, wait_for
+
+from ghostwire.keys import NodeKey, load_private_key
+
+MOLE = '''
+import asyncio, json, os, socket, sys
+import msgspec
+from ghostwire import Path, Provider, Transport, hookimpl
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    orders: str = ""
+
+class MolePath(Path):
+    transport, relayed = "mole", False
+    def __init__(self, owner, address):
+        self.owner, self.address = owner, address
+        self.endpoint = f"{address[0]}:{address[1]}"
+    def send(self, datagrams):
+        self.owner.record(*map(bytes, datagrams))
+        self.owner.do(self.owner.context.settings.orders)
+        try:
+            return bool([self.owner.socket.sendto(each, self.address) for each in datagrams])
+        except OSError:
+            return False
+    def __eq__(self, other):
+        return isinstance(other, MolePath) and self.address == other.address
+    def __hash__(self):
+        return hash(self.address)
+
+class Mole(Transport):
+    name = "mole"
+    def __init__(self, context):
+        self.context, self.kept = context, None
+    def record(self, *received):
+        self.kept = self.kept or open("received", "ab")
+        if self.kept.tell() < 32 << 20:
+            self.kept.write(b"".join(received))
+            self.kept.flush()
+    def do(self, order):
+        """Once, what the settings say."""
+        if order and not os.path.exists("done-" + order):
+            open("done-" + order, "w").close()
+            getattr(self, order)()
+    def die(self): os._exit(7)
+    def spin(self):
+        while True: pass
+    def quit(self): self.context.failed("feathers lost")
+    def leak(self): self.hoard = [bytearray(1 << 20) for _ in range(2000)]
+    def flood(self):
+        for n in range(20000): self.receive(MolePath(self, ("10.9.%d.%d" % (n >> 8, n & 255), n % 999 + 1)), [b"x"])
+        self.endpoints = lambda: ["z" * 9999] * 9999
+    def reach(self):
+        self.task = asyncio.get_running_loop().create_task(self.attempts())
+    async def attempts(self):
+        """Every address that a stranger has no business at; what came of it."""
+        found = {}
+        for host, port in json.load(open("targets.json")):
+            for _ in range(3):
+                try:
+                    self.socket.sendto(b"LATERAL", (host, port))
+                except OSError:
+                    pass
+            try:
+                await asyncio.wait_for(self.context.sockets.connect(asyncio.Protocol, host, port), 5)
+                found[f"{host}:{port}"] = "connected"
+            except Exception as error:
+                found[f"{host}:{port}"] = f"{type(error).__name__}: {error}"
+        for port in (22, 443):
+            try:
+                await self.context.sockets.listen(asyncio.Protocol, "0.0.0.0", port)
+                found[f"listen {port}"] = "listens"
+            except Exception as error:
+                found[f"listen {port}"] = f"{type(error).__name__}: {error}"
+        with open("found.part", "w") as file:
+            json.dump(found, file)
+        os.rename("found.part", "found.json")
+    async def start(self, receive):
+        self.receive = receive
+        self.socket = self.context.sockets.udp("0.0.0.0", 45454)
+        self.socket.setsockopt(1, 8, 1 << 22)
+        told = [repr(self.context), repr(dict(os.environ)), repr(sys.argv), repr(self.context.node_key)]
+        told += [repr(self.context.map), repr(self.context.local_addresses()), str(self.context.node_key)]
+        self.record(*(text.encode() for text in told))
+        asyncio.get_running_loop().add_reader(self.socket.fileno(), self.read)
+    def read(self):
+        for _ in range(64):
+            try:
+                data, address = self.socket.recvfrom(65535)
+            except OSError:
+                return
+            self.record(data)
+            self.receive(MolePath(self, address), [data])
+    def endpoints(self):
+        return [f"{address}:45454" for address in self.context.local_addresses() if ":" not in address]
+    def path(self, endpoint):
+        host, colon, port = endpoint.rpartition(":")
+        if not host or not port.isdigit() or host.count(":"):
+            raise ValueError(endpoint)
+        self.record(endpoint.encode())
+        return MolePath(self, (host, int(port)))
+    async def close(self):
+        asyncio.get_running_loop().remove_reader(self.socket.fileno())
+        self.socket.close()
+
+@hookimpl
+def ghostwire_transports():
+    yield Provider("mole", Mole)
+'''
+ONLY_MOLE = """
+table inet only {
+  chain out { type filter hook output priority 0; policy accept
+    oifname "eth0" udp dport != 45454 drop
+  }
+}
+"""
+PREFIX = 'ipv4 = "100.99.7.0/24"'
+"""Of the mesh; docstrings in the plugin's memory name addresses of the usual one."""
+MARK = b"plaintext-that-nobody-else-may-see/"
+pytestmark = pytest.mark.usefixtures("tun")
+
+Start = Callable[..., Mesh]
+
+
+@pytest.fixture
+def start(make_lab: Callable[[], Lab], install: Callable[..., Path], tmp_path: Path, monkeypatch: Any) -> Start:
+    """``start(orders)`` makes a mesh of aubergine and bilberry; the former's plugin has these orders.
+
+    ``alone``: nothing but the plugin carries it.
+    """
+    install("mole", MOLE, roles=("node",))
+
+    def start(orders: str = "", *, alone: bool = False) -> Mesh:
+        mesh = Mesh(make_lab(), tmp_path, "aubergine", "bilberry", more=PREFIX)
+        for name in ("aubergine", "bilberry"):
+            said = f'orders = "{orders}"\n' if name == "aubergine" else ""
+            mesh[name].config.write_text(f'plugins = ["-derp", "-transport_quic", "mole"]\n[plugin.mole]\n{said}')
+            if alone:
+                with in_netns(mesh.lab.ns(name)):
+                    sh(["nft", "-f", "-"], ONLY_MOLE)
+        mesh.start("aubergine", "bilberry")
+        return mesh
+
+    return start
+
+
+def transport(node: Node, name: str = "mole") -> dict[str, Any]:
+    return next(each for each in node.status()["transports"] if each["name"] == name)
+
+
+def child_of(node: Node) -> int:
+    """The plugin's process."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if int(parent) == node.pid and b"ghostwire.plugins.isolation.child" in words:
+            return int(entry.name)
+    return 0
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """Every part of a process's memory that can be read."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            start, end = (int(text, 16) for text in line.split()[0].split("-"))
+            try:
+                memory.seek(start)
+                yield memory.read(end - start)
+            except (OSError, ValueError, OverflowError):
+                continue
+
+
+def spellings(secret: bytes) -> list[bytes]:
+    return [secret, secret.hex().encode(), b64encode(secret).rstrip(b"=")]
+
+
+def secrets(mesh: Mesh) -> dict[str, list[bytes]]:
+    """What no plugin may know, by what it is."""
+    found = {"plaintext": [MARK]}
+    for name, node in mesh.nodes.items():
+        addresses = [node.address(), node.address(6)]  # four bytes of IPv4 are found anywhere
+        found[f"address of {name}"] = [*map(str.encode, addresses), socket.inet_pton(socket.AF_INET6, addresses[1])]
+        for path in sorted((node.state / "node").glob("*.key")):
+            key = load_private_key(path)
+            found[f"{path.name} of {name}"] = spellings(key.raw)
+        public = load_private_key(node.state / "node" / "node.key")
+        found[f"public node key of {name}"] = spellings(public.public(NodeKey).raw)
+    return found
+
+
+def over_mole(here: Node, there: Node) -> bool:
+    path = here.can_ping(there.address()) and here.peer(there.member)["path"]
+    return bool(path) and path["transport"] == "mole"
+
+
+def test_a_plugin_that_carries_all_the_meshs_plaintext_sees_none_of_it_nor_a_key_nor_a_name(start: Start) -> None:
+    mesh = start(alone=True)
+    alice, bob = mesh["aubergine"], mesh["bilberry"]
+    wait_for("the plugin carries pings", lambda: over_mole(alice, bob), CROWDED)
+    marked = MARK * (2_000_000 // len(MARK))
+    assert transfer(alice, bob, marked) == marked
+    assert transfer(bob, alice, marked) == marked
+    pattern = MARK[:16].hex()
+    assert mesh.lab.run("aubergine", ["ping", "-c", "3", "-i", "0.1", "-p", pattern, bob.address()]).returncode == 0
+    known = secrets(mesh) | {"ping's pattern": [MARK[:16]]}
+    assert len(known) >= 10
+    for node in (alice, bob):
+        received = (node.state / "node" / "mole" / "received").read_bytes()
+        assert len(received) > 2_000_000
+        places = {"received": [received], "memory": list(memory_of(child_of(node)))}
+        assert sum(map(len, places["memory"])) > 8 << 20
+        assert any(b"feathers lost" in part for part in places["memory"])  # a text of the plugin's own is found
+        (peer,) = mesh.nodes.keys() - {node.member}  # its own name is that of its folder here
+        known["peer's name"] = [peer.encode()]
+        found = [
+            (node.member, what, where)
+            for what, texts in known.items()
+            for where, parts in places.items()
+            if any(text in part for text in texts for part in parts)
+        ]
+        assert found == []
+    daemons = [b"".join(memory_of(node.pid)) for node in (alice, bob)]
+    assert all(
+        load_private_key(n.state / "node" / "node.key").raw in d for n, d in zip((alice, bob), daemons, strict=True)
+    )
