@@ -1,6 +1,7 @@
 """What a node does with relay transports: who logs in, what they are told, which paths go over them."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from ghostwire import (
     Identity,
+    Metrics,
     Path,
     RelayTransport,
     TransportContext,
@@ -20,7 +22,9 @@ from ghostwire.model import Endpoint, MapChange, MapRelay, NetworkMap
 from ghostwire.node.candidates import Candidates
 from ghostwire.node.relays import Relays
 from ghostwire.node.status import path_status, region_of
-from ghostwire.testing import simulated
+from ghostwire.node.transports.keeper import Keeper, Origin
+from ghostwire.node.transports.supervised import supervise
+from ghostwire.testing import running_clock, simulated
 from ghostwire.wire.messages import HomeRelay, Report
 
 FRA1 = MapRelay(id=1, name="fra1", region=5, region_name="fra", host="192.0.2.50", stun_port=0)
@@ -196,6 +200,27 @@ def test_a_peer_whose_home_is_not_known_is_in_region_0_and_without_relays_none_i
 def test_a_peer_cannot_say_where_relays_find_it(kit: Any, relay: FakeRelay) -> None:
     candidates = Candidates([relay], mapped(kit, FRA1), "udp")
     assert candidates.paths([Endpoint("derp", f"6/{NodeKey(bytes(32))}")]) == ()
+
+
+@simulated
+async def test_a_relay_transport_that_runs_comes_before_one_that_does_not(kit: Any, relay: FakeRelay) -> None:
+    made: Any = lambda metrics, failed: FakeRelay(kit, "away")  # noqa: E731
+    away = supervise(Keeper(Origin("away"), made, Metrics(), running_clock(), logging.getLogger("ghostwire.node")))
+    candidates = Candidates([away, relay], mapped(kit, FRA1), "udp")
+
+    def transport() -> str:
+        found = candidates.relayed(2)
+        return found.transport if found is not None else ""
+
+    assert transport() == "derp"
+    assert Candidates([away], mapped(kit, FRA1), "udp").relayed(2) is not None  # it may run again
+    await away.start(lambda source, datagrams: None)
+    assert transport() == "away"
+    for path in ("raises", "makes no sense"):
+        away.keeper.transport.path = lambda text, path=path: 1 / 0 if path == "raises" else path  # type: ignore[union-attr, assignment, misc]
+        away.keeper.table.recent.clear()
+        assert transport() == "derp"
+    await away.close()
 
 
 def test_what_a_relay_brings_in_another_nodes_name_leads_nowhere(kit: Any, relay: FakeRelay) -> None:

@@ -192,7 +192,7 @@ class PeerPaths:
 
     def relayed(self, relay: Path | None, now: int) -> None:
         """The relayed path to the peer is another; a handshake that went over the old one may be lost."""
-        if (relay and relay.endpoint) == (self.relay and self.relay.endpoint):
+        if relay == self.relay and (relay and relay.endpoint) == (self.relay and self.relay.endpoint):
             return
         self.relay = relay
         if self.attached is not None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ghostwire import Buffer, Metrics, Path, Receive, Transport
+from ghostwire import Buffer, Metrics, Path, Receive, RelayTransport, Transport
 from ghostwire.node.transports.keeper import Keeper, Origin
-from ghostwire.node.transports.supervised import Supervised
+from ghostwire.node.transports.supervised import Supervised, SupervisedRelay
 from ghostwire.testing import running_clock
 
 
@@ -58,12 +58,47 @@ class Wild(Transport):
         self.closed += 1
 
 
+class WildRelay(Wild, RelayTransport):
+    """The same over relays; ``heeded`` is what it was told, in turn."""
+
+    relayed = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heeded: list[Any] = []
+        self.lost: Callable[[Any], object] = lambda region: None
+
+    def path(self, endpoint: str) -> Path:
+        found = WildPath(self, endpoint)
+        found.relayed = True
+        return found
+
+    def use(self, relays: Sequence[Any], home: int | None, assigned: int | None) -> None:
+        self.heeded.append((list(relays), home, assigned))
+
+    def links_changed(self) -> None:
+        self.heeded.append("links changed")
+
+    def watch(self, lost: Callable[[int], object]) -> None:
+        self.lost = lost
+
+    def connected(self, region: int) -> bool:
+        return True
+
+    def at(self, region: int) -> int | None:
+        return region + 1
+
+    def heard(self, region: int) -> int | None:
+        return region + 2
+
+
 class Bench:
     """A supervisor in a simulation, with all the transports it made; ``teach`` is called with each new one."""
 
     Wild = Wild
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Wild] = Wild) -> None:
+        self.kind = kind
         self.made: list[Wild] = []
         self.teach: Callable[[Wild], object] = lambda wild: None
         self.metrics = Metrics()
@@ -73,7 +108,10 @@ class Bench:
         self.keeper = Keeper(Origin("wild", "strange"), self._make, self.metrics, running_clock(), log)
         self.keeper.register()
         self.keeper.changed = self._changed
-        self.supervised = Supervised(self.keeper)
+        self.supervised: Any = Supervised(self.keeper)
+        if kind is WildRelay:
+            self.keeper.create()
+            self.supervised = SupervisedRelay(self.keeper)
 
     async def start(self) -> "Bench":
         await self.supervised.start(self.receive)
@@ -101,11 +139,17 @@ class Bench:
         self.changes += 1
 
     def _make(self, metrics: Metrics, failed: Callable[[str], object]) -> Any:
-        wild = Wild()
+        wild = self.kind()
         wild.metrics, wild.failed = metrics, failed
         self.made.append(wild)
         self.teach(wild)
         return wild
+
+
+@pytest.fixture
+def relay_bench() -> Callable[[], Bench]:
+    """To be made within a simulation; the first relay transport is made at once."""
+    return lambda: Bench(WildRelay)
 
 
 @pytest.fixture
