@@ -29,6 +29,7 @@ class LinuxPlatform(Platform):
         self._settings, self._log = context.settings, context.log
         self._devices: dict[str, LinuxDevice] = {}
         self._configured: NetworkConfig | None = None
+        self._begun: NetworkConfig | None = None
         context.metrics.counter(
             "ghostwire_tun_dropped_total", "Packets that the kernel's TUN device did not take.", self._dropped
         )
@@ -36,7 +37,7 @@ class LinuxPlatform(Platform):
     async def open_device(self, name: str, mtu: int) -> Device:
         """A new TUN interface, down and without addresses."""
         device = LinuxDevice(name, mtu, open_tun(name, self._settings.tun))
-        self._devices[name], self._configured = device, None
+        self._devices[name], self._configured, self._begun = device, None, None
         return device
 
     async def configure(self, network: NetworkConfig) -> None:
@@ -44,6 +45,7 @@ class LinuxPlatform(Platform):
         if network == self._configured:
             return
         request = Request(network.interface, network.mtu, network.addresses, network.routes)
+        self._begun, self._configured = network, None
         answer = await run_child(request)
         for text in answer.skipped:
             self._log.warning("interface %s: skipped: %s", network.interface, text)
@@ -51,9 +53,10 @@ class LinuxPlatform(Platform):
 
     async def restore(self) -> None:
         """Take back addresses and routes; an interface that is gone has taken them along."""
-        network, self._configured = self._configured, None
+        network, self._configured = self._begun, None
         if network is not None and network.interface in _interface_names():
             await run_child(Request(network.interface, network.mtu, (), (), up=False))
+        self._begun = None
 
     def local_addresses(self) -> Sequence[str]:
         """Global addresses of interfaces that are up, but our own devices'."""
@@ -93,9 +96,11 @@ async def run_child(request: Request) -> Answer:
     )
     try:
         out, err = await asyncio.wait_for(child.communicate(msgspec.json.encode(request)), CHILD_TIMEOUT)
-    except TimeoutError:
+    except BaseException as error:
         child.kill()
         await child.wait()
+        if not isinstance(error, TimeoutError):
+            raise
         raise PlatformError(f"interface {request.interface}: configuring took over {CHILD_TIMEOUT:.0f} s") from None
     return _checked(request, out, err)
 

@@ -11,7 +11,7 @@ from ghostwire.capabilities.platform import Device, NetworkConfig, Platform
 from ghostwire.capabilities.transport import BURST, Buffer
 from ghostwire.errors import PlatformError
 from ghostwire.testing import packets
-from ghostwire.testing.contracts.base import Contract, refused, rule
+from ghostwire.testing.contracts.base import Contract, harmless, leaves_nothing, refused, rule
 from ghostwire.testing.packets import Datagram, Packet
 
 OWN, PEER = "100.64.0.2", "100.64.0.3"
@@ -213,3 +213,68 @@ class PlatformContract(Contract):
         stop = platform.watch_links(lambda: None)
         stop()
         stop()
+
+    # Cancellation, closing in use, time
+
+    @rule
+    async def test_a_configure_that_is_cancelled_can_be_undone_and_done_again(self) -> None:
+        """A node that is stopped while it starts leaves nothing behind."""
+        platform, system, _ = await self.opened()
+        for patience in (0, 0.05, 0.2):
+            configuring = asyncio.ensure_future(platform.configure(FULL))
+            await asyncio.sleep(patience)
+            configuring.cancel()
+            await asyncio.gather(configuring, return_exceptions=True)
+            await platform.restore()
+            self.sees(system, NetworkConfig("gwtest0", 1280, ()))
+        with harmless("configure() after one that was cancelled"):
+            await platform.configure(FULL)
+        self.sees(system, FULL)
+
+    @rule
+    async def test_a_device_may_be_closed_while_it_delivers(self) -> None:
+        """What is delivered may be what ends the node."""
+        platform, system, device = await self.opened()
+        await platform.configure(FULL)
+        system.listen()
+        closed, raised = asyncio.Event(), list[str]()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: raised.append(str(context.get("exception") or context)))
+        self.cleanup.callback(loop.set_exception_handler, None)
+
+        def deliver(packets: Sequence[Buffer]) -> None:
+            device.close()
+            closed.set()
+
+        device.start(deliver)
+        for _ in range(10):
+            system.send(PEER, 7, b"the last")
+        await self.within(closed.wait(), "a packet should be delivered")
+        await asyncio.sleep(0.05)
+        assert not raised, f"closing the device while it delivers raised: {raised[0]}"
+        assert system.observe() is None, "the interface is still there"
+
+    @rule
+    async def test_devices_that_come_and_go_leave_nothing_behind(self) -> None:
+        """Neither tasks nor descriptors nor threads; watching links neither."""
+        platform, _ = await self.make()
+        with leaves_nothing("opening and closing devices"):
+            for _ in range(10):
+                device = await platform.open_device("gwtest0", 1280)
+                stop = platform.watch_links(lambda: None)
+                device.start(lambda packets: None)
+                await asyncio.sleep(0)
+                stop()
+                device.close()
+            await platform.restore()
+            await asyncio.sleep(0.05)
+
+    @rule
+    async def test_many_routes_are_configured_in_bounded_time(self) -> None:
+        """A mesh with many subnet routers."""
+        platform, system, _ = await self.opened()
+        many = NetworkConfig("gwtest0", 1280, FULL.addresses, tuple(f"10.9.{number}.0/24" for number in range(200)))
+        await self.within(platform.configure(many), "configure() with 200 routes")
+        self.sees(system, many)
+        await self.within(platform.restore(), "restore() of 200 routes")
+        self.sees(system, NetworkConfig("gwtest0", 1280, ()))
