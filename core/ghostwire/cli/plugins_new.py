@@ -55,7 +55,13 @@ def _check(name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > LONGEST:
         raise UsageError(
             f"{name[:60]!r} cannot be a plugin's name: lower-case letters and digits, in words joined by _, "
-            f"{LONGEST} characters at most"
+            f"{LONGEST} characters at most{_perhaps(name)}"
         )
     if name in loader.installed() or find_spec(f"ghostwire_{name}") is not None:
         raise UsageError(f"a plugin {name} is installed already; choose another name")
+
+
+def _perhaps(name: str) -> str:
+    """What was meant by the name of a distribution, say."""
+    near = re.sub(r"[^a-z0-9]+", "_", name.lower().removeprefix("ghostwire-")).strip("_")
+    return f"; {near!r} would be one" if _NAME.fullmatch(near) and len(near) <= LONGEST else ""

@@ -13,6 +13,7 @@ import pytest
 from ghostwire.cli.main import ghostwire
 from ghostwire.cli.scaffold.files import files
 from ghostwire.cli.scaffold.kinds import KINDS
+from ghostwire.testing.conformance.subject import HOOKS
 
 RUN = [sys.executable, "-c", "import sys; from ghostwire.cli.main import ghostwire; sys.exit(ghostwire())"]
 
@@ -35,6 +36,11 @@ def test_a_new_plugin_is_installed_tested_and_listed(kind: str, tmp_path: Path) 
     run([*pip, "install", *offline, "--target", str(site), str(wheel)], folder, site)
     words = ["pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "tests"]
     assert "passed" in run([sys.executable, "-m", *words], folder, site)
+    if kind in HOOKS:
+        plugin = ["-p", "no:cacheprovider", f"--ghostwire-conformance={kind}"]
+        judged = run([sys.executable, "-m", "pytest", "-q", *plugin, name], tmp_path, site)
+        assert "passed" in judged
+        assert kind == "transport" or "skipped" not in judged
     (folder / "gw.toml").write_text(f"[plugin.{name}]\ntrusted = true\n")
     listed = json.loads(run([*RUN, "--config", "gw.toml", "plugins", "--json"], folder, site))
     (found,) = [plugin for plugin in listed if plugin["name"] == name]
@@ -71,6 +77,11 @@ def test_a_bad_name_is_refused_in_one_line(name: str, tmp_path: Path, capsys: py
     assert "cannot be a plugin's name" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_who_says_the_name_of_a_distribution_is_told_the_plugins(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ghostwire(["plugins", "new", "ghostwire-My-kite"]) == 2
+    assert "; 'my_kite' would be one" in capsys.readouterr().err
 
 
 def test_the_name_of_an_installed_plugin_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,11 +66,11 @@ PLUGIN = '''\
 from __future__ import annotations
 
 from collections.abc import Iterator
-
+$typing
 from ghostwire import $imports, hookimpl
 
 from $package.settings import Settings
-
+$judged
 __all__ = ["Settings"]
 
 
@@ -85,6 +85,15 @@ def create(context: $context) -> $capability:
 def $hook() -> Iterator[Provider[$capability]]:
     """Asked once, while the program starts."""
     yield Provider("$name", create$rank)
+'''
+
+CONFORMANCE = '''
+
+def conformance(capability: str) -> type[$contract]:
+    """What `pytest --ghostwire-conformance` runs; nothing else imports it."""
+    from $package.conformance import ${stem}Contract
+
+    return ${stem}Contract
 '''
 
 COMMAND_PLUGIN = '''\
@@ -137,15 +146,17 @@ def files(name: str, kind_name: str) -> Mapping[str, str]:
     words = _words(name, kind)
     package = words["package"]
     plugin = COMMAND_PLUGIN if kind_name == "command" else PLUGIN
+    judged = {f"{package}/conformance.py": kind.conformance} if kind.conformance else {}
     texts = {
         "pyproject.toml": PYPROJECT,
         "setup.cfg": SETUP,
         "README.md": README,
         f"{package}/__init__.py": '"""A plugin of GhostWire that $what."""\n',
         f"{package}/py.typed": "",
-        f"{package}/plugin.py": plugin,
+        f"{package}/plugin.py": plugin + (CONFORMANCE if judged else ""),
         f"{package}/settings.py": SETTINGS,
         f"{package}/implementation.py": kind.code,
+        **judged,
         f"tests/test_{name}.py": kind.tests,
     }
     return {path: Template(text).substitute(words) for path, text in texts.items()}
@@ -154,9 +165,16 @@ def files(name: str, kind_name: str) -> Mapping[str, str]:
 def _words(name: str, kind: Kind) -> dict[str, str]:
     annotated = "Annotated" in kind.fields
     fields = "" if kind.fields.strip() == "pass" else f"\n{kind.fields}"
+    stem = "".join(part.capitalize() for part in name.split("_"))
+    contract = f"{_suffix(kind)}Contract"
+    judged = f"\nif TYPE_CHECKING:\n    from ghostwire.testing.contracts import {contract}\n"
     return {
         "name": name,
-        "class_": "".join(part.capitalize() for part in name.split("_")) + _suffix(kind),
+        "stem": stem,
+        "class_": stem + _suffix(kind),
+        "contract": contract,
+        "typing": "from typing import TYPE_CHECKING\n" if kind.conformance else "",
+        "judged": judged if kind.conformance else "",
         "package": f"ghostwire_{name}",
         "distribution": f"ghostwire-{name.replace('_', '-')}",
         "imports": ", ".join(sorted({kind.context, kind.capability, "Provider"} - {""})),

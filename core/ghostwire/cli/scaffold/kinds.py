@@ -10,7 +10,10 @@ from ghostwire.cli.scaffold import node, server, shared, transport
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind. ``fields`` are the lines of its Settings, ``code`` and ``tests`` templates for `string.Template`."""
+    """One kind. ``fields`` are the lines of its Settings, ``code`` and ``tests`` templates for `string.Template`.
+
+    ``conformance`` is one too: the contract for what nobody but the author can try, a secret that admits say.
+    """
 
     hook: str
     capability: str
@@ -21,6 +24,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     tests: str
     fields: str = "    pass\n"
     rank: str = ""
+    conformance: str = ""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -43,6 +47,7 @@ KINDS: Mapping[str, Kind] = {
         what="answers for one name",
         code=node.RESOLVER,
         tests=node.RESOLVER_TESTS,
+        conformance=node.RESOLVER_CONFORMANCE,
         fields=node.RESOLVER_FIELDS,
         rank=", rank=50",
     ),
@@ -53,7 +58,8 @@ KINDS: Mapping[str, Kind] = {
         roles="server",
         what="admits machines that show a voucher",
         code=server.AUTHENTICATOR,
-        tests=server.AUTHENTICATOR_TESTS,
+        tests=server.JUDGED_TESTS,
+        conformance=server.AUTHENTICATOR_CONFORMANCE,
     ),
     "storage": Kind(
         hook="ghostwire_storages",
@@ -62,7 +68,8 @@ KINDS: Mapping[str, Kind] = {
         roles="server",
         what="keeps the server's records, in memory",
         code=server.STORAGE,
-        tests=server.STORAGE_TESTS,
+        tests=server.JUDGED_TESTS,
+        conformance=server.STORAGE_CONFORMANCE,
     ),
     "policy": Kind(
         hook="ghostwire_policies",
@@ -72,6 +79,7 @@ KINDS: Mapping[str, Kind] = {
         what="lets everybody reach everybody, or nobody",
         code=server.POLICY,
         tests=server.POLICY_TESTS,
+        conformance=server.POLICY_CONFORMANCE,
     ),
     "routes": Kind(
         hook="ghostwire_routes",
@@ -91,6 +99,7 @@ KINDS: Mapping[str, Kind] = {
         what="writes the metrics to a file",
         code=shared.TELEMETRY,
         tests=shared.TELEMETRY_TESTS,
+        conformance=shared.TELEMETRY_CONFORMANCE,
         fields=shared.TELEMETRY_FIELDS,
     ),
     "service": Kind(

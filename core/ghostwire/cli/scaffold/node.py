@@ -44,6 +44,32 @@ class $class_(Resolver):
         return head + question + b"\\xc0\\x0c" + A_IN + struct.pack("!IH", LIFE, 4) + self._address
 '''
 
+RESOLVER_CONFORMANCE = '''\
+"""How the conformance kit tries `$name`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ghostwire import NodeContext
+from ghostwire.testing.contexts import make_context
+from ghostwire.testing.contracts import $contract
+
+from $package.implementation import $class_
+from $package.settings import Settings
+
+
+class ${stem}Contract($contract):
+    """Asks for the name that it answers."""
+
+    mine = "printer.example"
+
+    async def make(self) -> $class_:
+        folder = self.cleanup.enter_context(TemporaryDirectory())
+        return $class_(make_context(NodeContext, Path(folder), Settings(host=self.mine)))
+'''
+
 RESOLVER_TESTS = '''\
 """What `$name` answers, and what it leaves to others."""
 
@@ -55,6 +81,7 @@ from pathlib import Path
 from ghostwire import NodeContext
 from ghostwire.testing.contexts import make_context
 
+from $package.conformance import ${stem}Contract
 from $package.implementation import $class_
 from $package.plugin import Settings
 
@@ -77,4 +104,8 @@ def test_its_own_name_is_answered_whatever_the_case(tmp_path: Path) -> None:
 def test_all_else_is_left_to_the_next_resolver(tmp_path: Path) -> None:
     for query in (b"", QUERY[:20], QUERY.replace(b"PRINTER", b"scanner"), QUERY[:-3] + b"\\x1c" + QUERY[-2:]):
         assert ask(tmp_path, query) is None
+
+
+class Test$class_(${stem}Contract):
+    """Every rule of the contract becomes a test."""
 '''

@@ -1,5 +1,17 @@
 """The texts of what runs in the server, to begin with: an authenticator, a storage, a policy engine, routes."""
 
+JUDGED_TESTS = '''\
+"""The rules that every plugin of this kind keeps, on `$name`; their names and messages explain them."""
+
+from __future__ import annotations
+
+from $package.conformance import ${stem}Contract
+
+
+class Test$class_(${stem}Contract):
+    """Every rule of the contract becomes a test."""
+'''
+
 AUTHENTICATOR = '''\
 """The authenticator `$name`: vouchers, each good for one machine, kept by their digests."""
 
@@ -42,36 +54,34 @@ def _place(secret: str) -> str:
     return "$name:" + hashlib.blake2s(secret.encode("utf-8", "surrogatepass")).hexdigest()
 '''
 
-AUTHENTICATOR_TESTS = '''\
-"""The rules that every authenticator keeps, on `$name`."""
+AUTHENTICATOR_CONFORMANCE = '''\
+"""How the conformance kit tries `$name`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import pytest
 from ghostwire import ServerContext, Transaction
 from ghostwire.testing.contexts import make_context
-from ghostwire.testing.contracts import AuthenticatorContract
+from ghostwire.testing.contracts import $contract
 
 from $package.implementation import $class_, issue
-from $package.plugin import Settings
+from $package.settings import Settings
 
 
-class Test$class_(AuthenticatorContract):
-    """Every rule of the contract becomes a test."""
-
-    @pytest.fixture(autouse=True)
-    def folder(self, tmp_path: Path) -> None:
-        self.state = tmp_path
+class ${stem}Contract($contract):
+    """Grants what the rules show: a voucher."""
 
     async def make(self) -> $class_:
-        return $class_(make_context(ServerContext, self.state, Settings()))
+        folder = self.cleanup.enter_context(TemporaryDirectory())
+        return $class_(make_context(ServerContext, Path(folder), Settings()))
 
     def grant(self, transaction: Transaction, user: int, now: int) -> str:
         issue(transaction, "a voucher for one", user)
         return "a voucher for one"
 '''
+
 
 STORAGE = '''\
 """The storage `$name`: a place to begin. It keeps every promise but the one of outliving the process."""
@@ -89,33 +99,34 @@ class $class_(MemoryStorage):
         super().__init__(database, entropy=context.entropy)
 '''
 
-STORAGE_TESTS = '''\
-"""The rules that every storage keeps, on `$name`."""
+STORAGE_CONFORMANCE = '''\
+"""How the conformance kit tries `$name`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import pytest
 from ghostwire import Context
 from ghostwire.testing import MemoryDatabase
 from ghostwire.testing.contexts import make_context
-from ghostwire.testing.contracts import StorageContract
+from ghostwire.testing.contracts import $contract
 
 from $package.implementation import $class_
-from $package.plugin import Settings
+from $package.settings import Settings
 
 
-class Test$class_(StorageContract):
-    """Every rule of the contract becomes a test."""
+class ${stem}Contract($contract):
+    """Each `make` within a rule opens the same store again."""
 
-    @pytest.fixture(autouse=True)
-    def folder(self, tmp_path: Path) -> None:
-        self.state, self.disk = tmp_path, MemoryDatabase()
+    _disk: MemoryDatabase | None = None
 
     async def make(self) -> $class_:
-        return $class_(make_context(Context, self.state, Settings()), self.disk)
+        self._disk = self._disk or MemoryDatabase()
+        folder = self.cleanup.enter_context(TemporaryDirectory())
+        return $class_(make_context(Context, Path(folder), Settings()), self._disk)
 '''
+
 
 POLICY = '''\
 """The policy engine `$name`: its whole language is two words."""
@@ -152,6 +163,33 @@ class $class_(PolicyEngine):
         return (EVERYONE,)
 '''
 
+POLICY_CONFORMANCE = '''\
+"""How the conformance kit tries `$name`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ghostwire import ServerContext
+from ghostwire.testing.contexts import make_context
+from ghostwire.testing.contracts import $contract
+
+from $package.implementation import $class_
+from $package.settings import Settings
+
+
+class ${stem}Contract($contract):
+    """The policies that the rules compile: all there are, and one with a mistake."""
+
+    good = ("open", "closed")
+    wrong = "half open"
+
+    async def make(self) -> $class_:
+        folder = self.cleanup.enter_context(TemporaryDirectory())
+        return $class_(make_context(ServerContext, Path(folder), Settings()))
+'''
+
 POLICY_TESTS = '''\
 """What policies of `$name` mean."""
 
@@ -164,6 +202,7 @@ from ghostwire import ServerContext
 from ghostwire.errors import ConfigError
 from ghostwire.testing.contexts import make_context
 
+from $package.conformance import ${stem}Contract
 from $package.implementation import EVERYONE, $class_
 from $package.plugin import Settings
 
@@ -185,6 +224,10 @@ def test_a_closed_policy_has_no_rule(engine: $class_) -> None:
 def test_anything_else_is_refused_in_one_line(engine: $class_) -> None:
     with pytest.raises(ConfigError, match="open, or closed"):
         engine.compile("half open")
+
+
+class Test$class_(${stem}Contract):
+    """Every rule of the contract becomes a test."""
 '''
 
 ROUTES_FIELDS = """\

@@ -113,25 +113,59 @@ class $class_(Telemetry):
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-            self._write()
+            self.write()
 
     async def _run(self) -> None:
         while True:
-            self._write()
+            self.write()
             await asyncio.sleep(self._every)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write the values of now."""
         new = self._file.with_suffix(".new")
         new.write_text("\\n".join(lines(self._metrics or Metrics())) + "\\n")
         new.replace(self._file)
 
 
 def lines(metrics: Metrics) -> Iterator[str]:
-    """Each metric with its help and kind, as Prometheus reads them."""
+    """Each metric with its help and kind, as Prometheus reads them; one that raises costs only itself."""
     for metric in metrics:
+        try:
+            value = metric.read()
+        except Exception:  # its part may be closed already
+            continue
         yield f"# HELP {metric.name} {metric.help}"
         yield f"# TYPE {metric.name} {metric.kind}"
-        yield f"{metric.name} {metric.read()}"
+        yield f"{metric.name} {value}"
+'''
+
+TELEMETRY_CONFORMANCE = '''\
+"""How the conformance kit tries `$name`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ghostwire import Context, Telemetry
+from ghostwire.testing.contexts import make_context
+from ghostwire.testing.contracts import $contract
+
+from $package.implementation import $class_
+from $package.settings import Settings
+
+
+class ${stem}Contract($contract):
+    """Reads the file that it writes."""
+
+    async def make(self) -> $class_:
+        self._folder = Path(self.cleanup.enter_context(TemporaryDirectory()))
+        return $class_(make_context(Context, self._folder, Settings()))
+
+    async def exported(self, telemetry: Telemetry) -> str:
+        assert isinstance(telemetry, $class_)
+        telemetry.write()
+        return (self._folder / "metrics.prom").read_text()
 '''
 
 TELEMETRY_TESTS = '''\
@@ -146,6 +180,7 @@ from ghostwire import Context, Metrics
 from ghostwire.testing import simulate
 from ghostwire.testing.contexts import make_context
 
+from $package.conformance import ${stem}Contract
 from $package.implementation import $class_
 from $package.plugin import Settings
 
@@ -164,6 +199,10 @@ def test_the_file_has_the_values_of_now_and_of_the_end(tmp_path: Path) -> None:
         assert "cats_total 2\\n" in (tmp_path / "metrics.prom").read_text()
 
     simulate(main)
+
+
+class Test$class_(${stem}Contract):
+    """Every rule of the contract becomes a test."""
 '''
 
 COMMAND = '''\
