@@ -21,7 +21,6 @@ class AioquicConnection(FamilyConnection):
 
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
-        inner._local_active_connection_id_limit = 2  # more would overflow qh3's first packets
         self._loss, self._pending = inner._loss, inner._datagrams_pending
 
     def receive(self, datagrams: list[bytes], address: Address, now: float) -> None:
@@ -56,4 +55,4 @@ class Aioquic(Family):
     def __init__(self, credentials: Credentials) -> None:
         quic = aioquic.quic
         modules = {"configuration": quic.configuration, "connection": quic.connection, "packet": quic.packet}
-        super().__init__(credentials, modules | {"tls": aioquic.tls})
+        super().__init__(credentials, modules | {"tls": aioquic.tls}, congestion_control_algorithm="cubic")

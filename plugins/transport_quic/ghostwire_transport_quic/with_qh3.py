@@ -14,8 +14,8 @@ from ghostwire_transport_quic.family import SHORT_QUEUE, Family, FamilyConnectio
 from ghostwire_transport_quic.library import PACKET
 from ghostwire_transport_quic.remote import Address
 
-FAILURES = 16
-"""How often building a packet may fail before a handshake is given up."""
+FAILURES = 64
+"""How often in a row building a packet may fail before the connection is given up."""
 
 
 class Qh3Connection(FamilyConnection):
@@ -34,20 +34,21 @@ class Qh3Connection(FamilyConnection):
         return min(free, SHORT_QUEUE)
 
     def transmit(self, now: float) -> list[tuple[bytes, Address]]:
-        """See `Connection`. A server's builder gives up where a short answer leaves it no room behind the first
-        packets, and goes on at the next call: what it built before must not be lost."""
+        """See `Connection`. Where what waits leaves its builder no room behind what it repeats, it gives up and goes on
+        at a later call: what it built before must not be lost."""
         found: list[tuple[bytes, Address]] = []
         core = self._inner._core
         while core is not None:
             try:
                 made = core.poll_transmit(now)
             except RuntimeError:
-                if self._inner._handshake_complete or self._failures >= FAILURES:
-                    raise
                 self._failures += 1
+                if self._failures >= FAILURES:
+                    raise
                 break
             if made is None:
                 break
+            self._failures = 0
             found.append((made[0], made[1]))
         return found
 
