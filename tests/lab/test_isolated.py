@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -30,7 +31,6 @@ class MolePath(Path):
         self.endpoint = f"{address[0]}:{address[1]}"
     def send(self, datagrams):
         self.owner.record(*map(bytes, datagrams))
-        self.owner.do(self.owner.context.settings.orders)
         try:
             return bool([self.owner.socket.sendto(each, self.address) for each in datagrams])
         except OSError:
@@ -50,8 +50,8 @@ class Mole(Transport):
             self.kept.write(b"".join(received))
             self.kept.flush()
     def do(self, order):
-        """Once, what the settings say."""
-        if order and not os.path.exists("done-" + order):
+        """Once, what the settings say, when the test says so."""
+        if order and os.path.exists("go") and not os.path.exists("done-" + order):
             open("done-" + order, "w").close()
             getattr(self, order)()
     def die(self): os._exit(7)
@@ -67,7 +67,7 @@ class Mole(Transport):
     async def attempts(self):
         """Every address that a stranger has no business at; what came of it."""
         found = {}
-        for host, port in json.load(open("targets.json")):
+        for host, port in json.load(open("go")):
             for _ in range(3):
                 try:
                     self.socket.sendto(b"LATERAL", (host, port))
@@ -95,6 +95,10 @@ class Mole(Transport):
         told += [repr(self.context.map), repr(self.context.local_addresses()), str(self.context.node_key)]
         self.record(*(text.encode() for text in told))
         asyncio.get_running_loop().add_reader(self.socket.fileno(), self.read)
+        self.look()
+    def look(self):
+        self.do(self.context.settings.orders)
+        asyncio.get_running_loop().call_later(0.1, self.look)
     def read(self):
         for _ in range(64):
             try:
@@ -119,6 +123,7 @@ class Mole(Transport):
 def ghostwire_transports():
     yield Provider("mole", Mole)
 '''
+REFUSED = ("Unavailable", "PermissionDenied")
 ONLY_MOLE = """
 table inet only {
   chain out { type filter hook output priority 0; policy accept
@@ -238,3 +243,42 @@ def test_a_plugin_that_carries_all_the_meshs_plaintext_sees_none_of_it_nor_a_key
     assert all(
         load_private_key(n.state / "node" / "node.key").raw in d for n, d in zip((alice, bob), daemons, strict=True)
     )
+
+
+def say_go(node: Node, content: object = 0) -> Path:
+    """Have its plugin obey its orders; its folder."""
+    folder = node.state / "node" / "mole"
+    (folder / "go").write_text(json.dumps(content))
+    return folder
+
+
+def listener(node: Node, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A service of this member, at a port of its own."""
+    made = node.lab.socket(node.member, kind=kind)
+    made.bind((address, 0))
+    if kind == socket.SOCK_STREAM:
+        made.listen()
+    made.settimeout(1)
+    return made
+
+
+def test_a_plugin_reaches_no_service_of_this_machine_of_the_mesh_or_of_the_cloud(start: Start) -> None:
+    mesh = start("reach")
+    alice, bob = mesh["aubergine"], mesh["bilberry"]
+    wait_for("a ping", lambda: alice.can_ping(bob.address()), CROWDED)
+    places = [(alice, "127.0.0.1"), (alice, "0.0.0.0"), (bob, bob.address()), (bob, mesh.lab.addresses["bilberry"])]
+    services = [(address, listener(node, address)) for node, address in places]
+    targets = [(address, service.getsockname()[1]) for address, service in services]
+    targets += [(mesh.lab.addresses["aubergine"], targets[1][1]), ("::ffff:127.0.0.1", targets[0][1])]
+    targets += [("localhost", targets[0][1]), ("169.254.169.254", 80), ("fe80::1", 80)]
+    folder = say_go(alice, targets)
+    wait_for("the plugin has tried", (folder / "found.json").exists, CROWDED)
+    found = json.loads((folder / "found.json").read_text())
+    fair = ":".join(map(str, targets[3]))
+    assert found.pop(fair) == "connected"  # it is what transports do
+    assert {what: text for what, text in found.items() if not text.startswith(REFUSED)} == {}
+    for address, service in services:
+        with service:
+            if address != targets[3][0]:
+                with pytest.raises(TimeoutError):
+                    service.accept()

@@ -13,7 +13,7 @@ from ghostwire.capabilities.storage import Transaction
 from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.capabilities.tunnel import Filter, TunnelEvents
 from ghostwire.engine import Clock, Entropy
-from ghostwire.errors import PlatformError
+from ghostwire.errors import PlatformError, Unavailable
 
 if TYPE_CHECKING:  # asyncio and ssl would cost every command line 40 ms
     import asyncio
@@ -64,6 +64,24 @@ class Sockets(ABC):
 
         ``server_name`` is what TLS asks for where it is not ``host``.
         """
+
+    async def bare(
+        self,
+        protocol: Callable[[], P],
+        host: str,
+        port: int,
+        *,
+        secure: bool = False,
+        server_name: str = "",
+        refusal: Callable[[str], str] = lambda address: "",
+    ) -> tuple[asyncio.Transport, P]:
+        """A stream as `connect` makes it, before TLS, which somebody else begins on it where it is to be ``secure``.
+
+        ``refusal`` says why an address of the host's may not be reached, and is empty where it may.
+        """
+        if why := refusal(host):
+            raise Unavailable(f"{host}:{port}: {why}")
+        return await self.connect(protocol, host, port)
 
     async def listen(
         self, protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, *, tls: ssl.SSLContext | None = None

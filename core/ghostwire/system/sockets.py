@@ -18,6 +18,7 @@ from ghostwire.system.proxy import Asking, Holding, Proxy, proxy_for
 from ghostwire.system.tls import system_roots
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+Refusal = Callable[[str], str]
 
 
 class SystemSockets(Sockets):
@@ -57,6 +58,37 @@ class SystemSockets(Sockets):
         if proxy is None:
             with _one_line(f"{host}:{port}"):
                 return await self._open(protocol, host, port, tls, name)
+        return await self._through(proxy, protocol, host, port, tls, name)
+
+    async def bare(
+        self,
+        protocol: Callable[[], P],
+        host: str,
+        port: int,
+        *,
+        secure: bool = False,
+        server_name: str = "",
+        refusal: Refusal = lambda address: "",
+    ) -> tuple[asyncio.Transport, P]:
+        """The same without TLS; ``secure`` chooses the proxy."""
+        if why := refusal(host):
+            raise Unavailable(f"{host}:{port}: {why}")
+        proxy = proxy_for(host, tls=secure, name=server_name)
+        if proxy is not None:
+            return await self._through(proxy, protocol, host, port, None, None)
+        with _one_line(f"{host}:{port}"):
+            return await self._open(protocol, host, port, None, None, refusal)
+
+    async def _through(
+        self,
+        proxy: Proxy,
+        protocol: Callable[[], P],
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        name: str | None,
+    ) -> tuple[asyncio.Transport, P]:
+        """A stream that a proxy consents to."""
         asking = Asking(proxy, host, port)
         with _one_line(str(proxy)):
             transport, _ = await self._to_proxy(proxy, asking)
@@ -78,12 +110,20 @@ class SystemSockets(Sockets):
         return _Door(server)
 
     async def _open(
-        self, protocol: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, name: str | None
+        self,
+        protocol: Callable[[], P],
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        name: str | None,
+        refusal: Refusal = lambda address: "",
     ) -> tuple[asyncio.Transport, P]:
-        """At the first of the host's addresses that answers."""
+        """At the first of the host's addresses that answers, and that is not refused."""
         errors = list[OSError]()
         for address in await self.resolve(host):
             try:
+                if why := refusal(address):
+                    raise OSError(errno.EACCES, f"{address} {why}")
                 return await asyncio.get_running_loop().create_connection(
                     protocol, address, port, ssl=tls, server_hostname=name
                 )

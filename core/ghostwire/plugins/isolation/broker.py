@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from ghostwire.capabilities.contexts import Listening, Sockets
-from ghostwire.engine import Clock
+from ghostwire import TransportContext
+from ghostwire.capabilities.contexts import Listening
 from ghostwire.errors import GhostwireError, PlatformError
 from ghostwire.hints import one_line
+from ghostwire.model import NetworkMap
 from ghostwire.plugins.isolation.bounds import Bucket
 from ghostwire.plugins.isolation.protocol import Accepted, Answer, Ask, Control
+from ghostwire.plugins.isolation.reach import Reach
 
-AT_ONCE: Final = 32
-"""Questions that are being answered at a time."""
+AT_ONCE: Final = 16
+"""Questions that are being answered at a time; a quarter of the names that are looked up at a time."""
 DOORS: Final = 8
 """Ports that a child may listen on."""
 MAX_REST: Final = 16 * 1024
@@ -28,8 +30,9 @@ Tell = Callable[[Control, int | None], object]
 class Broker:
     """Of one child; ``tell`` sends a message with a descriptor."""
 
-    def __init__(self, sockets: Sockets, clock: Clock, tell: Tell) -> None:
-        self._sockets, self._tell = sockets, tell
+    def __init__(self, context: TransportContext, tell: Tell) -> None:
+        self._sockets, self._tell, clock = context.sockets, tell, context.clock
+        self._reach = Reach(context.settings, context.local_addresses, lambda: _addresses(context.map), self._ports)
         self._asks, self._arrivals = Bucket(clock, 20, 100), Bucket(clock, 100, 200)
         self._tasks: set[asyncio.Task[None]] = set()
         self._doors: dict[int, Listening] = {}
@@ -59,12 +62,16 @@ class Broker:
             door.close()
         self._doors = {}
 
+    def _ports(self) -> Collection[int]:
+        return [door.port for door in self._doors.values()]
+
     def _refuse(self, ask: Ask, error: Exception) -> None:
         kind = type(error).__name__ if isinstance(error, GhostwireError) else "PlatformError"
         self._tell(Answer(number=ask.number, kind=kind, error=one_line(error)), None)
 
     def _udp(self, ask: Ask) -> None:
         try:
+            self._reach.check_opening(ask.host, ask.port)
             made = self._sockets.udp(ask.host, ask.port)
         except (GhostwireError, OSError, ValueError, OverflowError) as error:
             self._refuse(ask, error)
@@ -84,17 +91,25 @@ class Broker:
             self._refuse(ask, error)
 
     async def _connect(self, ask: Ask) -> None:
-        transport, arrival = await self._sockets.connect(lambda: _Arrival(None), ask.host, ask.port)
+        transport, arrival = await self._sockets.bare(
+            lambda: _Arrival(None),
+            ask.host,
+            ask.port,
+            secure=ask.secure,
+            server_name=ask.name,
+            refusal=lambda address: self._reach.refusal(address, ask.port),
+        )
         descriptor = _taken(transport)
         if descriptor is None:
             transport.abort()
-            raise PlatformError("a stream through a proxy with TLS cannot be passed; set trusted = true")
+            raise PlatformError("a stream through a proxy that is spoken to by TLS cannot be passed; use http://")
         with socket.socket(fileno=descriptor):
             self._tell(Answer(number=ask.number, rest=arrival.rest), descriptor)
 
     async def _listen(self, ask: Ask) -> None:
         if len(self._doors) >= DOORS:
             raise PlatformError(f"listens on {DOORS} ports already")
+        self._reach.check_opening(ask.host, ask.port)
         opened = await self._sockets.listen(lambda: _Arrival(lambda came: self._came(ask, came)), ask.host, ask.port)
         self._doors[ask.number] = opened
         self._tell(Answer(number=ask.number, port=opened.port), None)
@@ -102,12 +117,22 @@ class Broker:
     def _came(self, ask: Ask, arrival: _Arrival) -> None:
         """Pass an accepted stream, unless they are too many."""
         assert arrival.transport is not None
-        descriptor = _taken(arrival.transport) if self._arrivals.take() and ask.number in self._doors else None
+        welcome = self._arrivals.take() and ask.number in self._doors and not self._from_mesh(arrival.transport)
+        descriptor = _taken(arrival.transport) if welcome else None
         if descriptor is None:
             arrival.transport.abort()
             return
         with socket.socket(fileno=descriptor):
             self._tell(Accepted(number=ask.number, rest=arrival.rest), descriptor)
+
+    def _from_mesh(self, transport: asyncio.Transport) -> bool:
+        """Whether somebody in the mesh took this for a service of the node's."""
+        return self._reach.meshed(transport.get_extra_info("sockname"))
+
+
+def _addresses(network: NetworkMap) -> Collection[str]:
+    """Everybody's in the mesh."""
+    return {address for node in network.nodes.values() for address in node.addresses}
 
 
 class _Arrival(asyncio.Protocol):

@@ -70,7 +70,7 @@ class Life:
         clock = context.clock
         self._lines, self._flood = Lines(context.log, clock), Bucket(clock, RATE, AT_ONCE)
         self._gauges = Gauges(plugin, context.metrics)
-        self._broker = Broker(context.sockets, clock, self.tell)
+        self._broker = Broker(context, self.tell)
         self._addresses = tuple(context.local_addresses())
         self._printed = b""
         self.endpoints: tuple[str, ...] = ()

@@ -52,9 +52,10 @@ class Line:
                 return _socket_of(message, came)
             asyncio.get_running_loop().call_soon(self._take, message, came)
 
-    async def ask(self, what: str, host: str, port: int) -> tuple[Answer, socket.socket | None, int]:
-        """The answer, the socket that came along, and the number of the question; raises the daemon's error."""
-        number = self._ask(what, host, port)
+    async def ask(self, what: str, host: str, port: int, **more: Any) -> tuple[Answer, socket.socket | None, int]:
+        """The answer, the socket that came along, and the number of the question; raises the daemon's error. ``more``
+        are further fields of `Ask`."""
+        number = self._ask(what, host, port, **more)
         answered = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
             answer, came = await answered
@@ -67,9 +68,9 @@ class Line:
         """Listen no more on what this question opened."""
         self.tell(Ask(number=number, what="stop"))
 
-    def _ask(self, what: str, host: str, port: int) -> int:
+    def _ask(self, what: str, host: str, port: int, **more: Any) -> int:
         self._number += 1
-        self.tell(Ask(number=self._number, what=what, host=host, port=port))
+        self.tell(Ask(number=self._number, what=what, host=host, port=port, **more))
         return self._number
 
     def _hear(self) -> tuple[Any, socket.socket | None] | None:

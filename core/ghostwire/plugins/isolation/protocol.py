@@ -193,12 +193,17 @@ class Failed(Control, frozen=True, kw_only=True, tag="failed"):
 
 
 class Ask(Control, frozen=True, kw_only=True, tag="ask"):
-    """A socket, please: ``udp``, ``connect`` or ``listen``; or ``stop`` listening."""
+    """A socket, please: ``udp``, ``connect`` or ``listen``; or ``stop`` listening.
+
+    ``secure``: the child will speak TLS on it, asking for ``name``.
+    """
 
     number: int
     what: str
     host: str = ""
     port: int = 0
+    secure: bool = False
+    name: str = ""
 
 
 FromDaemon = Setup | Ping | Close | Answer | Accepted | Addresses

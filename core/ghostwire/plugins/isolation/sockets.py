@@ -41,7 +41,7 @@ class PassedSockets(Sockets):
         server_name: str = "",
     ) -> tuple[asyncio.Transport, P]:
         """A stream that the daemon connected."""
-        answer, came, _ = await self._line.ask("connect", host, port)
+        answer, came, _ = await self._line.ask("connect", host, port, secure=tls is not None, name=server_name)
         if came is None:
             raise PlatformError(f"{host}:{port}: no socket came; the process has too many descriptors")
         came.setblocking(False)
