@@ -180,3 +180,18 @@ def test_what_is_due_is_done_in_a_few_rounds(wire, pair):
                 assert rounds < 5
         wire.now += chance.randrange(200) * MILLISECOND
     assert wire.now > 1_020 * SECOND
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+def test_who_has_not_proven_his_address_is_sent_three_times_what_he_sent_at_most(wire, pair, packets):
+    one, other = pair
+    one.engine.send(other.remote, [b"open"], wire.now)
+    one.engine.flush(wire.now)
+    sent = [datagram for datagram, _ in one.engine.take_sends()][:packets]
+    wire.ends.remove(one)
+    for datagram in sent:
+        other.engine.receive([datagram], VICTIM, wire.now)
+    wire.skip(30)
+    answered = sum(len(datagram) for datagram, _, _ in wire.sent)
+    assert 0 < answered <= 3 * sum(map(len, sent))
+    assert other.engine.connections == 0

@@ -8,6 +8,7 @@ import socket
 import stat
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -134,6 +135,19 @@ async def test_an_endpoint_tells_address_port_and_pin(make, tmp_path):
     assert transport.path(transport.endpoints()[0]).endpoint == transport.endpoints()[0]
     await transport.close()
     assert list(transport.endpoints()) == []
+
+
+async def test_endpoints_that_the_operator_names_come_first_with_the_pin(make, tmp_path):
+    transport = make(port=0, endpoints=("203.0.113.7:443",))
+    await transport.start(lambda path, burst: None)
+    assert transport.endpoints()[0] == f"203.0.113.7:443#{load_credentials(tmp_path).pin.hex()}"
+    assert len(transport.endpoints()) > 1
+    await transport.close()
+
+
+def test_an_endpoint_that_is_none_is_told_with_the_setting():
+    with pytest.raises(msgspec.ValidationError, match="not an endpoint"):
+        msgspec.convert({"endpoints": ["example.com:443"]}, Settings)
 
 
 async def test_metrics_have_the_names_of_the_transport(make):

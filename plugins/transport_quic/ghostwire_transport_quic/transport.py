@@ -88,14 +88,15 @@ class QuicTransport(Transport):
             )
 
     def endpoints(self) -> Sequence[str]:
-        """Local addresses with the port of their family and this node's pin."""
+        """What the operator says, and local addresses with the port of their family; each with this node's pin."""
         if self._engine is None or self._credentials is None:
             return []
-        found = []
+        pin = self._credentials.pin
+        found = [f"{text}#{pin.hex()}" for text in self._context.settings.endpoints]
         for text in self._context.local_addresses():
             number = self._port.number(six=ipaddress.ip_address(text).version == 6)
             if number:
-                found.append(Remote((text, number), self._credentials.pin).text)
+                found.append(Remote((text, number), pin).text)
         return found[:MAX_ENDPOINTS]
 
     def path(self, endpoint: str) -> QuicPath:
