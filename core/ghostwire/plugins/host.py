@@ -19,6 +19,7 @@ from ghostwire.errors import GhostwireError, PluginError
 from ghostwire.hints import did_you_mean, one_line
 from ghostwire.plugins import loader
 from ghostwire.plugins.checks import is_settings, problems_of_hooks
+from ghostwire.plugins.contents import trespass
 from ghostwire.plugins.offers import Offer, isolated_offers, problem_of_record, record_of
 from ghostwire.plugins.selection import Selection, choose
 
@@ -90,6 +91,7 @@ class Host:
         for name in host._chosen.plugins:
             host._admit(name)
             host._judge(host._members[name])
+        host._tell_of_trespassers()
         return host
 
     @classmethod
@@ -191,7 +193,7 @@ class Host:
             provides={
                 hook: tuple(o.name for o in offers) for hook, offers in (member.offers if member else {}).items()
             },
-            error=member.reason if member else "",
+            error=member.reason if member else self._trespass(plugin),
             isolated=self._isolates(plugin),
         )
 
@@ -209,6 +211,8 @@ class Host:
         name = member.plugin.name
         if member.plugin.rivals:
             raise _Failed(loader.problem(member.plugin) or "")
+        if wrong := self._trespass(member.plugin):
+            raise _Failed(wrong)
         described = describe(name, self._config)
         if not described.transports:
             raise _Failed(self._untrusted(member.plugin, " and offers no transport that could be isolated"))
@@ -218,6 +222,21 @@ class Host:
         if described.others and self.role is not None:
             left = one_line(", ".join(described.others[:16]))
             log.warning("plugin %s: %s left out, which would need trusted = true under [plugin.%s]", name, left, name)
+
+    def _trespass(self, plugin: loader.Installed) -> str:
+        """What a stranger's distribution does that no process of its own undoes; empty where it is innocent."""
+        if self._trusts(plugin):
+            return ""
+        ours = {each.entry.module.partition(".")[0] for each in self._installed.values() if each.ours}
+        wrong = trespass(plugin.entry.dist, {"ghostwire", *ours})
+        remedy = f"uninstall {plugin.distribution}, or set trusted = true under [plugin.{plugin.name}]"
+        return f"{wrong}: {remedy}" if wrong else ""
+
+    def _tell_of_trespassers(self) -> None:
+        """Installing was enough for them; that nobody chose their plugins changes nothing."""
+        for name, plugin in sorted(self._installed.items()):
+            if name not in self._chosen.plugins and (wrong := self._trespass(plugin)):
+                log.warning("plugin %s, which is not selected, %s", name, wrong)
 
     def _admit(self, name: str) -> None:
         """Bring one plugin in, or note why it stays out."""

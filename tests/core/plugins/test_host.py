@@ -152,7 +152,8 @@ def test_a_failing_plugin_of_this_distribution_costs_only_itself(install, monkey
     with caplog.at_level(logging.WARNING):
         host = compose("[plugin.parrot]\ntrusted = true")
     assert names(host) == ["bird"]
-    (line,) = [record.getMessage() for record in caplog.records]
+    said = [record.getMessage() for record in caplog.records]
+    (line,) = [text for text in said if "not selected" not in text]  # the real distribution is a stranger here
     assert line.startswith("plugin pigeon: ghostwire_services raised ZeroDivisionError")
     assert line.endswith("going on without it")
 
@@ -162,7 +163,7 @@ def test_a_plugin_that_only_lacks_its_libraries_is_left_out_quietly_and_shown(in
     install("pigeon", "import no_such_library", metadata="Provides-Extra: node\n")
     with caplog.at_level(logging.INFO):
         host = compose("")
-    assert not caplog.records
+    assert not [record for record in caplog.records if "not selected" not in record.getMessage()]
     (info,) = [info for info in host.report() if info.name == "pigeon"]
     assert info.selected
     assert info.error == "needs the Python module no_such_library; run: pip install 'third-party-pigeon[node]'"
