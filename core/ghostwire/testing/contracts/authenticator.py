@@ -64,7 +64,8 @@ class AuthenticatorContract(Contract):
         authenticator, storage, request = await self.granted()
         first = await self.admit(authenticator, storage, request)
         later = msgspec.structs.replace(request, now=NOW + 5)
-        second = await self.admit(authenticator, storage, later)
+        with harmless("a retry of the machine that was admitted"):
+            second = await self.admit(authenticator, storage, later)
         assert second == first, f"a retry was answered with {second} instead of {first}"
 
     @rule

@@ -55,7 +55,8 @@ class Sink:
 
     def datagrams(self) -> list[tuple[Packet, Datagram]]:
         """The UDP datagrams for the peer among them: systems also send of their own accord."""
-        parsed = [packets.decode(raw) for raw in self.packets]
+        with harmless("reading what the device delivered: whole IP packets,"):
+            parsed = [packets.decode(raw) for raw in self.packets]
         pairs = [(packet, packets.read_udp(packet)) for packet in parsed if packet.target == PEER]
         return [(packet, datagram) for packet, datagram in pairs if datagram is not None]
 
@@ -104,7 +105,8 @@ class PlatformContract(Contract):
     async def test_a_device_has_the_name_and_mtu_asked_for_and_no_addresses_yet(self) -> None:
         """Configuring is a step of its own."""
         _, system, device = await self.opened()
-        assert (device.name, device.mtu) == ("gwtest0", 1280)
+        assert device.name == "gwtest0", f"the device is called {device.name!r} instead of 'gwtest0'"
+        assert device.mtu == 1280, f"the device has an MTU of {device.mtu} instead of 1280"
         self.sees(system, NetworkConfig("gwtest0", 1280, ()))
 
     @rule
@@ -161,8 +163,9 @@ class PlatformContract(Contract):
         for data in sent:
             system.send(PEER, 7, data)
         await self.within(sink.count(len(sent)), f"{len(sent)} packets should be delivered")
-        assert [datagram.data for _, datagram in sink.datagrams()] == sent
-        assert {packet.source for packet, _ in sink.datagrams()} == {OWN}
+        assert [datagram.data for _, datagram in sink.datagrams()] == sent, "packets were reordered or changed"
+        sources = {packet.source for packet, _ in sink.datagrams()}
+        assert sources == {OWN}, f"packets came from {sources} instead of {OWN}"
         assert max(sink.bursts) <= BURST, f"{max(sink.bursts)} packets in one burst"
 
     @rule
@@ -171,17 +174,19 @@ class PlatformContract(Contract):
         system, device, _ = await self.started()
         whole = [packets.udp_packet(PEER, OWN, Datagram(7, 9, data)) for data in (b"one", b"two", b"three")]
         reused = bytearray(whole[2])
-        assert device.write([whole[0], memoryview(b"-" + whole[1] + b"-")[1:-1], reused]) == 3
+        taken = device.write([whole[0], memoryview(b"-" + whole[1] + b"-")[1:-1], reused])
+        assert taken == 3, f"write() of 3 packets answered {taken}, the number taken"
         reused[:] = bytes(len(reused))
         got = [await self.within(system.receive(), "what was written should reach the system") for _ in range(3)]
-        assert got == [(PEER, b"one"), (PEER, b"two"), (PEER, b"three")]
+        assert got == [(PEER, b"one"), (PEER, b"two"), (PEER, b"three")], f"the system was given {got}"
 
     @rule
     async def test_what_is_no_packet_does_no_harm(self) -> None:
         """Whatever a peer sealed."""
         system, device, _ = await self.started()
         good = packets.udp_packet(PEER, OWN, Datagram(7, 9, b"good"))
-        device.write([b"", b"\0", b"\x45", b"\xff" * 100, good[:10], bytes(1280)])
+        with harmless("writing what is no packet"):
+            device.write([b"", b"\0", b"\x45", b"\xff" * 100, good[:10], bytes(1280)])
         device.write([good])
         assert (await self.within(system.receive(), "a good packet after bad ones"))[1] == b"good"
 
@@ -191,9 +196,10 @@ class PlatformContract(Contract):
         _, device, sink = await self.started()
         device.close()
         before = len(sink.packets)
-        assert device.write([packets.udp_packet(PEER, OWN, Datagram(7, 9, b"late"))]) == 0
+        taken = device.write([packets.udp_packet(PEER, OWN, Datagram(7, 9, b"late"))])
+        assert taken == 0, f"a closed device took {taken} packets"
         await asyncio.sleep(0)
-        assert len(sink.packets) == before
+        assert len(sink.packets) == before, "a closed device delivered packets"
 
     @rule
     async def test_local_addresses_are_plain_addresses_that_peers_might_reach(self) -> None:
@@ -211,8 +217,9 @@ class PlatformContract(Contract):
         """More than once."""
         platform, _, _ = await self.opened()
         stop = platform.watch_links(lambda: None)
-        stop()
-        stop()
+        with harmless("stopping to watch links, twice"):
+            stop()
+            stop()
 
     # Cancellation, closing in use, time
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from ghostwire.capabilities.storage import Commit, Transaction
 from ghostwire.errors import Conflict, StateError
 from ghostwire.model import RECORDS, Node, Relay, User
-from ghostwire.testing.contracts.base import refused, rule
+from ghostwire.testing.contracts.base import harmless, refused, rule
 from ghostwire.testing.contracts.samples import SAMPLES, node, user
 from ghostwire.testing.contracts.storage_limits import StorageLimits
 
@@ -22,7 +22,8 @@ class StorageContract(StorageLimits):
     async def test_a_new_store_is_empty_at_revision_0(self) -> None:
         """Revisions count commits."""
         _, snapshot = await self.opened()
-        assert (snapshot.revision, snapshot.records) == (0, ())
+        assert snapshot.revision == 0, f"a new store is at revision {snapshot.revision} instead of 0"
+        assert snapshot.records == (), f"a new store has records: {snapshot.records[:2]}"
 
     @rule
     async def test_write_returns_what_the_work_returned_after_the_commit_was_told(self) -> None:
@@ -45,8 +46,11 @@ class StorageContract(StorageLimits):
         commits: list[Commit] = []
         storage, _ = await self.opened(commits)
         await asyncio.gather(*(self.put(storage, user(number)) for number in range(1, 101)))
-        assert [commit.revision for commit in commits] == list(range(1, len(commits) + 1))
-        assert {change.id for commit in commits for change in commit.changes} == set(range(1, 101))
+        revisions = [commit.revision for commit in commits]
+        assert revisions == list(range(1, len(commits) + 1)), f"revisions must be 1, 2, 3..., not {revisions[:10]}"
+        assert {change.id for commit in commits for change in commit.changes} == set(range(1, 101)), (
+            "committed() did not tell all"
+        )
 
     @rule
     async def test_every_revision_has_a_mark_of_its_own(self) -> None:
@@ -77,9 +81,12 @@ class StorageContract(StorageLimits):
             f"the caller must get what the work raised, not {outcomes[1]!r}"
         )
         assert [outcomes[0], outcomes[2]] == [None, None], f"the other works must succeed: {outcomes}"
-        assert {change.id for commit in commits for change in commit.changes} == {1, 3}
-        assert await storage.write(lambda transaction: transaction.setting("name")) is None
-        assert [record.id for record in (await self.reopened(storage)).records] == [1, 3]
+        told = {change.id for commit in commits for change in commit.changes}
+        assert told == {1, 3}, f"committed() told of {told}; what a work that raised had put is undone"
+        kept = await storage.write(lambda transaction: transaction.setting("name"))
+        assert kept is None, "a setting of a work that raised was kept"
+        stored = [record.id for record in (await self.reopened(storage)).records]
+        assert stored == [1, 3], f"stored are {stored}; what a work that raised had put or deleted is undone"
 
     @rule
     async def test_a_work_sees_its_own_changes(self) -> None:
@@ -94,8 +101,9 @@ class StorageContract(StorageLimits):
             return [*seen, transaction.get(User, 1), transaction.find(User)]
 
         got, found, gone, rest = await storage.write(work)
-        assert (got, gone) == (user(2), None)
-        assert [list(found), list(rest)] == [[user(2)], [user(2)]]  # type: ignore[call-overload]
+        assert (got, gone) == (user(2), None), f"get() must see the work's own put and delete, not {got} and {gone}"
+        own = [list(found), list(rest)]  # type: ignore[call-overload]
+        assert own == [[user(2)], [user(2)]], f"find() must see the work's own put and delete, not {own}"
 
     @rule
     async def test_deleting_tells_that_the_record_is_gone_and_deleting_nothing_does_no_harm(self) -> None:
@@ -105,9 +113,10 @@ class StorageContract(StorageLimits):
         await self.put(storage, user(1))
         await storage.write(lambda transaction: transaction.delete(User, 1))
         await storage.write(lambda transaction: transaction.delete(User, 77))
+        assert len(commits) == 2, f"a put, a delete and a delete of nothing made {len(commits)} commits instead of 2"
         (change,) = commits[1].changes
-        assert (change.kind, change.id, change.record) == (User, 1, None)
-        assert (await self.reopened(storage)).records == ()
+        assert (change.kind, change.id, change.record) == (User, 1, None), "a deletion is a change without a record"
+        assert (await self.reopened(storage)).records == (), "a deleted record is there again after opening"
 
     # Records
 
@@ -120,7 +129,8 @@ class StorageContract(StorageLimits):
         for record in records:
             kind, id_ = type(record), record.id
             assert await storage.write(lambda transaction, k=kind, i=id_: transaction.get(k, i)) == record  # type: ignore[misc]
-        assert set(map(repr, (await self.reopened(storage)).records)) == set(map(repr, records))
+        differ = set(map(repr, (await self.reopened(storage)).records)) ^ set(map(repr, records))
+        assert not differ, f"after opening again, {len(differ)} records are missing or changed: {min(differ)[:200]}"
 
     @rule
     async def test_a_second_put_replaces_the_record(self) -> None:
@@ -131,8 +141,9 @@ class StorageContract(StorageLimits):
         await self.put(storage, user(1))
         await self.put(storage, User(id=1, stable_id="u1", name="between"), renamed)
         states = {(change.kind, change.id): change.record for change in commits[-1].changes}
-        assert states == {(User, 1): renamed}
-        assert (await self.reopened(storage)).records == (renamed,)
+        assert states == {(User, 1): renamed}, f"committed() told {states} instead of the last state"
+        stored = (await self.reopened(storage)).records
+        assert stored == (renamed,), f"after opening again there is {stored} instead of the last state"
 
     @rule
     async def test_a_unique_value_has_one_holder(self) -> None:
@@ -155,7 +166,8 @@ class StorageContract(StorageLimits):
         storage, _ = await self.opened()
         await self.put(storage, user(1))
         await storage.write(lambda transaction: transaction.delete(User, 1))
-        await self.put(storage, User(id=2, stable_id="u1", name="user1"))
+        with harmless("using a deleted record's name again"):
+            await self.put(storage, User(id=2, stable_id="u1", name="user1"))
 
     @rule
     async def test_no_value_is_held_by_any_number_of_records(self) -> None:
@@ -165,9 +177,10 @@ class StorageContract(StorageLimits):
         await self.put(storage, *relays)
         await self.put(storage, *relays)
         found = await storage.write(lambda transaction: transaction.find(Relay, machine_key=None))
-        assert list(found) == relays
+        assert list(found) == relays, f"records without a value are found by None, not {list(found)}"
         await storage.write(lambda transaction: transaction.delete(Relay, 1))
-        assert (await self.reopened(storage)).records == (relays[1],)
+        stored = (await self.reopened(storage)).records
+        assert stored == (relays[1],), f"after opening again there is {stored}"
 
     @rule
     async def test_records_are_found_by_their_fields_in_order_of_ids(self) -> None:
@@ -180,11 +193,16 @@ class StorageContract(StorageLimits):
             records: Sequence[Node] = await storage.write(lambda transaction: transaction.find(Node, **equal))
             return [record.id for record in records]
 
-        assert await found(user=2) == [1, 3, 5]
-        assert await found(name="node4", user=1) == [4]
-        assert await found(node_key=node(3).node_key) == [3]
-        assert await found(addresses=node(5).addresses) == [5]
-        assert await found(name="nobody") == []
+        await self.finds(found(user=2), [1, 3, 5], "a field")
+        await self.finds(found(name="node4", user=1), [4], "two fields")
+        await self.finds(found(node_key=node(3).node_key), [3], "a key")
+        await self.finds(found(addresses=node(5).addresses), [5], "a tuple")
+        await self.finds(found(name="nobody"), [], "a name that nobody has")
+
+    async def finds(self, found: Awaitable[list[int]], expected: list[int], by: str) -> None:
+        """The ids found must be these, in order."""
+        ids = await found
+        assert ids == expected, f"by {by} the records {ids} were found instead of {expected}, in order of ids"
 
     @rule
     async def test_ids_are_never_given_out_twice(self) -> None:
@@ -213,7 +231,8 @@ class StorageContract(StorageLimits):
             await storage.write(lambda transaction, v=value: transaction.set_setting("prefix", v))  # type: ignore[misc]
         await storage.close()
         storage, _ = await self.opened()
-        assert await storage.write(lambda transaction: transaction.setting("prefix")) == "two"
+        kept = await storage.write(lambda transaction: transaction.setting("prefix"))
+        assert kept == "two", f"a setting is {kept!r} after opening again instead of 'two', its last value"
 
     # The log
 
@@ -225,9 +244,11 @@ class StorageContract(StorageLimits):
         await self.put(storage, user(1))
         await self.put(storage, user(2))
         snapshot = await self.reopened(storage)
-        assert (snapshot.revision, snapshot.mark) == (2, commits[-1].mark)
-        assert snapshot.records == (user(1), user(2))
-        assert snapshot.oldest == 1
+        assert (snapshot.revision, snapshot.mark) == (2, commits[-1].mark), (
+            "open() must tell the last revision and mark"
+        )
+        assert snapshot.records == (user(1), user(2)), f"of two acknowledged records {snapshot.records} are there"
+        assert snapshot.oldest == 1, f"the oldest revision in the log is {snapshot.oldest} instead of 1"
 
     @rule
     async def test_the_log_tells_what_happened_after_a_revision(self) -> None:
@@ -237,8 +258,8 @@ class StorageContract(StorageLimits):
         for number in (1, 2, 3):
             await self.put(storage, user(number))
         await storage.write(lambda transaction: transaction.delete(User, 2))
-        assert list(await storage.log(1) or ()) == commits[1:]
-        assert list(await storage.log(4) or ()) == []
+        assert list(await storage.log(1) or ()) == commits[1:], "log(1) must give the same commits that were told"
+        assert list(await storage.log(4) or ()) == [], "nothing happened after the last revision"
         assert [await storage.mark(number) for number in (1, 4)] == [commits[0].mark, commits[3].mark]
         assert await storage.mark(5) is None, "a revision that does not exist yet has no mark"
 
@@ -265,7 +286,8 @@ class StorageContract(StorageLimits):
         commits: list[Commit] = []
         storage, _ = await self.opened(commits)
         await self.put(storage, user(2))
-        assert [commit.revision for commit in commits] == [2]
+        revisions = [commit.revision for commit in commits]
+        assert revisions == [2], f"after revision 1 and opening again came {revisions}"
 
     # Opening and closing
 
