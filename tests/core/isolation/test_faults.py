@@ -224,7 +224,7 @@ async def test_a_flood_is_bounded_and_the_transport_goes_on(make: Any, flood: st
     assert told.reasons == []
     assert len(caplog.records) < 100
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
-    assert len(list(transport._context.metrics)) <= 64
+    assert len(list(transport._context.metrics)) <= 64 + 1  # the drops that isolation counts itself
     assert len(transport.endpoints()) <= 16
     await transport.close()
     assert list(transport._context.metrics) == []

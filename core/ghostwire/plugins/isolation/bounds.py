@@ -57,14 +57,14 @@ class Gauges:
     """A process's metrics among the daemon's, under names that are the plugin's own."""
 
     def __init__(self, plugin: str, metrics: Metrics) -> None:
-        self._prefix = f"ghostwire_plugin_{_plain(plugin)}_"
+        self._prefix = f"ghostwire_plugin_{plain(plugin)}_"
         self._metrics, self._scope = metrics, metrics.scope()
         self._values: dict[str, float] = {}
 
     def measured(self, samples: Sequence[Sample]) -> None:
         """Take new values; names beyond `MAX_METRICS` are not listed."""
         for sample in samples[:MAX_METRICS]:
-            name = self._prefix + _plain(sample.name.removeprefix(self._prefix))[:MAX_NAME]
+            name = self._prefix + plain(sample.name.removeprefix(self._prefix))[:MAX_NAME]
             if name not in self._values:
                 if len(self._values) >= MAX_METRICS:
                     continue
@@ -85,5 +85,6 @@ def endpoints_of(said: Sequence[str]) -> tuple[str, ...]:
     return tuple(text for text in said[:MAX_ENDPOINTS] if is_endpoint(text))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as metrics have it."""
     return _NOT_IN_NAMES.sub("_", name[:400].lower()).strip("_") or "unnamed"

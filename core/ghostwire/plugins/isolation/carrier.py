@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from ghostwire import BURST, Buffer, Path, Transport
 from ghostwire.plugins.isolation.channel import Channel
+from ghostwire.plugins.isolation.frames import BURST_OF, KNOCK, NAME, Frame
 from ghostwire.plugins.isolation.line import Line
 from ghostwire.plugins.isolation.names import Names, Table, send_burst
-from ghostwire.plugins.isolation.protocol import BURST_OF, KNOCK, NAME, Frame, Judged, parse_frame
+from ghostwire.plugins.isolation.protocol import Judged
 
-ONE_PASS: Final = 64
 FAULTS = (Exception, SystemExit)
 
 
@@ -26,27 +25,19 @@ class Carrier:
         self._given: Table[Path] = Table()
         self._texts: dict[Path, str] = {}
         self._names: Names[Path] = Names()
-
-    def drain(self) -> None:
-        """Send what waits, up to `ONE_PASS` frames."""
-        for _ in range(ONE_PASS):
-            view = self._channel.receive()
-            if view is None:
-                return
-            if not view:
-                os._exit(0)  # the daemon is gone
-            self._take(parse_frame(view))
+        self.dropped = 0
+        """Bursts of the plugin's of which not all went to the daemon."""
 
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         """Deliver a burst to the daemon, or drop it."""
-        channel = self._channel
-        number = self._names.number(source, lambda: self._texts.get(source) or source.endpoint, channel)
-        if number is None:
-            return
+        send = self._channel.send
+        number = self._names.number(source, lambda: self._texts.get(source) or source.endpoint, send)
         for start in range(0, len(datagrams), BURST):
-            send_burst(channel, number, datagrams[start : start + BURST])
+            if number is None or not send_burst(send, number, datagrams[start : start + BURST]):
+                self.dropped += 1
 
-    def _take(self, frame: Frame) -> None:
+    def take(self, frame: Frame) -> None:
+        """Do what a frame of the daemon's says."""
         if frame.kind == NAME:
             self._name(frame.path, frame.text)
         elif (path := self._given.get(frame.path)) is None:

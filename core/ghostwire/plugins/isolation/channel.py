@@ -1,5 +1,5 @@
-"""The two socket pairs between the daemon and a plugin's process: control messages, which may carry descriptors, and
-frames of datagrams. Neither end ever waits for the other, but where it says so."""
+"""What lies between the daemon and a plugin's process: a socket for control messages, which may carry descriptors, and
+`Data` for frames of datagrams. Neither end ever waits for the other, but where it says so."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Final
 
 from ghostwire.capabilities.transport import Buffer
 from ghostwire.errors import Unavailable
-from ghostwire.plugins.isolation.protocol import MAX_CONTROL, MAX_FRAME
+from ghostwire.plugins.isolation.data import Data, data_pair, inherited_data
+from ghostwire.plugins.isolation.frames import Frame
+from ghostwire.plugins.isolation.protocol import MAX_CONTROL
 
-BUFFER_BYTES: Final = 4 * 1024 * 1024
+BUFFER_BYTES: Final = 1024 * 1024
 _SO_SNDBUFFORCE: Final = 32
 _DESCRIPTORS: Final = 1
 """Descriptors that one message carries at most."""
@@ -22,11 +24,9 @@ _DESCRIPTORS: Final = 1
 class Channel:
     """One end. ``control`` and ``data`` are its descriptors, for add_reader; both are non-blocking."""
 
-    def __init__(self, control: socket.socket, data: socket.socket) -> None:
+    def __init__(self, control: socket.socket, data: Data) -> None:
         self._control, self._data = control, data
-        for each in (control, data):
-            each.setblocking(False)
-        self._buffer = memoryview(bytearray(MAX_FRAME))
+        control.setblocking(False)
 
     @property
     def control(self) -> int:
@@ -35,8 +35,13 @@ class Channel:
 
     @property
     def data(self) -> int:
-        """The data socket's descriptor; -1 once closed."""
-        return self._data.fileno()
+        """The descriptor that tells of frames; -1 once closed."""
+        return self._data.heard
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that must stay open."""
+        return (self.control, self._data.heard, self._data.told)
 
     def tell(self, message: bytes, descriptor: int | None = None) -> bool:
         """Send one control message now; False where the other side does not read, or is gone."""
@@ -79,45 +84,50 @@ class Channel:
             raise Unavailable(f"no word within {seconds:g} s")
 
     def send(self, parts: Sequence[Buffer]) -> bool:
-        """Send one frame, gathered from its parts, now; False where there is no room for it."""
-        try:
-            self._data.sendmsg(parts)
-        except OSError:
-            return False
-        return True
+        """Send one frame, gathered from its parts, now; False where there is no room for it. RemoteProtocolError where
+        the other side lied of the room that it made."""
+        return self._data.send(parts)
 
-    def receive(self) -> memoryview | None:
-        """The next frame, in a buffer that the next call uses again; None where none waits, empty at the end."""
-        try:
-            return self._buffer[: self._data.recv_into(self._buffer)]
-        except BlockingIOError:
-            return None
-        except OSError:
-            return self._buffer[:0]
+    def receive(self) -> Frame | None:
+        """The next frame, in a buffer that the next call uses again; None where none is known to wait."""
+        return self._data.receive()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame is known to wait."""
+        return self._data.waiting
+
+    def listen(self) -> bool:
+        """Learn what waits; False where the other side is gone."""
+        return self._data.listen()
 
     def close(self) -> None:
-        """Close both sockets; harmless when called twice."""
+        """Close all; harmless when called twice."""
         self._control.close()
         self._data.close()
 
 
-def pair() -> tuple[Channel, Channel]:
-    """The daemon's end and the child's."""
-    ours, theirs = zip(*(_socket_pair() for _ in range(2)), strict=True)
-    return Channel(*ours), Channel(*theirs)
+def pair() -> tuple[Channel, tuple[int, ...]]:
+    """The daemon's end, and the descriptors of the child's."""
+    with contextlib.ExitStack() as stack:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.callback(ours.close)
+        stack.callback(theirs.close)
+        _widen(ours)
+        _widen(theirs)
+        data, shared = data_pair()
+        stack.pop_all()
+    return Channel(ours, data), (theirs.detach(), *shared)
 
 
-def inherited(control: int, data: int) -> Channel:
+def inherited(control: int, *data: int) -> Channel:
     """A child's end, of the descriptors that it was started with."""
-    return Channel(socket.socket(fileno=control), socket.socket(fileno=data))
+    return Channel(socket.socket(fileno=control), inherited_data(*data))
 
 
-def _socket_pair() -> tuple[socket.socket, socket.socket]:
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in ends:
-        try:
-            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
-        except OSError:
-            with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-    return ends
+def _widen(end: socket.socket) -> None:
+    try:
+        end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
+    except OSError:
+        with contextlib.suppress(OSError):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)

@@ -1,6 +1,6 @@
 """A plugin's process: confines itself, imports the plugin, and describes it or runs one of its transports.
 
-Run as ``python -I -m ghostwire.plugins.isolation.child CONTROL DATA``, two descriptors.
+Run as ``python -I -m ghostwire.plugins.isolation.child CONTROL WAKES WOKEN MEMORY``, four descriptors.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_OFFERS: Final = 64
 
 def main() -> None:
     """The process."""
-    channel = inherited(int(sys.argv[1]), int(sys.argv[2]))
+    channel = inherited(*map(int, sys.argv[1:]))
     channel.wait(PATIENCE)
     setup = from_daemon(channel.hear() or b"")
     try:
@@ -89,7 +89,7 @@ def _lock_up(setup: Setup, channel: Channel) -> None:
     confined = confine(
         Confinement(
             parent=setup.parent,
-            keep=(0, 1, 2, channel.control, channel.data, *(() if setup.folder is None else (setup.folder,))),
+            keep=(0, 1, 2, *channel.descriptors, *(() if setup.folder is None else (setup.folder,))),
             readable=tuple(_code(setup.plugin)),
             folder=setup.folder,
             hidden=setup.hidden,

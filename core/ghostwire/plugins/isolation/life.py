@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from ghostwire.hints import one_line
 from ghostwire.plugins.isolation.bounds import Bucket, Gauges, Lines, endpoints_of
 from ghostwire.plugins.isolation.broker import Broker
 from ghostwire.plugins.isolation.describe import revived
+from ghostwire.plugins.isolation.frames import Frame
 from ghostwire.plugins.isolation.protocol import (
     Addresses,
     Advertised,
@@ -34,6 +35,7 @@ from ghostwire.plugins.isolation.protocol import (
     encode,
     from_child,
 )
+from ghostwire.plugins.isolation.pump import Pump
 from ghostwire.plugins.isolation.spawn import Process, spawn
 from ghostwire.plugins.isolation.watch import INTERVAL, Limits, Watch
 
@@ -85,8 +87,8 @@ class Life:
         assert self._process is not None
         return self._process
 
-    async def start(self, setup: Setup, folder: int, readable: Callable[[], object]) -> Started:
-        """Have it run its transport; ``readable`` is called when frames wait. Raises its error, and nothing is left."""
+    async def start(self, setup: Setup, folder: int, take: Callable[[Frame], object]) -> Started:
+        """Have it run its transport; ``take`` is called with its frames. Raises its error, and nothing is left."""
         loop = asyncio.get_running_loop()
         self._process = spawn(folder)
         self._watch = Watch(self._context.clock.now(), self._limits)
@@ -94,7 +96,8 @@ class Life:
             self._pidfd = os.pidfd_open(self._process.pid)
             loop.add_reader(self._pidfd, self._over)
             loop.add_reader(self._process.channel.control, self._hear)
-            loop.add_reader(self._process.channel.data, readable)
+            pump = Pump(self._process.channel, take, self.silent, self.fail)
+            loop.add_reader(self._process.channel.data, pump.drain)
             loop.add_reader(self._process.output, self._print)
             self.tell(setup)
             async with asyncio.timeout(START):
@@ -260,10 +263,6 @@ class Life:
         if addresses != self._addresses:
             self._addresses = addresses
             self.tell(Addresses(addresses=addresses))
-
-    def room(self, parts: Sequence[Any]) -> bool:
-        """Send a frame; False where there is no room for it."""
-        return self._process is not None and self._process.channel.send(parts)
 
 
 def _error(trouble: Trouble, plugin: str) -> GhostwireError:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from ghostwire.capabilities.transport import Buffer
-from ghostwire.plugins.isolation.channel import Channel
-from ghostwire.plugins.isolation.protocol import MAX_DATAGRAM, MAX_FRAME, MAX_PATHS, burst_head, is_endpoint, name_frame
+from ghostwire.plugins.isolation.frames import MAX_DATAGRAM, MAX_FRAME, MAX_PATHS, burst_head, name_frame
+from ghostwire.plugins.isolation.protocol import is_endpoint
+
+Send = Callable[[Sequence[Buffer]], bool]
+"""Sends a frame, gathered from its parts; False where it was dropped."""
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -44,13 +47,13 @@ class Names(Generic[H]):
         """Its number, where it has one that the other end remembers."""
         return self._numbers.get(thing)
 
-    def number(self, thing: H, text: Callable[[], str], channel: Channel) -> int | None:
+    def number(self, thing: H, text: Callable[[], str], send: Send) -> int | None:
         """Its number, which the other end knows by now; None where it could not be told."""
         number = self._numbers.get(thing)
         if number is not None:
             return number
         said = text()
-        if not is_endpoint(said) or not channel.send((name_frame(self._last + 1 & 0xFFFFFFFF, said),)):
+        if not is_endpoint(said) or not send((name_frame(self._last + 1 & 0xFFFFFFFF, said),)):
             return None
         self._last = self._last + 1 & 0xFFFFFFFF
         self._numbers[thing] = self._last
@@ -59,16 +62,17 @@ class Names(Generic[H]):
         return self._last
 
 
-def send_burst(channel: Channel, number: int, datagrams: Sequence[Buffer]) -> bool:
+def send_burst(send: Send, number: int, datagrams: Sequence[Buffer]) -> bool:
     """Send a burst in as few frames as take it; False where any of it was dropped."""
     sizes = list(map(len, datagrams))
     if not sizes:
         return True
     if min(sizes) == 0 or max(sizes) > MAX_DATAGRAM:
-        send_burst(channel, number, [each for each in datagrams if 0 < len(each) <= MAX_DATAGRAM])
+        send_burst(send, number, [each for each in datagrams if 0 < len(each) <= MAX_DATAGRAM])
         return False
-    if sum(sizes) > MAX_FRAME // 2 and len(sizes) > 1 and sum(sizes) + 7 + 2 * len(sizes) > MAX_FRAME:
+    head = burst_head(number, sizes)
+    if len(head) + sum(sizes) > MAX_FRAME and len(sizes) > 1:
         half = len(sizes) // 2
-        first = send_burst(channel, number, datagrams[:half])
-        return send_burst(channel, number, datagrams[half:]) and first
-    return channel.send((burst_head(number, sizes), *datagrams))
+        first = send_burst(send, number, datagrams[:half])
+        return send_burst(send, number, datagrams[half:]) and first
+    return send((head, *datagrams))

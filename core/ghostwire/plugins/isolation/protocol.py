@@ -1,4 +1,4 @@
-"""What the daemon and a plugin's process say to each other: control messages, and frames of datagrams.
+"""What the daemon and a plugin's process say to each other: control messages.
 
 daemon                           child
   Setup              ->                 what to be; then either
@@ -11,40 +11,23 @@ daemon                           child
   Addresses, Close   ->
                      <-  Advertised, Judged, Measured, Said, Failed
 
-A frame of the data channel names a path or uses one; both ends number the paths that they name themselves:
-
-  kind u8 | path u32 | count u16 | what the kind says, big-endian
-  NAME    count 0, then the endpoint's text
-  BURST   count lengths u16, then the datagrams
-  KNOCK   count is the time to live, then one datagram
+Frames of datagrams, in the rings of the data channel, are `frames`' matter.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
-from functools import cache
 from typing import Any, Final
 
 import msgspec
 
-from ghostwire.capabilities.transport import BURST, Buffer
+from ghostwire.capabilities.transport import Buffer
 from ghostwire.errors import RemoteProtocolError
 
 MAX_CONTROL: Final = 64 * 1024
 """Bytes of one control message."""
-MAX_FRAME: Final = 160 * 1024
-"""Bytes of one frame; half of what a default socket buffer takes."""
-MAX_DATAGRAM: Final = 65_535
-MAX_PATHS: Final = 4096
-"""Paths that one side remembers of those that the other named; the oldest are forgotten."""
 MAX_TEXT: Final = 256
 MAX_ENDPOINTS: Final = 16
 MAX_METRICS: Final = 64
-
-NAME, BURST_OF, KNOCK = 1, 2, 3
-_HEAD = struct.Struct(">BIH")
-HEAD_BYTES: Final = _HEAD.size
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -233,74 +216,6 @@ def from_child(data: Buffer) -> Any:
         return _from_child.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RemoteProtocolError(f"sent no control message ({error})") from None
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """A frame, taken apart: ``ttl`` of a knock, ``text`` of a name, else datagrams that are views of the buffer."""
-
-    kind: int
-    path: int
-    datagrams: Sequence[memoryview] = ()
-    text: str = ""
-    ttl: int = 0
-
-
-@cache
-def _burst_head(count: int) -> struct.Struct:
-    return struct.Struct(f">BIH{count}H")
-
-
-def name_frame(path: int, text: str) -> bytes:
-    """Give an endpoint's text a number."""
-    return _HEAD.pack(NAME, path, 0) + text.encode()
-
-
-def burst_head(path: int, sizes: Sequence[int]) -> bytes:
-    """What goes before the datagrams of a burst."""
-    return _burst_head(len(sizes)).pack(BURST_OF, path, len(sizes), *sizes)
-
-
-def knock_head(path: int, ttl: int) -> bytes:
-    """What goes before the datagram of a knock."""
-    return _HEAD.pack(KNOCK, path, ttl)
-
-
-def parse_frame(view: memoryview) -> Frame:
-    """Take a frame apart; RemoteProtocolError where it is none. No bytes of datagrams are copied."""
-    if len(view) < HEAD_BYTES:
-        raise RemoteProtocolError(f"sent a frame of {len(view)} bytes")
-    kind, path, count = _HEAD.unpack_from(view)
-    if kind == BURST_OF:
-        return Frame(kind, path, _cut(view, count))
-    if kind == NAME:
-        return Frame(kind, path, text=_text(view[HEAD_BYTES:]))
-    if kind == KNOCK:
-        return Frame(kind, path, (view[HEAD_BYTES:],), ttl=count)
-    raise RemoteProtocolError(f"sent a frame of kind {kind}")
-
-
-def _cut(view: memoryview, count: int) -> list[memoryview]:
-    start = HEAD_BYTES + 2 * count
-    if not 0 < count <= BURST or start > len(view):
-        raise RemoteProtocolError(f"sent a burst of {count} datagrams in {len(view)} bytes")
-    sizes = _burst_head(count).unpack_from(view)[3:]
-    if start + sum(sizes) != len(view) or not min(sizes):
-        raise RemoteProtocolError("sent a burst whose lengths are wrong")
-    datagrams = []
-    for size in sizes:
-        datagrams.append(view[start : start + size])
-        start += size
-    return datagrams
-
-
-def _text(view: memoryview) -> str:
-    try:
-        text = bytes(view[: MAX_TEXT + 1]).decode()
-    except UnicodeDecodeError:
-        raise RemoteProtocolError("named a path with bytes that are no text") from None
-    if not is_endpoint(text):
-        raise RemoteProtocolError("named a path with a text that is no endpoint's")
-    return text
 
 
 def is_endpoint(text: str) -> bool:

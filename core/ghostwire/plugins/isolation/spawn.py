@@ -82,15 +82,16 @@ def spawn(folder: int | None = None, *, output: bool = True) -> Process:
         ours.close()
         raise _refusal(error) from None
     finally:
-        theirs.close()
+        for each in theirs:
+            os.close(each)
 
 
-def _start(ours: Channel, theirs: Channel, folder: int | None, output: bool) -> Process:
+def _start(ours: Channel, theirs: tuple[int, ...], folder: int | None, output: bool) -> Process:
     read, write = os.pipe2(os.O_CLOEXEC) if output else (-1, -1)
-    inherited = (theirs.control, theirs.data, *(() if folder is None else (folder,)))
+    inherited = (*theirs, *(() if folder is None else (folder,)))
     try:
         popen = subprocess.Popen(
-            (*COMMAND, str(theirs.control), str(theirs.data)),
+            (*COMMAND, *map(str, theirs)),
             stdin=subprocess.DEVNULL,
             stdout=write if output else subprocess.DEVNULL,
             stderr=subprocess.STDOUT if output else subprocess.DEVNULL,

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from ghostwire import Buffer, Path, Receive, Transport, TransportContext
 from ghostwire.errors import PlatformError, RemoteProtocolError
+from ghostwire.plugins.isolation.bounds import plain
 from ghostwire.plugins.isolation.channel import Channel
+from ghostwire.plugins.isolation.frames import BURST_OF, MAX_PATHS, NAME, Frame, knock_head
 from ghostwire.plugins.isolation.life import Life
 from ghostwire.plugins.isolation.names import Names, Table, send_burst
-from ghostwire.plugins.isolation.protocol import (
-    BURST_OF,
-    MAX_PATHS,
-    NAME,
-    Judged,
-    Setup,
-    is_endpoint,
-    knock_head,
-    parse_frame,
-)
+from ghostwire.plugins.isolation.protocol import Judged, Setup, is_endpoint
 from ghostwire.plugins.isolation.pseudonyms import pseudonym, secret_beside
 from ghostwire.plugins.isolation.setups import setup_of
 from ghostwire.plugins.isolation.watch import Limits
-
-ONE_PASS: Final = 32
-"""Frames read in one pass of the event loop."""
 
 
 class IsolatedPath(Path):
@@ -71,6 +62,9 @@ class IsolatedTransport(Transport):
         self._life: Life | None = None
         self._receive: Receive | None = None
         self._channel: Channel | None = None
+        self._scope = context.metrics.scope()
+        self.dropped = 0
+        """Bursts of which not all went to the child."""
         self._forget()
 
     @property
@@ -99,13 +93,14 @@ class IsolatedTransport(Transport):
         except OSError as error:
             raise PlatformError(f"{self._context.state}: {error.strerror}") from None
         try:
-            started = await life.start(self._setup(folder), folder, self._drain)
+            started = await life.start(self._setup(folder), folder, self._take)
         finally:
             os.close(folder)
         if started.name != self.name:
             await life.close()
             raise PlatformError(f"the plugin {self._plugin} started another transport than {self.name}")
         self._channel = life.process.channel
+        self._measure()
         self._context.log.info("%s runs isolated: %s", self.name, ", ".join(life.measures) or "unconfined")
         if life.lacking:
             self._context.log.warning("%s: this system lacks measures: %s", self.name, "; ".join(life.lacking)[:400])
@@ -125,34 +120,50 @@ class IsolatedTransport(Transport):
             if len(self._paths) > MAX_PATHS:
                 self._paths.popitem(last=False)
             if self._channel is not None:
-                self._number(found, self._channel)
+                self._number(found)
         return found
 
     async def close(self) -> None:
         """End the child."""
-        self._channel = None
+        self._channel = self._receive = None
+        self._context.metrics.drop(self._scope)
         if self._life is not None:
             await self._life.close()
 
     def send(self, path: IsolatedPath, datagrams: Sequence[Buffer]) -> bool:
         """Send a burst over one of its paths."""
-        channel = self._channel
-        if channel is None or path.endpoint in self._refused:
+        life = self._life
+        if life is None or self._channel is None or path.endpoint in self._refused:
             return False
-        number = self._number(path, channel)
-        if number is None or not send_burst(channel, number, datagrams):
+        number = self._number(path)
+        if number is None or not send_burst(self._send, number, datagrams):
+            self.dropped += 1
             return False
-        assert self._life is not None
-        self._life.moved += 1
+        life.moved += 1
         return True
 
     def knock(self, path: IsolatedPath, datagram: Buffer, ttl: int) -> bool:
         """Knock over one of its paths."""
-        channel = self._channel
-        number = self._number(path, channel) if channel is not None else None
-        if channel is None or number is None or path.endpoint not in self._knocks or not 0 < ttl < 256:
+        number = self._number(path) if self._channel is not None else None
+        if number is None or path.endpoint not in self._knocks or not 0 < ttl < 256:
             return False
-        return channel.send((knock_head(number, ttl), datagram))
+        return self._send((knock_head(number, ttl), datagram))
+
+    def _send(self, parts: Sequence[Buffer]) -> bool:
+        """Send a frame; a child that lies of the room it made is ended."""
+        try:
+            return self._channel is not None and self._channel.send(parts)
+        except RemoteProtocolError as error:
+            assert self._life is not None
+            asyncio.get_running_loop().call_soon(self._life.fail, str(error))  # not in the middle of a send
+            return False
+
+    def _measure(self) -> None:
+        metrics = self._context.metrics
+        metrics.drop(self._scope)
+        self._scope = metrics.scope()
+        name = f"ghostwire_isolation_{plain(self.name)}_dropped_total"
+        self._scope.counter(name, "Bursts that the plugin's process had no room for.", lambda: self.dropped)
 
     def _forget(self) -> None:
         """What belongs to one child alone."""
@@ -179,10 +190,10 @@ class IsolatedTransport(Transport):
             level=context.log.getEffectiveLevel(),
         )
 
-    def _number(self, path: IsolatedPath, channel: Channel) -> int | None:
+    def _number(self, path: IsolatedPath) -> int | None:
         number = self._names.known(path)
         if number is None:
-            number = self._names.number(path, lambda: path.endpoint, channel)
+            number = self._names.number(path, lambda: path.endpoint, self._send)
             if number is not None:
                 forgotten = self._told.put(number, path.endpoint)
                 if forgotten is not None and forgotten != path.endpoint:
@@ -196,29 +207,11 @@ class IsolatedTransport(Transport):
             (self._refused if judged.refused else self._knocks).add(text)
 
     def _failed(self, reason: str) -> None:
-        self._channel = None
+        self._channel = self._receive = None
         self._context.failed(reason)
 
-    def _drain(self) -> None:
-        """Deliver what waits, up to `ONE_PASS` frames."""
-        for _ in range(ONE_PASS):
-            life, channel = self._life, self._channel
-            if life is None or channel is None:
-                return
-            view = channel.receive()
-            if view is None:
-                return
-            if not view:
-                life.silent()
-                return
-            try:
-                self._take(view)
-            except RemoteProtocolError as error:
-                life.fail(str(error))
-                return
-
-    def _take(self, view: memoryview) -> None:
-        frame = parse_frame(view)
+    def _take(self, frame: Frame) -> None:
+        """Do what a frame of the child's says."""
         if frame.kind == NAME:
             self._sources.put(frame.path, self._source(frame.text))
         elif frame.kind == BURST_OF and self._receive is not None and self._life is not None:

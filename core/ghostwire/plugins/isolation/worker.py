@@ -37,6 +37,7 @@ from ghostwire.plugins.isolation.protocol import (
     Setup,
     Started,
 )
+from ghostwire.plugins.isolation.pump import Pump
 from ghostwire.plugins.isolation.sockets import PassedSockets
 from ghostwire.system.clock import SystemClock
 
@@ -45,6 +46,8 @@ LOOK: Final = 1.0
 CLOSE_TIMEOUT: Final = 1.5
 MOST_RAISED: Final = 16
 """Times that a plugin's code may raise before its transport counts as failed."""
+DROPPED: Final = "dropped_by_process_total"
+DROPPED_HELP: Final = "Bursts that the plugin received and the daemon did not: it takes them more slowly."
 ENDPOINTS_LOOK: Final = 0.1
 
 
@@ -70,12 +73,13 @@ class Worker:
         try:
             transport = self._create()
             carrier = Carrier(self._channel, self._line, transport, self.raised)
-            loop.add_reader(self._channel.data, carrier.drain)
+            pump = Pump(self._channel, carrier.take, gone=_die, lied=_die)
+            loop.add_reader(self._channel.data, pump.drain)
             await self._start(transport, carrier)
         except GhostwireError as error:
             self._line.tell(trouble(error))
             return
-        looking = loop.create_task(self._look(transport))
+        looking = loop.create_task(self._look(transport, carrier))
         await self._end.wait()
         looking.cancel()
         try:
@@ -139,7 +143,7 @@ class Worker:
     def _failed(self, reason: str) -> None:
         self._line.tell(Failed(reason=one_line(reason)))
 
-    async def _look(self, transport: Transport) -> None:
+    async def _look(self, transport: Transport, carrier: Carrier) -> None:
         """Push what is new, soon after it is."""
         looks = 0
         while True:
@@ -148,7 +152,7 @@ class Worker:
                 self._said = said
                 self._line.tell(Advertised(endpoints=said))
             looks += 1
-            if looks % round(LOOK / ENDPOINTS_LOOK) == 0 and (samples := self._measure()) != self._samples:
+            if looks % round(LOOK / ENDPOINTS_LOOK) == 0 and (samples := self._measure(carrier)) != self._samples:
                 self._samples = samples
                 self._line.tell(Measured(samples=samples), urgent=False)
 
@@ -159,15 +163,16 @@ class Worker:
             self.raised("endpoints", error)
             return ()
 
-    def _measure(self) -> tuple[Sample, ...]:
+    def _measure(self, carrier: Carrier) -> tuple[Sample, ...]:
+        dropped = Sample(DROPPED, DROPPED_HELP, True, carrier.dropped)
         try:
-            return tuple(
+            return dropped, *(
                 Sample(metric.name[:100], metric.help[:200], metric.kind == "counter", float(metric.read()))
-                for metric, _ in zip(self._metrics, range(MAX_METRICS), strict=False)
+                for metric, _ in zip(self._metrics, range(MAX_METRICS - 1), strict=False)
             )
         except (Exception, SystemExit) as error:
             self.raised("a metric", error)
-            return ()
+            return (dropped,)
 
     def _uncaught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -175,6 +180,11 @@ class Worker:
             self.raised("its own code", error)
         else:
             self._line.tell(Said(level=logging.WARNING, text=one_line(context.get("message"))), urgent=False)
+
+
+def _die(why: str = "") -> None:
+    """The daemon is gone."""
+    os._exit(0)
 
 
 class _Forward(logging.Handler):
