@@ -22,3 +22,12 @@ def _transport(context: TransportContext) -> Transport:
 def ghostwire_transports() -> Iterator[Provider[Transport]]:
     """Sealed datagrams in QUIC, for networks that let nothing else pass."""
     yield Provider("quic", _transport, rank=10)
+
+
+def conformance(capability: str) -> type[object] | None:
+    """The rules by which ``pytest --ghostwire-conformance`` judges this plugin."""
+    if capability != "transport":
+        return None
+    from ghostwire_transport_quic.conformance import QuicContract
+
+    return QuicContract

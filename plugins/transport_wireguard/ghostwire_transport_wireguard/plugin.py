@@ -12,15 +12,6 @@ LIBRARIES = ("nacl",)
 __all__ = ["LIBRARIES", "Settings"]
 
 
-def conformance(capability: str) -> type[object] | None:
-    """How the conformance kit tries the transport."""
-    if capability != "transport":
-        return None
-    from ghostwire_transport_wireguard.conformance import UdpContract
-
-    return UdpContract
-
-
 def _tunnel(context: TunnelContext) -> Tunnel:
     from ghostwire_transport_wireguard.tunnel import UserspaceTunnel
 
@@ -43,3 +34,12 @@ def ghostwire_tunnels() -> Iterator[Provider[Tunnel]]:
 def ghostwire_transports() -> Iterator[Provider[Transport]]:
     """Sealed datagrams straight to the peer's UDP port."""
     yield Provider("udp", _transport, rank=0)
+
+
+def conformance(capability: str) -> type[object] | None:
+    """The rules by which ``pytest --ghostwire-conformance`` judges this plugin."""
+    if capability != "transport":
+        return None
+    from ghostwire_transport_wireguard.conformance import UdpContract
+
+    return UdpContract
