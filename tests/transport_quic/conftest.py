@@ -9,9 +9,9 @@ import pytest
 
 from ghostwire.engine import MILLISECOND, SECOND
 from ghostwire.testing.clock import SeededEntropy
-from ghostwire_transport_quic.certificate import Credentials, load_credentials
 from ghostwire_transport_quic.counters import Counters
 from ghostwire_transport_quic.engine import Endpoint
+from ghostwire_transport_quic.keyfile import Credentials, load_credentials
 from ghostwire_transport_quic.library import load_library
 from ghostwire_transport_quic.remote import Address, Remote
 

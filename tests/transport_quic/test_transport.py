@@ -17,7 +17,8 @@ from ghostwire import Metrics
 from ghostwire.errors import PlatformError
 from ghostwire.system.clock import SystemClock
 from ghostwire_transport_quic import transport as module
-from ghostwire_transport_quic.certificate import load_credentials, make_credentials
+from ghostwire_transport_quic.certificate import check, make_pem
+from ghostwire_transport_quic.keyfile import load_credentials
 from ghostwire_transport_quic.settings import Settings
 from ghostwire_transport_quic.transport import QuicTransport
 
@@ -109,15 +110,17 @@ def test_a_key_that_others_can_read_is_refused(tmp_path):
 def test_a_wrong_key_is_told_in_one_line(tmp_path, kind):
     load_credentials(tmp_path)
     file = tmp_path / "quic.pem"
-    certificate = file.read_bytes()[: file.read_bytes().index(b"-----BEGIN PRIVATE")]
-    other = make_credentials()[1]
+    certificate = file.read_bytes()[: file.read_bytes().index(b"-----BEGIN PUBLIC")]
+    public = file.read_bytes()[len(certificate) :].partition(b"-----BEGIN PRIVATE")[0]
+    other = make_pem().partition(b"-----BEGIN PRIVATE")
+    other = other[1] + other[2]
     if kind == "of another kind":
         form = serialization.PrivateFormat.PKCS8
         private = ed25519.Ed25519PrivateKey.generate()
         other = private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    file.write_bytes(certificate + (other[:60] if kind == "cut short" else other))
+    file.write_bytes(certificate + public + (other[:60] if kind == "cut short" else other))
     with pytest.raises(PlatformError, match=r"quic\.pem is spoilt") as told:
-        load_credentials(tmp_path)
+        check(load_credentials(tmp_path))
     assert "\n" not in str(told.value)
 
 

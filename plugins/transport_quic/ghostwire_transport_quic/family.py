@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from ghostwire_transport_quic.certificate import Credentials
 from ghostwire_transport_quic.header import CID_BYTES, VERSION
+from ghostwire_transport_quic.keyfile import Credentials
 from ghostwire_transport_quic.library import (
     ALPN,
     IDLE_SECONDS,

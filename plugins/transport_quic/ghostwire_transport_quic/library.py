@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 from ghostwire.errors import PlatformError
-from ghostwire_transport_quic.certificate import Credentials
+from ghostwire_transport_quic.keyfile import Credentials
 from ghostwire_transport_quic.remote import Address
 
 ALPN = "ghostwire-quic/1"
@@ -126,16 +128,62 @@ class Library(Protocol):
         """A Retry packet."""
 
 
+class Deferred:
+    """A library that is loaded for the first connection: a node that has none does without 7 MB of memory.
+
+    PlatformError at once where none is installed. One that is, and does not work, is told to ``failed``; what was to be
+    done then raises PlatformError.
+    """
+
+    name = "deferred"
+
+    def __init__(self, wanted: str, credentials: Credentials, failed: Callable[[str], object]) -> None:
+        self._wanted, self._credentials, self._failed = wanted, credentials, failed
+        if not any(find_spec(name) for name in _names(wanted)):
+            raise _none_works(wanted, "not installed")
+
+    def dial(self, ticket: Any, keep: Keep) -> Connection:
+        """See `Library`."""
+        return self._library.dial(ticket, keep)
+
+    def accept(self, original: bytes, retried: bytes | None, fetch: Fetch, keep: Keep) -> Connection:
+        """See `Library`."""
+        return self._library.accept(original, retried, fetch, keep)
+
+    def retry(self, source: bytes, destination: bytes, original: bytes, token: bytes) -> bytes:
+        """See `Library`."""
+        return self._library.retry(source, destination, original, token)
+
+    @cached_property
+    def _library(self) -> Library:
+        try:
+            return load_library(self._wanted, self._credentials)
+        except PlatformError as error:
+            self._failed(str(error))
+            raise
+
+
 def load_library(wanted: str, credentials: Credentials) -> Library:
-    """The library of this name; ``auto``: the faster one that is there. PlatformError where there is none."""
-    names = ("qh3", "aioquic") if wanted == "auto" else (wanted,)
+    """The library of this name; ``auto``: the faster one that is there. PlatformError where there is none, or where the
+    credentials are spoilt."""
+    from ghostwire_transport_quic.certificate import check
+
+    check(credentials)
     missing = []
-    for name in names:
+    for name in _names(wanted):
         try:
             return _load(name, credentials)
         except Exception as error:  # a broken build of a library fails in its own way
             missing.append(f"{name}: {error}")
-    raise PlatformError(f"no QUIC library works ({'; '.join(missing)}); install one: pip install {names[0]}")
+    raise _none_works(wanted, "; ".join(missing))
+
+
+def _names(wanted: str) -> tuple[str, ...]:
+    return ("qh3", "aioquic") if wanted == "auto" else (wanted,)
+
+
+def _none_works(wanted: str, reason: str) -> PlatformError:
+    return PlatformError(f"no QUIC library works ({reason}); install one: pip install {_names(wanted)[0]}")
 
 
 def _load(name: str, credentials: Credentials) -> Library:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Sequence
 
@@ -9,10 +10,10 @@ from ghostwire import SEALED_MTU, Buffer, Path, Receive, Transport, TransportCon
 from ghostwire.driver import Driver
 from ghostwire.errors import PlatformError
 from ghostwire.wire.messages import MAX_ENDPOINTS
-from ghostwire_transport_quic.certificate import Credentials, load_credentials
 from ghostwire_transport_quic.counters import Counters
 from ghostwire_transport_quic.engine import Endpoint
-from ghostwire_transport_quic.library import LARGEST, load_library
+from ghostwire_transport_quic.keyfile import Credentials, load_credentials
+from ghostwire_transport_quic.library import LARGEST, Deferred
 from ghostwire_transport_quic.port import Port
 from ghostwire_transport_quic.remote import Address, Remote, parse_remote
 
@@ -60,16 +61,15 @@ class QuicTransport(Transport):
         self._receive: Receive | None = None
 
     async def start(self, receive: Receive) -> None:
-        """Load the library, bind the port and listen. PlatformError where that fails."""
+        """Bind the port and listen. PlatformError where that fails, or where no library is installed."""
         if LARGEST < SEALED_MTU:
             raise PlatformError(f"QUIC packets carry {LARGEST} bytes, and {SEALED_MTU} are needed")
         self._credentials = load_credentials(self._context.state)
-        library = load_library(self._context.settings.library, self._credentials)
+        library = Deferred(self._context.settings.library, self._credentials, self._context.failed)
         self._open()
         self._engine = Endpoint(library, self._credentials.pin, self._context.entropy, self.counters)
         self._receive = receive
         self._driver = Driver(self._engine, self._context.clock, self._drain)
-        self._context.log.debug("quic uses %s", library.name)
 
     def _open(self) -> None:
         """The operator's port or none; without his word any free one where the usual one is in use."""
@@ -107,7 +107,10 @@ class QuicTransport(Transport):
         """What a path calls."""
         if self._engine is None or self._driver is None:
             return False
-        whole = self._engine.send(remote, datagrams, self._context.clock.now())
+        try:
+            whole = self._engine.send(remote, datagrams, self._context.clock.now())
+        except PlatformError:  # no library works, and the context was told
+            return False
         self._driver.settle()
         return whole
 
@@ -124,7 +127,8 @@ class QuicTransport(Transport):
     def _take(self, source: Address, datagrams: Sequence[Buffer]) -> None:
         if self._engine is None or self._driver is None:
             return
-        self._engine.receive(list(map(bytes, datagrams)), source, self._context.clock.now())
+        with contextlib.suppress(PlatformError):  # no library works, and the context was told
+            self._engine.receive(list(map(bytes, datagrams)), source, self._context.clock.now())
         self._driver.settle()
 
     def _drain(self) -> None:

@@ -10,8 +10,9 @@ import aioquic.quic.packet
 import aioquic.tls
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ghostwire_transport_quic.certificate import Credentials, spki_pin
+from ghostwire_transport_quic.certificate import spki_pin
 from ghostwire_transport_quic.family import SHORT_QUEUE, Family, FamilyConnection
+from ghostwire_transport_quic.keyfile import Credentials
 from ghostwire_transport_quic.library import PACKET
 from ghostwire_transport_quic.remote import Address
 

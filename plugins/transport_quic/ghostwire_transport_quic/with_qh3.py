@@ -9,8 +9,9 @@ import qh3.quic.connection
 import qh3.quic.packet
 import qh3.tls
 
-from ghostwire_transport_quic.certificate import Credentials, spki_pin
+from ghostwire_transport_quic.certificate import spki_pin
 from ghostwire_transport_quic.family import SHORT_QUEUE, Family, FamilyConnection
+from ghostwire_transport_quic.keyfile import Credentials
 from ghostwire_transport_quic.library import PACKET
 from ghostwire_transport_quic.remote import Address
 
