@@ -37,8 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Say once more what authors declared that theirs cannot do."""
-    reasons = [str(report.longrepr) for report in terminalreporter.getreports("skipped")]
-    declared = [reason.rpartition(DECLARED)[2].rstrip("')") for reason in reasons if DECLARED in reason]
+    places = [report.longrepr for report in terminalreporter.getreports("skipped")]
+    reasons = [place[2] for place in places if isinstance(place, tuple)]  # file, line, reason
+    declared = [reason.partition(DECLARED)[2] for reason in reasons if DECLARED in reason]
     if declared:
         terminalreporter.section("declared in cannot")
         for line in declared:

@@ -106,7 +106,7 @@ def test_what_a_plugin_declares_is_skipped_and_shown(judge: Judge, install: Call
     install("silent", RESOLVER.format(answer="query") + declared, roles=["node"])
     done = judge("--ghostwire-conformance=resolver", "silent")
     assert done.returncode == 0, done.stdout
-    assert "a_foreign_name_is_left_to_the_next: it is the last one" in done.stdout
+    assert "a_foreign_name_is_left_to_the_next: it is the last one (" in done.stdout
     assert "declared in cannot" in done.stdout
 
 
