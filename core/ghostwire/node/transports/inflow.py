@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ghostwire import BURST, Buffer, Path, Receive
@@ -21,8 +21,7 @@ MOST: Final = 65_535
 FLOOD: Final = 4_096
 """Datagrams of one pass of the event loop."""
 _NO_HURRY: Final = FLOOD // 2
-_COPIES: Final = frozenset((bytes, bytearray))
-_VIEWS: Final = frozenset((memoryview,))
+_ROWS: Final = (list, tuple)
 
 
 class Inflow:
@@ -88,7 +87,7 @@ class Inflow:
         if not isinstance(datagrams, list | tuple):
             raise TypeError(f"a {type(datagrams).__name__} instead of a list of datagrams")
         within = datagrams if len(datagrams) <= BURST else ()
-        fit = [each for each in within if _fits(each)]
+        fit = [each for each in within if _is_burst((each,))]
         if len(fit) < max(1, len(datagrams)):
             self._refuse(max(1, len(datagrams)) - len(fit))
         return fit
@@ -106,19 +105,17 @@ class Inflow:
 
 
 def _is_burst(datagrams: Any) -> bool:
-    """Whether all of it can be taken as it is: quick, for this is asked at every delivery. Mixtures are for `_fits`."""
-    if not (type(datagrams) in (list, tuple) and 0 < len(datagrams) <= BURST):
+    """Whether all of it can be taken: rows of 1 to `MOST` bytes. A view may also be of numbers, or of every second
+    byte. Quick, for this is asked at every delivery."""
+    if not (type(datagrams) in _ROWS and 0 < len(datagrams) <= BURST):
         return False
-    kinds = set(map(type, datagrams))
-    known = kinds <= _COPIES or (kinds == _VIEWS and _are_plain(datagrams))
-    return known and all(datagrams) and max(map(len, datagrams)) <= MOST
-
-
-def _fits(datagram: Any) -> bool:
-    kind = type(datagram)
-    return (kind in _COPIES or (kind is memoryview and _are_plain((datagram,)))) and 0 < len(datagram) <= MOST
-
-
-def _are_plain(views: Iterable[memoryview]) -> bool:
-    """Whether they are rows of bytes: a view may also be of numbers, or of every second byte."""
-    return all([each.format == "B" and each.ndim == 1 and each.c_contiguous for each in views])  # noqa: C419 (quicker)
+    for each in datagrams:
+        kind = type(each)
+        if kind is memoryview:
+            if not (each.format == "B" and each.ndim == 1 and each.c_contiguous):
+                return False
+        elif kind is not bytes and kind is not bytearray:
+            return False
+        if not 0 < len(each) <= MOST:
+            return False
+    return True
