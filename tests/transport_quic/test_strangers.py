@@ -114,6 +114,14 @@ def test_peers_get_in_while_strangers_use_up_what_all_share():
     assert admission.judge("192.0.2.1", now, proven=True, crowded=True) is Verdict.ACCEPT
 
 
+def test_peers_are_asked_for_proof_while_strangers_use_up_that_too():
+    admission, now = Admission(SeededEntropy(1)), 0
+    admission.befriend("192.0.2.1")
+    verdicts = [admission.judge(f"198.51.{n >> 8}.{n & 255}", now, proven=False, crowded=True) for n in range(600)]
+    assert (verdicts[0], verdicts[-1]) == (Verdict.RETRY, Verdict.REFUSE)
+    assert admission.judge("192.0.2.1", now, proven=False, crowded=True) is Verdict.RETRY
+
+
 def test_the_oldest_stranger_yields_and_no_peer_does(identities):
     library, guests, counters = load_library("qh3", identities[0]), Guests(), Counters()
     links = [Link(library.dial(None, print), 0, counters, source=("192.0.2.1", 1)) for _ in range(STRANGERS + 1)]

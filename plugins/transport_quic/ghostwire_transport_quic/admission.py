@@ -63,12 +63,14 @@ class Admission:
 
     def judge(self, home: str, now: int, *, proven: bool, crowded: bool) -> Verdict:
         """``crowded``: many strangers are here."""
+        friend = home in self._friends
         if proven:
-            allowed = self._of(home).take(now) and (home in self._friends or self._proven.take(now))
+            allowed = self._of(home).take(now) and (friend or self._proven.take(now))
             return Verdict.ACCEPT if allowed else Verdict.REFUSE
         if not crowded and self._unproven.take(now):
             return Verdict.ACCEPT
-        return Verdict.RETRY if self._retries.take(now) else Verdict.REFUSE
+        asked = self._retries.take(now) or (friend and self._of(home).take(now))
+        return Verdict.RETRY if asked else Verdict.REFUSE
 
     def may_answer(self, now: int) -> bool:
         """Whether one more packet of an unknown version is answered."""
