@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -282,3 +283,52 @@ def test_a_plugin_reaches_no_service_of_this_machine_of_the_mesh_or_of_the_cloud
             if address != targets[3][0]:
                 with pytest.raises(TimeoutError):
                     service.accept()
+
+
+FAULTS = {
+    "die": ("restarting", "status 7"),
+    "spin": ("restarting", "hangs"),
+    "quit": ("restarting", "feathers lost"),
+    "leak": ("running", "MemoryError"),
+    "flood": ("running", ""),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_a_plugin_does_the_tunnel_goes_on_and_the_operator_sees_it(start: Start, fault: str) -> None:
+    state, said = FAULTS[fault]
+    mesh = start(fault)
+    alice, bob = mesh["aubergine"], mesh["bilberry"]
+    wait_for("a ping", lambda: alice.can_ping(bob.address()), CROWDED)
+    assert {"system calls", "limits"} <= set(transport(alice)["measures"])
+    first = child_of(alice)
+    folder = say_go(alice)
+    wait_for("the plugin does it", (folder / f"done-{fault}").exists, CROWDED)
+    if state == "restarting":
+        wait_for("its end is seen", lambda: said in transport(alice)["trouble"], CROWDED)
+        assert said in alice.gwctl("status")
+        assert said in alice.text()
+        wait_for("another runs", lambda: transport(alice)["state"] == "running", CROWDED)
+        assert transport(alice)["restarts"] >= 1
+        assert child_of(alice) not in (0, first)
+        assert alice.status()["counters"]["ghostwire_node_transport_mole_restarts_total"] >= 1
+    elif said:
+        wait_for("its complaint is logged", lambda: said in alice.text(), CROWDED)
+    shown = alice.gwctl("status")
+    assert ("mole is confined without: " in shown) == bool(transport(alice)["lacking"])
+    assert alice.can_ping(bob.address())
+    assert transport(alice, "udp")["state"] == "running"
+    assert "Traceback" not in alice.text()
+    assert len(alice.text().splitlines()) < 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+def test_nothing_of_a_plugin_outlives_its_daemon(start: Start, number: int) -> None:
+    mesh = start()
+    alice = mesh["aubergine"]
+    wait_for("the plugin runs", lambda: transport(alice)["state"] == "running", CROWDED)
+    child = child_of(alice)
+    alice.end(number)
+    wait_for("its process is gone", lambda: not Path(f"/proc/{child}").exists())
+    left = alice.leftovers()
+    assert [each for each in left if number == signal.SIGTERM or not each.endswith("node.sock")] == []

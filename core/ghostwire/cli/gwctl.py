@@ -156,6 +156,9 @@ def _print_transports(transports: Sequence[Mapping[str, Any]]) -> None:
     click.echo()
     columns = ("transport", "plugin", "state", "restarts", "process", "trouble")
     print_table(columns, map(_transport_row, transports), empty="")
+    for each in transports:
+        if lacking := [reason.partition(":")[0] for reason in each.get("lacking", ())]:
+            click.echo(f"{each['name']} is confined without: {', '.join(lacking)} (why: gwctl status --json)")
 
 
 def _transport_row(each: Mapping[str, Any]) -> Sequence[str]:

@@ -111,6 +111,7 @@ class Keeper:
     def status(self) -> TransportStatus:
         """What there is to say of it."""
         health, origin = self._health, self.origin
+        confined = self.transport if origin.isolated else None
         return TransportStatus(
             name=origin.name,
             plugin=origin.plugin,
@@ -118,6 +119,8 @@ class Keeper:
             state=health.state,
             restarts=health.restarts,
             trouble=self._trouble(),
+            measures=getattr(confined, "measures", ()),
+            lacking=getattr(confined, "lacking", ()),
         )
 
     def register(self) -> None:

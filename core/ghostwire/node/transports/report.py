@@ -20,7 +20,8 @@ class TransportState(StrEnum):
 
 class TransportStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A transport. ``isolated``: it runs in a process of its own; ``restarts`` counts the attempts after the first;
-    ``trouble`` is what went wrong last, in one line, and empty a minute after."""
+    ``trouble`` is what went wrong last, in one line, and empty a minute after. ``measures`` confine that process, and
+    ``lacking`` are those that this system lacks, each with the reason."""
 
     name: str
     plugin: str = ""
@@ -28,3 +29,5 @@ class TransportStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: TransportState
     restarts: int = 0
     trouble: str = ""
+    measures: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()

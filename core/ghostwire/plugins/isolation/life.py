@@ -215,7 +215,9 @@ class Life:
     def _begun(self, message: Any) -> None:
         """What belongs to the start."""
         if isinstance(message, Confined):
-            self.measures, self.lacking = message.measures[:64], message.lacking[:64]
+            if self.measures:
+                raise RemoteProtocolError("speaks of its confinement again")
+            self.measures, self.lacking = _short(message.measures), _short(message.lacking)
         elif self._started.done():
             raise RemoteProtocolError("speaks out of turn")
         elif isinstance(message, Started):
@@ -263,6 +265,10 @@ class Life:
         if addresses != self._addresses:
             self._addresses = addresses
             self.tell(Addresses(addresses=addresses))
+
+
+def _short(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(one_line(text[:400]) for text in texts[:64])
 
 
 def _error(trouble: Trouble, plugin: str) -> GhostwireError:

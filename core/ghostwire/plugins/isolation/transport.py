@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ghostwire import Buffer, Path, Receive, Transport, TransportContext
 from ghostwire.errors import PlatformError, RemoteProtocolError
@@ -19,6 +20,10 @@ from ghostwire.plugins.isolation.protocol import Judged, Setup, is_endpoint
 from ghostwire.plugins.isolation.pseudonyms import pseudonym, secret_beside
 from ghostwire.plugins.isolation.setups import setup_of
 from ghostwire.plugins.isolation.watch import Limits
+
+COVERED: Final = ("capabilities:", "scopes:", "tcp:")
+"""Measures beside which others stand: Landlock's rules for files, and the filter of system calls."""
+_TOLD: set[tuple[str, str]] = set()
 
 
 class IsolatedPath(Path):
@@ -102,8 +107,19 @@ class IsolatedTransport(Transport):
         self._channel = life.process.channel
         self._measure()
         self._context.log.info("%s runs isolated: %s", self.name, ", ".join(life.measures) or "unconfined")
-        if life.lacking:
-            self._context.log.warning("%s: this system lacks measures: %s", self.name, "; ".join(life.lacking)[:400])
+        self._tell_of_lacking(life)
+
+    def _tell_of_lacking(self, life: Life) -> None:
+        """Once for each daemon: whoever starts again and again lacks the same."""
+        text = "; ".join(life.lacking)[:400]
+        if not text or (self.name, text) in _TOLD:
+            return
+        _TOLD.add((self.name, text))
+        covered = {"files", "system calls"} <= set(life.measures) and all(
+            each.startswith(COVERED) for each in life.lacking
+        )
+        level = logging.INFO if covered else logging.WARNING
+        self._context.log.log(level, "%s: this system lacks measures: %s", self.name, text)
 
     def endpoints(self) -> Sequence[str]:
         """What the child said last."""
