@@ -97,7 +97,7 @@ class Bench:
 
     Wild = Wild
 
-    def __init__(self, kind: type[Wild] = Wild) -> None:
+    def __init__(self, kind: type[Wild] = Wild, *, sound: bool = False) -> None:
         self.kind = kind
         self.made: list[Wild] = []
         self.teach: Callable[[Wild], object] = lambda wild: None
@@ -105,7 +105,7 @@ class Bench:
         self.got: list[tuple[Path, list[bytes]]] = []
         self.changes = 0
         log = logging.getLogger("ghostwire.node.faults")
-        self.keeper = Keeper(Origin("wild", "strange"), self._make, self.metrics, running_clock(), log)
+        self.keeper = Keeper(Origin("wild", "strange", sound=sound), self._make, self.metrics, running_clock(), log)
         self.keeper.register()
         self.keeper.changed = self._changed
         self.supervised: Any = Supervised(self.keeper)

@@ -300,6 +300,23 @@ async def test_a_flood_takes_a_bounded_share_of_each_pass(bench: Any) -> None:
 
 
 @simulated
+async def test_what_sound_code_delivers_is_passed_on_unseen_and_bounded_all_the_same(bench: Any) -> None:
+    it = await bench(sound=True).start()
+    source, burst = it.wild.path("there"), [b"x"] * BURST
+    it.wild.receive(source, [b"one", b""])
+    assert it.got == [(it.supervised.path("there"), [b"one", b""])]
+    await asyncio.sleep(0)
+    for _ in range(FLOOD // BURST * 3):
+        it.wild.receive(source, burst)
+    delivered = sum(len(datagrams) for _, datagrams in it.got)
+    assert FLOOD - BURST <= delivered <= FLOOD
+    assert delivered + it.count("refused") == 2 + 3 * FLOOD
+    await it.supervised.close()
+    it.wild.receive(source, burst)
+    assert sum(len(datagrams) for _, datagrams in it.got) == delivered
+
+
+@simulated
 async def test_sources_without_number_are_not_remembered_without_bound(bench: Any) -> None:
     it = await bench().start()
     held = it.supervised.path("held")
