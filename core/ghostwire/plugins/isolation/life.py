@@ -267,7 +267,7 @@ class Life:
             self.tell(Addresses(addresses=addresses))
 
 
-def _short(texts: Sequence[str]) -> tuple[str, ...]:
+def _short(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(one_line(text[:400]) for text in texts[:64])
 
 
