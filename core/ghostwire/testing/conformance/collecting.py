@@ -32,9 +32,12 @@ class Rule(pytest.Item):
         return self.path, None, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A broken rule is its message and the last steps before it; anything else is shown whole."""
+        """A broken rule is its message and where it stands; of all else the steps since the rule began are shown."""
         if not isinstance(excinfo.value, AssertionError):
-            return super().repr_failure(excinfo, style)
+            steps = traceback.extract_tb(excinfo.tb)
+            begun = next((at for at, step in enumerate(steps) if step.name == self.name), 0)
+            shown = traceback.StackSummary.from_list(steps[begun:]).format()
+            return "".join((*traceback.format_exception_only(excinfo.value), "\n", *shown)).rstrip()
         where = traceback.extract_tb(excinfo.tb)[-1]
         notes = "\n".join(getattr(excinfo.value, "__notes__", ()))
         return f"{excinfo.value}\n\nin {where.filename}:{where.lineno}: {where.line}\n{notes}".rstrip()

@@ -61,7 +61,9 @@ class TransportScene(Contract):
 
     def reached_at(self, transport: Transport) -> str:
         """Where others find it: its best endpoint. Override it for a `RelayTransport`, whose endpoints core makes."""
-        return transport.endpoints()[0]
+        endpoints = transport.endpoints()
+        assert endpoints, "a transport that runs says where it is reached: endpoints() is empty"
+        return endpoints[0]
 
     async def ready(self, transport: Transport) -> None:
         """Wait until a transport that has started drops nothing: a relay's has logged in, say."""
