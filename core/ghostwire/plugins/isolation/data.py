@@ -24,11 +24,10 @@ _FLAGS: Final = os.O_CLOEXEC | os.O_NONBLOCK
 class Data:
     """``heard`` is the pipe to read, ``told`` the one to write; each is -1 once closed."""
 
-    def __init__(self, heard: int, told: int, incoming: memoryview, outgoing: memoryview) -> None:
+    def __init__(self, heard: int, told: int, reader: Reader, writer: Writer) -> None:
         self.heard, self.told = heard, told
-        buffer = memoryview(bytearray(MAX_FRAME))
-        self._reader, self._writer = Reader(incoming, buffer), Writer(outgoing)
-        self._cutter = Cutter(buffer)
+        self._reader, self._writer = reader, writer
+        self._cutter = Cutter(reader.buffer)
 
     def send(self, parts: Sequence[Buffer]) -> bool:
         """Send one frame, gathered from its parts, now; False where there is no room for it. RemoteProtocolError where
@@ -63,11 +62,11 @@ class Data:
         return self.heard >= 0 and self._reader.waiting
 
     def receive(self) -> Frame | None:
-        """The next frame, in a buffer that the next call uses again; None where none is known. RemoteProtocolError."""
+        """The next frame, in memory that the next call uses again; None where none is known. RemoteProtocolError."""
         if self.heard < 0:
             return None
-        view = self._reader.take()
-        return None if view is None else self._cutter.cut(len(view))
+        place = self._reader.take()
+        return None if place is None else self._cutter.cut(*place)
 
     def close(self) -> None:
         """Close both pipes, and let go of the memory; harmless when called twice."""
@@ -93,11 +92,12 @@ def data_pair() -> tuple[Data, tuple[int, int, int]]:
             os.close(each)
         raise
     to_child, told, heard, from_child, memory = opened
-    return Data(heard, told, incoming, outgoing), (to_child, from_child, memory)
+    reader = Reader(incoming, memoryview(bytearray(MAX_FRAME)))
+    return Data(heard, told, reader, Writer(outgoing)), (to_child, from_child, memory)
 
 
 def inherited_data(heard: int, told: int, memory: int) -> Data:
     """A child's end."""
     incoming, outgoing = rings(memory)
     os.close(memory)
-    return Data(heard, told, incoming, outgoing)
+    return Data(heard, told, Reader(incoming), Writer(outgoing))

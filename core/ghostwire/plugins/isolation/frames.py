@@ -44,46 +44,46 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Cutter:
-    """Takes frames apart that lie at the beginning of one buffer; no bytes of datagrams are copied."""
+    """Takes frames apart that lie in one buffer; no bytes of datagrams are copied."""
 
     def __init__(self, buffer: memoryview) -> None:
         self._buffer = buffer
         self._even = lru_cache(SHAPES)(self._cut_even)
 
-    def cut(self, length: int) -> Frame:
-        """The frame of this length; RemoteProtocolError where it is none."""
+    def cut(self, at: int, length: int) -> Frame:
+        """The frame of this place and length; RemoteProtocolError where it is none."""
         if length < _HEAD.size:
             raise RemoteProtocolError(f"sent a frame of {length} bytes")
-        kind, path, count = _HEAD.unpack_from(self._buffer)
+        kind, path, count = _HEAD.unpack_from(self._buffer, at)
         if kind == EVEN:
-            return Frame(BURST_OF, path, self._cut_bounded(length, count))
+            return Frame(BURST_OF, path, self._cut_bounded(at, length, count))
         if kind == BURST_OF:
-            return Frame(kind, path, self._cut_each(length, count))
+            return Frame(kind, path, self._cut_each(at, length, count))
         if kind == NAME:
-            return Frame(kind, path, text=_text(self._buffer[_HEAD.size : length]))
+            return Frame(kind, path, text=_text(self._buffer[at + _HEAD.size : at + length]))
         if kind == KNOCK:
-            return Frame(kind, path, (self._buffer[_HEAD.size : length],), ttl=count)
+            return Frame(kind, path, (self._buffer[at + _HEAD.size : at + length],), ttl=count)
         raise RemoteProtocolError(f"sent a frame of kind {kind}")
 
-    def _cut_bounded(self, length: int, count: int) -> Sequence[memoryview]:
+    def _cut_bounded(self, at: int, length: int, count: int) -> Sequence[memoryview]:
         if not 0 < count <= BURST or length < _EVEN.size:
             raise _no_burst(count, length)
-        size, last = _EVEN.unpack_from(self._buffer)[3:]
+        size, last = _EVEN.unpack_from(self._buffer, at)[3:]
         if _EVEN.size + (count - 1) * size + last != length or not (size and last):
             raise _no_burst(count, length)
-        return self._even(size, count - 1, last)
+        return self._even(at + _EVEN.size, size, count - 1, last)
 
-    def _cut_even(self, size: int, count: int, last: int) -> Sequence[memoryview]:
-        start, end = _EVEN.size, _EVEN.size + count * size
+    def _cut_even(self, start: int, size: int, count: int, last: int) -> Sequence[memoryview]:
+        end = start + count * size
         cuts = [self._buffer[at : at + size] for at in range(start, end, size)]
         return (*cuts, self._buffer[end : end + last])
 
-    def _cut_each(self, length: int, count: int) -> Sequence[memoryview]:
-        start = _HEAD.size + 2 * count
-        if not 0 < count <= BURST or start > length:
+    def _cut_each(self, at: int, length: int, count: int) -> Sequence[memoryview]:
+        start = at + _HEAD.size + 2 * count
+        if not 0 < count <= BURST or start > at + length:
             raise _no_burst(count, length)
-        sizes = _burst_head(count).unpack_from(self._buffer)[3:]
-        if start + sum(sizes) != length or not min(sizes):
+        sizes = _burst_head(count).unpack_from(self._buffer, at)[3:]
+        if start + sum(sizes) != at + length or not min(sizes):
             raise _no_burst(count, length)
         datagrams = []
         for size in sizes:
@@ -94,7 +94,7 @@ class Cutter:
 
 def parse_frame(view: memoryview) -> Frame:
     """A frame on its own, taken apart; RemoteProtocolError where it is none."""
-    return Cutter(view).cut(len(view))
+    return Cutter(view).cut(0, len(view))
 
 
 def name_frame(path: int, text: str) -> bytes:
@@ -105,9 +105,14 @@ def name_frame(path: int, text: str) -> bytes:
 def burst_head(path: int, sizes: Sequence[int]) -> bytes:
     """What goes before the datagrams of a burst."""
     count, size = len(sizes), sizes[0]
-    if sizes[:-1].count(size) == count - 1:
+    if is_even(sizes):
         return _EVEN.pack(EVEN, path, count, size, sizes[-1])
     return _burst_head(count).pack(BURST_OF, path, count, *sizes)
+
+
+def is_even(sizes: Sequence[int]) -> bool:
+    """Whether all but the last are the same."""
+    return sizes[:-1].count(sizes[0]) == len(sizes) - 1
 
 
 def knock_head(path: int, ttl: int) -> bytes:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ghostwire.capabilities.transport import Buffer
-from ghostwire.plugins.isolation.frames import MAX_DATAGRAM, MAX_FRAME, MAX_PATHS, burst_head, name_frame
+from ghostwire.plugins.isolation.frames import MAX_DATAGRAM, MAX_FRAME, MAX_PATHS, burst_head, is_even, name_frame
 from ghostwire.plugins.isolation.protocol import is_endpoint
 
 Send = Callable[[Sequence[Buffer]], bool]
 """Sends a frame, gathered from its parts; False where it was dropped."""
+_MOST: Final = MAX_FRAME - 256
+"""Bytes of datagrams that one frame takes, whatever its head."""
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -67,12 +69,20 @@ def send_burst(send: Send, number: int, datagrams: Sequence[Buffer]) -> bool:
     sizes = list(map(len, datagrams))
     if not sizes:
         return True
-    if min(sizes) == 0 or max(sizes) > MAX_DATAGRAM:
+    least, most, total = _extent(sizes)
+    if least == 0 or most > MAX_DATAGRAM:
         send_burst(send, number, [each for each in datagrams if 0 < len(each) <= MAX_DATAGRAM])
         return False
-    head = burst_head(number, sizes)
-    if len(head) + sum(sizes) > MAX_FRAME and len(sizes) > 1:
+    if total > _MOST and len(sizes) > 1:
         half = len(sizes) // 2
         first = send_burst(send, number, datagrams[:half])
         return send_burst(send, number, datagrams[half:]) and first
-    return send((head, *datagrams))
+    return send((burst_head(number, sizes), *datagrams))
+
+
+def _extent(sizes: Sequence[int]) -> tuple[int, int, int]:
+    """The smallest, the largest, and the sum."""
+    if not is_even(sizes):
+        return min(sizes), max(sizes), sum(sizes)
+    size, last = sizes[0], sizes[-1]
+    return min(size, last), max(size, last), size * (len(sizes) - 1) + last

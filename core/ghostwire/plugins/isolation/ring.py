@@ -4,8 +4,8 @@
     64  frames, each at a multiple of 8: its length u64 (0: the rest of the ring is not used), then its bytes
 
 The writer's own count of bytes, its head, is no part of this memory: it is told through a pipe once the frame is
-there, and what the reader then does comes after. What is read is copied out before it is looked at, so that it stays
-what it was. Numbers are the processor's own, since both ends are on one.
+there, and what the reader then does comes after. The daemon copies what it reads before it looks at it, so that it
+stays what it was. Numbers are the processor's own, since both ends are on one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Ring:
 
 
 class Writer(_Ring):
-    """Of frames; the length of ``memory`` is a multiple of 8, and more than twice that of the largest frame."""
+    """Of frames; the length of ``memory`` is a multiple of 8, and at least four times that of the largest frame."""
 
     def __init__(self, memory: memoryview) -> None:
         super().__init__(memory)
@@ -74,12 +74,15 @@ class Writer(_Ring):
 
 
 class Reader(_Ring):
-    """Of frames that are no longer than ``buffer``, which each of them is copied to."""
+    """Of frames that are no longer than ``buffer``, to whose beginning each is copied. Without one the writer is
+    trusted, and frames stay where they are until the next is taken."""
 
-    def __init__(self, memory: memoryview, buffer: memoryview) -> None:
+    def __init__(self, memory: memoryview, buffer: memoryview | None = None) -> None:
         super().__init__(memory)
         self._head = self._tail = 0
-        self._buffer = buffer
+        self._copies = buffer is not None
+        self.buffer = self._frames if buffer is None else buffer
+        """Where frames are found that were taken."""
 
     def told(self, head: int) -> None:
         """The writer's head is here now; RemoteProtocolError where that can't be."""
@@ -92,8 +95,11 @@ class Reader(_Ring):
         """Whether there are more frames."""
         return self._tail != self._head
 
-    def take(self) -> memoryview | None:
-        """The next frame, in the buffer; None where none waits. RemoteProtocolError where there is something else."""
+    def take(self) -> tuple[int, int] | None:
+        """Where the next frame is in `buffer`, and its length; None where none waits. RemoteProtocolError where there
+        is something else."""
+        if not self._copies:
+            self._numbers[0] = self._tail
         if self._tail == self._head:
             return None
         at = self._tail % self._capacity
@@ -102,13 +108,14 @@ class Reader(_Ring):
             self._tail, at = self._tail - at + self._capacity, 0
             length = self._numbers[_number_at(0)]
         size = _size(length)
-        if not 0 < length <= len(self._buffer) or size > min(self._capacity - at, self._head - self._tail):
+        if not 0 < length <= len(self.buffer) or size > min(self._capacity - at, self._head - self._tail):
             raise RemoteProtocolError(f"sent a frame of {length} bytes where there is none")
-        frame = self._buffer[:length]
-        frame[:] = self._frames[at + _LENGTH : at + _LENGTH + length]
         self._tail += size
+        if not self._copies:
+            return at + _LENGTH, length
+        self.buffer[:length] = self._frames[at + _LENGTH : at + _LENGTH + length]
         self._numbers[0] = self._tail
-        return frame
+        return 0, length
 
 
 def _size(length: int) -> int:
