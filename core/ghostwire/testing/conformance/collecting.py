@@ -33,6 +33,8 @@ class Rule(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A broken rule is its message and where it stands; of all else the steps since the rule began are shown."""
+        if isinstance(excinfo.value, pytest.fail.Exception):
+            return str(excinfo.value)  # of another process: it brings its own traceback
         if not isinstance(excinfo.value, AssertionError):
             steps = traceback.extract_tb(excinfo.tb)
             begun = next((at for at, step in enumerate(steps) if step.name == self.name), 0)

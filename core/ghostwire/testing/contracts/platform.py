@@ -233,6 +233,7 @@ class PlatformContract(Contract):
             configuring.cancel()
             await asyncio.gather(configuring, return_exceptions=True)
             await platform.restore()
+            await asyncio.sleep(0.5)  # nobody says that nothing goes on any more
             self.sees(system, NetworkConfig("gwtest0", 1280, ()))
         with harmless("configure() after one that was cancelled"):
             await platform.configure(FULL)
