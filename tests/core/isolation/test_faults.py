@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from ghostwire import Metrics
 from ghostwire.engine import SECOND
 from ghostwire.errors import GhostwireError
 from ghostwire.plugins.isolation import describe
+from ghostwire.plugins.isolation.bounds import Gauges
+from ghostwire.plugins.isolation.protocol import Sample
 from ghostwire.plugins.isolation.watch import Limits
 from ghostwire.testing.contracts.transport import Inbox
 
@@ -199,6 +203,7 @@ async def test_a_close_is_bounded_whatever_it_does(make: Any, line: str) -> None
 
 
 FLOODS = {
+    "sockets": "self.hoard = list(hoard(self.context, 400))",
     "logs": "[self.context.log.error('x' * 9999) for _ in range(5000)]",
     "prints": "[print('y' * 500) for _ in range(2000)]",
     "metrics": "[self.context.metrics.gauge(f'm{n}', 'h' * 999, lambda: 1.0) for n in range(5000)]",
@@ -207,10 +212,37 @@ FLOODS = {
 }
 
 
+HOARD = """
+def hoard(context, count):
+    for _ in range(count):
+        try:
+            yield context.sockets.udp("127.0.0.1", 0)
+        except Exception:
+            pass
+"""
+
+
+def test_metrics_are_finite_numbers_under_the_plugins_own_names() -> None:
+    metrics = Metrics()
+    metrics.counter("ghostwire_node_sent_total", "Core's own.", lambda: 7)
+    gauges = Gauges("pigeon", metrics)
+    values = {"ghostwire_node_sent_total": 1.0, "a": math.nan, "b": math.inf, "\n# x": 2.0}
+    gauges.measured([Sample(name, "help\nme", False, value) for name, value in values.items()])
+    own = "ghostwire_plugin_pigeon_"
+    assert metrics.values() == {
+        "ghostwire_node_sent_total": 7,
+        f"{own}ghostwire_node_sent_total": 1,
+        f"{own}a": 0,
+        f"{own}b": 0,
+        f"{own}x": 2,
+    }
+    assert all(metric.help.isprintable() for metric in metrics)
+
+
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_a_flood_is_bounded_and_the_transport_goes_on(make: Any, flood: str, caplog: Any) -> None:
     told, inbox = Verdict(), Inbox()
-    transport = make(with_line("path", f"if endpoint == 'flood:1': {FLOODS[flood]}"), failed=told)
+    transport = make(with_line("path", f"if endpoint == 'flood:1': {FLOODS[flood]}") + HOARD, failed=told)
     await transport.start(inbox)
     own = transport.endpoints()[0]
     transport.path("flood:1").send([b"go"])
@@ -226,5 +258,6 @@ async def test_a_flood_is_bounded_and_the_transport_goes_on(make: Any, flood: st
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
     assert len(list(transport._context.metrics)) <= 64 + 1  # the drops that isolation counts itself
     assert len(transport.endpoints()) <= 16
+    assert len(descriptors()) < 100
     await transport.close()
     assert list(transport._context.metrics) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -69,7 +70,7 @@ class Gauges:
                 if len(self._values) >= MAX_METRICS:
                     continue
                 self._register(name, sample)
-            self._values[name] = sample.value
+            self._values[name] = sample.value if math.isfinite(sample.value) else 0.0
 
     def drop(self) -> None:
         """List them no longer."""
