@@ -63,6 +63,27 @@ class Mole(Transport):
     def flood(self):
         for n in range(20000): self.receive(MolePath(self, ("10.9.%d.%d" % (n >> 8, n & 255), n % 999 + 1)), [b"x"])
         self.endpoints = lambda: ["z" * 9999] * 9999
+    def spy(self):
+        """Whatever of these paths can be opened, listed, changed or connected to."""
+        ways = {
+            "read": lambda path: open(path, "rb").read(1), "list": os.listdir, "write": lambda path: open(path, "ab"),
+            "remove": os.unlink, "rename": lambda path: os.rename(path, path + ".old"),
+            "link": lambda path: os.link(path, "linked"), "mode": lambda path: os.chmod(path, 0o666),
+            "connect": lambda path: socket.socket(socket.AF_UNIX).connect(path),
+        }
+        found = []
+        for path in json.load(open("go")):
+            for name, way in ways.items():
+                try:
+                    way(path)
+                except OSError:
+                    continue
+                found.append(f"{name} {path}")
+        self.tell(found)
+    def tell(self, found):
+        with open("found.part", "w") as file:
+            json.dump(found, file)
+        os.rename("found.part", "found.json")
     def reach(self):
         self.task = asyncio.get_running_loop().create_task(self.attempts())
     async def attempts(self):
@@ -85,9 +106,7 @@ class Mole(Transport):
                 found[f"listen {port}"] = "listens"
             except Exception as error:
                 found[f"listen {port}"] = f"{type(error).__name__}: {error}"
-        with open("found.part", "w") as file:
-            json.dump(found, file)
-        os.rename("found.part", "found.json")
+        self.tell(found)
     async def start(self, receive):
         self.receive = receive
         self.socket = self.context.sockets.udp("0.0.0.0", 45454)
@@ -283,6 +302,21 @@ def test_a_plugin_reaches_no_service_of_this_machine_of_the_mesh_or_of_the_cloud
             if address != targets[3][0]:
                 with pytest.raises(TimeoutError):
                     service.accept()
+
+
+def test_a_plugin_gets_at_no_file_or_socket_of_the_daemons(start: Start) -> None:
+    mesh = start("spy")
+    alice = mesh["aubergine"]
+    wait_for("the plugin runs", lambda: transport(alice)["state"] == "running", CROWDED)
+    own = alice.state / "node" / "mole"
+    paths = [path for path in (alice.state, *alice.state.rglob("*")) if path != own and own not in path.parents]
+    assert {"node.key", "node.sock"} <= {path.name for path in paths}
+    process = Path(f"/proc/{alice.pid}")
+    paths += [process / name for name in ("mem", "maps", "environ", "cmdline", "fd", "root", "cwd", "task", "net/unix")]
+    paths += [alice.config, alice.log, alice.state.parent, Path("/dev/net/tun"), Path("/proc/self/mem"), Path("/proc")]
+    say_go(alice, [str(path) for path in paths])
+    wait_for("the plugin has tried", (own / "found.json").exists, CROWDED)
+    assert json.loads((own / "found.json").read_text()) == []
 
 
 FAULTS = {
