@@ -139,11 +139,13 @@ def _websocket() -> Iterator[Part]:
     with tempfile.TemporaryDirectory(prefix="ghostwire-bench-") as folder:
         words = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", folder]
         subprocess.run([*words, str(EXAMPLE)], check=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        listening = {"listen": address, "url": f"ws://{address}/"}
-        kind = Kind("websocket", "websocket", {"plain": True}, listening, (folder,))
+        with socket.socket() as one, socket.socket() as other:
+            for free in (one, other):
+                free.bind(("127.0.0.1", 0))
+            port, dialler = one.getsockname()[1], other.getsockname()[1]
+        # the dialling end names the URL, too: only ports in its settings may a confined plugin reach on its own machine
+        settings = {"plain": True, "listen": f"127.0.0.1:{dialler}", "url": f"ws://127.0.0.1:{port}/"}
+        kind = Kind("websocket", "websocket", settings, {"listen": f"127.0.0.1:{port}"}, (folder,))
         yield Part(kind, peers.websockets, "websockets' client and server")
 
 
