@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ghostwire import BURST, Buffer, Path, Transport
 from ghostwire.plugins.isolation.channel import Channel
@@ -12,6 +13,8 @@ from ghostwire.plugins.isolation.line import Line
 from ghostwire.plugins.isolation.names import Names, Table, send_burst
 from ghostwire.plugins.isolation.protocol import Judged
 
+LITTLE: Final = 8
+"""Datagrams of a delivery that is worth the wait for more."""
 FAULTS = (Exception, SystemExit)
 
 
@@ -25,13 +28,39 @@ class Carrier:
         self._given: Table[Path] = Table()
         self._texts: dict[Path, str] = {}
         self._names: Names[Path] = Names()
+        self._held: list[bytes] = []
+        self._held_of: Path | None = None
         self.dropped = 0
         """Bursts of the plugin's of which not all went to the daemon."""
 
     def receive(self, source: Path, datagrams: Sequence[Buffer]) -> None:
-        """Deliver a burst to the daemon, or drop it."""
+        """Deliver a burst to the daemon, or drop it. What comes in little pieces is held until the event loop's pass is
+        over, so that it crosses as one burst."""
+        if self._held and (len(self._held) + len(datagrams) > BURST or source != self._held_of):
+            self._release()
+        if len(datagrams) > LITTLE:
+            self._release()
+            self._deliver(source, datagrams)
+            return
+        if not self._held:
+            self._held_of = source
+            asyncio.get_running_loop().call_soon(self._release)
+        self._held += map(bytes, datagrams)
+
+    def _release(self) -> None:
+        """Deliver what is held."""
+        held, source, self._held = self._held, self._held_of, []
+        if held and source is not None:
+            try:
+                self._deliver(source, held)
+            except FAULTS as error:
+                self._raised("a delivery", error)
+
+    def _deliver(self, source: Path, datagrams: Sequence[Buffer]) -> None:
         send = self._channel.send
-        number = self._names.number(source, lambda: self._texts.get(source) or source.endpoint, send)
+        number = self._names.known(source)
+        if number is None:
+            number = self._names.number(source, lambda: self._texts.get(source) or source.endpoint, send)
         for start in range(0, len(datagrams), BURST):
             if number is None or not send_burst(send, number, datagrams[start : start + BURST]):
                 self.dropped += 1
