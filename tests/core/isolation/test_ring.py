@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -170,13 +171,14 @@ def test_the_memory_cannot_be_made_smaller() -> None:
     [[1312] * 64, [1312] * 63 + [40], [40] + [1312] * 63, [1], [65_535], [65_535] * 64],
     ids=["even", "short-last", "short-first", "one", "large", "too-much"],
 )
-def test_bursts_cross_both_ways(sizes: list[int]) -> None:
+async def test_bursts_cross_both_ways(sizes: list[int]) -> None:
     ours, theirs = pair()
     child = inherited(*theirs)
     burst = [bytes([each]) * size for each, size in enumerate(sizes)]
     for source, sink in ((ours, child), (child, ours)):
         came: list[bytes] = []
         arrived = send_burst(source.send, 7, burst)
+        await asyncio.sleep(0)
         assert sink.listen()
         while (frame := sink.receive()) is not None:
             assert frame.path == 7
@@ -188,7 +190,7 @@ def test_bursts_cross_both_ways(sizes: list[int]) -> None:
     child.close()
 
 
-def test_a_closed_channel_takes_and_gives_nothing() -> None:
+async def test_a_closed_channel_takes_and_gives_nothing() -> None:
     ours, theirs = pair()
     child = inherited(*theirs)
     assert child.send([b"x"])

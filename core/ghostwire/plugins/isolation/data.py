@@ -1,13 +1,15 @@
 """One end's rings and the pipes that tell of them: a frame is put into shared memory, then the head into the pipe.
 
-The system calls are the barriers between the processors. A full pipe is a full ring. The two ends of a pipe are files
+The system calls are the barriers between the processors. The two ends of a pipe are files
 of their own, so that neither side can have the other one wait.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from ghostwire.capabilities.transport import Buffer
@@ -28,19 +30,26 @@ class Data:
         self.heard, self.told = heard, told
         self._reader, self._writer = reader, writer
         self._cutter = Cutter(reader.buffer)
+        self._telling = False
 
     def send(self, parts: Sequence[Buffer]) -> bool:
-        """Send one frame, gathered from its parts, now; False where there is no room for it. RemoteProtocolError where
-        the other side lied of the room that it made."""
+        """Send one frame, gathered from its parts; False where there is no room for it. RemoteProtocolError where the
+        other side lied of the room that it made. It is told when the event loop's pass is over, of all at once."""
         head = self._writer.put(parts) if self.told >= 0 else None
         if head is None:
             return False
-        try:
-            os.write(self.told, head.to_bytes(8, "little"))
-        except OSError:
-            return False
         self._writer.keep(head)
+        if not self._telling:
+            self._telling = True
+            asyncio.get_running_loop().call_soon(self._tell)
         return True
+
+    def _tell(self) -> None:
+        """Wake the other side; where that can't be, it has not read for long, and hears of it with the next frame."""
+        self._telling = False
+        if self.told >= 0:
+            with suppress(OSError):
+                os.write(self.told, self._writer.head.to_bytes(8, "little"))
 
     def listen(self) -> bool:
         """Learn what waits; False where the other side is gone. RemoteProtocolError where it lied."""

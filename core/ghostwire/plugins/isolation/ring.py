@@ -38,7 +38,8 @@ class Writer(_Ring):
 
     def __init__(self, memory: memoryview) -> None:
         super().__init__(memory)
-        self._head = self._freed = 0
+        self.head = self._freed = 0
+        """Bytes written so far, those included that were left out."""
 
     def put(self, parts: Sequence[Buffer]) -> int | None:
         """Write one frame, gathered from its parts, and give the new head; `keep` makes it so. None where there is no
@@ -47,8 +48,8 @@ class Writer(_Ring):
         start, end = self._span(len(frame))
         if end - self._freed > self._capacity and end - self._freed_now() > self._capacity:
             return None
-        if start != self._head:
-            self._numbers[_number_at(self._head % self._capacity)] = 0
+        if start != self.head:
+            self._numbers[_number_at(self.head % self._capacity)] = 0
         at = start % self._capacity
         self._numbers[_number_at(at)] = len(frame)
         self._frames[at + _LENGTH : at + _LENGTH + len(frame)] = frame
@@ -56,18 +57,18 @@ class Writer(_Ring):
 
     def keep(self, head: int) -> None:
         """The reader was told this head."""
-        self._head = head
+        self.head = head
 
     def _span(self, length: int) -> tuple[int, int]:
         """Where a frame begins and ends that does not go over the end of the ring."""
         size = _size(length)
-        left = self._capacity - self._head % self._capacity
-        start = self._head if size <= left else self._head + left
+        left = self._capacity - self.head % self._capacity
+        start = self.head if size <= left else self.head + left
         return start, start + size
 
     def _freed_now(self) -> int:
         freed = self._numbers[0]
-        if not self._freed <= freed <= self._head:
+        if not self._freed <= freed <= self.head:
             raise RemoteProtocolError("freed what was never sent to it")
         self._freed = freed
         return freed
