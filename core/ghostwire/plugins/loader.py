@@ -103,7 +103,7 @@ def lacks(plugin: Installed, module: ModuleType) -> Failure | None:
 def describe(error: BaseException, plugin: Installed) -> Failure:
     """An exception as a Failure: what, where, and for a missing library what to install."""
     if isinstance(error, ModuleNotFoundError) and error.name:
-        if f"{plugin.entry.module}.".startswith(f"{error.name}."):
+        if error.name.partition(".")[0] == plugin.entry.module.partition(".")[0]:
             return Failure(f"its module {error.name} does not exist; reinstall {plugin.distribution}")
         return _missing(error.name, plugin)
     return Failure(f"raised {type(error).__name__}: {one_line(error) or '(no text)'}{_where(error)}")

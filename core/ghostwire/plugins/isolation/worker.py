@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import traceback
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -207,4 +208,7 @@ def _forwarding(line: Line, setup: Setup) -> logging.Logger:
 
 
 def _words(error: BaseException) -> str:
-    return one_line(f"{type(error).__name__}: {error}")
+    """What was raised, and the line that raised it, for the plugin's author."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    return one_line(f"{type(error).__name__}: {error}{where}")
