@@ -60,7 +60,7 @@ def to_toml(tables: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[s
     """The lines of a TOML document: plain values first, then each table under its header."""
     for key, value in tables.items():
         if not isinstance(value, Mapping):
-            yield f"{_key(key)} = {_value(value)}"
+            yield f"# {_key(key)} is not set" if value is None else f"{_key(key)} = {_value(value)}"
     for key, value in tables.items():
         if isinstance(value, Mapping):
             inner = (*path, key)
