@@ -26,10 +26,9 @@ def pigeon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "ghostwire_pigeon").mkdir()
     (source / "ghostwire_pigeon" / "__init__.py").touch()
     (source / "ghostwire_pigeon" / "transport.py").write_text(TRANSPORT)
-    blocks = re.findall(r"```(?:python|ini|toml)\n# ([\w./]+)(.*?)```", GUIDE, re.DOTALL)
-    assert {name for name, _ in blocks} >= {"ghostwire_pigeon/plugin.py", "setup.cfg", "pyproject.toml"}
-    for name, text in blocks:
-        (source / name).write_text(f"# {text}")
+    blocks = dict(re.findall(r"```(?:python|ini|toml)\n# ([\w./]+)(.*?)```", GUIDE, re.DOTALL))
+    for name in ("ghostwire_pigeon/plugin.py", "ghostwire_pigeon/settings.py", "setup.cfg", "pyproject.toml"):
+        (source / name).write_text(f"# {blocks[name]}")
     (site / "ghostwire.toml").write_text(re.findall(r"```toml\n(plugins = .*?)```", GUIDE, re.DOTALL)[0])
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     made = subprocess.run([*pip, "--target", site, source], capture_output=True, text=True, check=False)
