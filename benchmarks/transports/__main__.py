@@ -2,8 +2,9 @@
 
 Two processes on loopback: bursts of 64 datagrams of 1312 bytes, as fast as they go (Gbit/s and datagrams that arrive a
 second), one small datagram and its answer at a time (latency), and half the maximum (seconds of processor a Gbit, of
-both ends). Of derp the relay is measured, by the generator of benchmarks/relay. A part is the name of a group of rows:
-udp, quic, quic_aioquic, websocket, derp; also by PART=quic,udp.
+both ends). Of derp the relay is measured, by the generator of benchmarks/relay. ``mesh`` is what users feel of
+isolation: TCP through the whole tunnel over udp, between two namespaces (as root). A part is the name of a group of
+rows: udp, quic, quic_aioquic, websocket, derp, mesh; also by PART=quic,udp.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import contextlib
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,13 +26,17 @@ from benchmarks.relay.scenarios import Scenarios
 from benchmarks.report import Report, say
 from benchmarks.transports import peers
 from benchmarks.transports.pair import ROOT, Kind, Metrics, measure
+from benchmarks.tunnel import tunnels
+from benchmarks.tunnel.load import gigabits
+from benchmarks.tunnel.namespaces import two_namespaces
 
 Peer = Callable[[float], float | None]
 EXAMPLE = ROOT / "examples" / "ghostwire-websocket"
 UNITS = {"packets_per_second": "1/s", "latency_p50": "us there and back", "latency_p99": "us there and back"}
-DERP = "derp"
+DERP, MESH = "derp", "mesh"
 AIM = 0.7
 """Of the throughput in process, isolated transports are to carry so much."""
+MESH_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def main() -> None:
     options = _options()
     report = Report(f"transports, 1312 bytes a datagram, {options.seconds:g} s each")
     ratios: dict[str, float] = {}
-    chosen = options.part or [*PARTS, DERP]
+    chosen = options.part or [*PARTS, DERP, MESH]
     for name in (name for name in PARTS if name in chosen):
         with PARTS[name]() as part:
             found = _measure(name, part, options.seconds)
@@ -60,6 +66,8 @@ def main() -> None:
         report.add(f"isolated_ratio_{name}", ratio, "of the Gbit/s in process", peer=AIM, peer_name="the aim")
     if ratios:
         report.add("isolated_ratio", min(ratios.values()), "the worst of these", peer=AIM, peer_name="the aim")
+    if MESH in chosen:
+        _add_mesh(report, max(2, round(options.seconds)))
     report.print(as_json=options.json)
 
 
@@ -68,10 +76,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", default=os.environ.get("JSON") == "1")
     parser.add_argument("--seconds", type=float, default=2.0, help="that count of every measurement")
     chosen = [name for name in os.environ.get("PART", "").split(",") if name]
-    parser.add_argument("--part", nargs="*", choices=[*PARTS, DERP], default=chosen)
+    parser.add_argument("--part", nargs="*", choices=[*PARTS, DERP, MESH], default=chosen)
     options = parser.parse_args()
-    if unknown := set(options.part) - {*PARTS, DERP}:
-        parser.error(f"no part named {', '.join(unknown)}; there are: {', '.join([*PARTS, DERP])}")
+    if unknown := set(options.part) - {*PARTS, DERP, MESH}:
+        parser.error(f"no part named {', '.join(unknown)}; there are: {', '.join([*PARTS, DERP, MESH])}")
     return options
 
 
@@ -117,6 +125,23 @@ def _add_derp(report: Report, seconds: float) -> None:
     cost = [each["cpu"] / 8 for each in (mine, *theirs)]
     less: dict[str, Any] = {"less_is_better": True, "peer": cost[1] if theirs else None, "peer_name": name}
     report.add("derp_cpu", cost[0], "s/Gbit of the relay", **less)
+
+
+def _add_mesh(report: Report, seconds: int) -> None:
+    """TCP through the tunnel, its transport in process and isolated in turn; medians."""
+    if os.geteuid():
+        say("mesh is left out: it makes network namespaces, which takes root")
+        return
+    found: dict[bool, list[float]] = {False: [], True: []}
+    with two_namespaces() as (left, right):
+        for isolated in (False, True) * MESH_ROUNDS:
+            with tunnels.ours(left, right, isolated=isolated):
+                found[isolated].append(gigabits(left, right, seconds))
+            say(f"mesh {'isolated' if isolated else 'in process'}: {found[isolated][-1]:.3f} Gbit/s")
+    inside, outside = (statistics.median(each) for each in found.values())
+    report.add("mesh", inside, "Gbit/s of TCP")
+    report.add("mesh_isolated", outside, "Gbit/s of TCP")
+    report.add("isolated_ratio_mesh", outside / inside, "of the Gbit/s in process", peer=AIM, peer_name="the aim")
 
 
 @contextlib.contextmanager

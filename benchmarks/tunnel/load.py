@@ -39,6 +39,12 @@ def measure(left: Side, right: Side, pair: Pair, seconds: int) -> dict[str, floa
     }
 
 
+def gigabits(left: Side, right: Side, seconds: int) -> float:
+    """TCP through the tunnel that is up, in Gbit/s."""
+    received: float = _iperf(left, right, ["-t", str(seconds)])["sum_received"]["bits_per_second"]
+    return received / 1e9
+
+
 def _iperf(left: Side, right: Side, arguments: list[str]) -> Any:
     """The ``end`` part of iperf3's report on a run from the left to the right side."""
     server = right.start(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

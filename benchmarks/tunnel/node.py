@@ -18,9 +18,10 @@ from typing import Any
 
 import uvloop
 
-from ghostwire import Metrics, NetworkConfig, NodeContext, TunnelContext, TunnelPeer
+from ghostwire import Metrics, NetworkConfig, NodeContext, Transport, TransportContext, TunnelContext, TunnelPeer
 from ghostwire.keys import NodeKey, PrivateKey
 from ghostwire.model import NetworkMap
+from ghostwire.plugins.isolation.transport import IsolatedTransport
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire_net_linux.platform import LinuxPlatform
@@ -56,7 +57,7 @@ async def run(settings: dict[str, Any], state: FilePath) -> None:
         "map": NetworkMap(),
         "local_addresses": platform.local_addresses,
     }
-    udp = UdpTransport(NodeContext(settings=TransportSettings(port=settings["port"]), **shared))
+    udp = transport(settings, shared)
     tunnel = UserspaceTunnel(
         TunnelContext(settings=None, private_key=key, device=device, filter=None, events=NoEvents(), **shared)
     )
@@ -73,6 +74,14 @@ async def run(settings: dict[str, Any], state: FilePath) -> None:
     await tunnel.close()
     await udp.close()
     device.close()
+
+
+def transport(settings: dict[str, Any], shared: dict[str, Any]) -> Transport:
+    """udp, in this process or, as a stranger's would be, in one of its own."""
+    if settings["isolated"]:
+        context = TransportContext(settings={"port": settings["port"]}, **shared)
+        return IsolatedTransport("transport_wireguard", "udp", context)
+    return UdpTransport(NodeContext(settings=TransportSettings(port=settings["port"]), **shared))
 
 
 def main() -> None:

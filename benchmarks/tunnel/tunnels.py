@@ -27,12 +27,12 @@ Tunnel = Callable[[Side, Side], "contextlib.AbstractContextManager[Pair]"]
 
 
 @contextlib.contextmanager
-def ours(left: Side, right: Side) -> Iterator[Pair]:
-    """Two processes of `benchmarks.tunnel.node`."""
+def ours(left: Side, right: Side, *, isolated: bool = False) -> Iterator[Pair]:
+    """Two processes of `benchmarks.tunnel.node`, their transports in processes of their own if so asked."""
     keys = [PrivateKey.generate() for _ in range(2)]
     with contextlib.ExitStack() as stack:
         nodes = [
-            stack.enter_context(_node(side, own, other))
+            stack.enter_context(_node(side, own, other, isolated=isolated))
             for side, own, other in ((left, keys[0], keys[1]), (right, keys[1], keys[0]))
         ]
         _await_ping(left)
@@ -40,8 +40,9 @@ def ours(left: Side, right: Side) -> Iterator[Pair]:
 
 
 @contextlib.contextmanager
-def _node(side: Side, key: PrivateKey, other: PrivateKey) -> Iterator[subprocess.Popen[bytes]]:
+def _node(side: Side, key: PrivateKey, other: PrivateKey, *, isolated: bool) -> Iterator[subprocess.Popen[bytes]]:
     settings = {
+        "isolated": isolated,
         "private_key": key.raw.hex(),
         "peer_key": other.public(NodeKey).raw.hex(),
         "interface": "gw0",
