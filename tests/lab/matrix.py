@@ -33,9 +33,6 @@ LATE = 10.0
 """Seconds within which a pair that can be direct is."""
 WATCHED = 2.0
 """Seconds for which one that cannot is watched."""
-PATIENT = 120.0
-"""The same for a pair that missed its moment on a crowded machine: what an early ping took in a router is free again,
-and the pair tries anew."""
 Cells = dict[tuple[str, str], Found]
 
 
@@ -77,8 +74,6 @@ async def measure(mesh: Mesh) -> Cells:
         for pairs in rounds():
             found = await asyncio.gather(*(_cell(all_ends, *pair) for pair in pairs))
             cells |= zip(pairs, found, strict=True)
-        for pair in [pair for pair, cell in cells.items() if possible(*pair) and not cell.direct]:
-            cells[pair] = await _cell(all_ends, *pair, late=PATIENT)
     return cells
 
 
@@ -90,9 +85,9 @@ async def measure_lans(mesh: Mesh) -> dict[str, Found]:
     return dict(zip(SHARED, found, strict=True))
 
 
-async def _cell(all_ends: dict[str, End], one: str, other: str, late: float = LATE) -> Found:
+async def _cell(all_ends: dict[str, End], one: str, other: str) -> Found:
     first, second = all_ends[f"{SHORT[one]}-a1"], all_ends[f"{SHORT[other]}-b1"]
-    return await cold_start(first, second, patience=late if possible(one, other) else WATCHED)
+    return await cold_start(first, second, patience=LATE if possible(one, other) else WATCHED)
 
 
 def possible(one: str, other: str) -> bool:
