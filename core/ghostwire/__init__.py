@@ -30,8 +30,8 @@ from ghostwire.capabilities.contexts import (
 from ghostwire.capabilities.http import RequestHead, Routes, StreamUpgrade
 from ghostwire.capabilities.identity import Identity
 from ghostwire.capabilities.names import Resolver
-from ghostwire.capabilities.platform import Device, NetworkConfig, Platform
-from ghostwire.capabilities.policy import CompiledPolicy, PolicyEngine
+from ghostwire.capabilities.platform import Device, FirewallRule, Forwarding, NetworkConfig, Platform
+from ghostwire.capabilities.policy import Bearer, CompiledPolicy, Person, PolicyEngine, PolicyRule
 from ghostwire.capabilities.relaying import Fellows, Load, Relaying, Siblings
 from ghostwire.capabilities.service import Service
 from ghostwire.capabilities.storage import Change, Commit, Snapshot, Storage, Transaction
@@ -91,6 +91,7 @@ __all__ = [
     "Activity",
     "Admission",
     "Authenticator",
+    "Bearer",
     "Buffer",
     "Change",
     "Command",
@@ -101,6 +102,8 @@ __all__ = [
     "EnrolmentRequest",
     "Fellows",
     "Filter",
+    "FirewallRule",
+    "Forwarding",
     "Identity",
     "Listening",
     "Load",
@@ -111,8 +114,10 @@ __all__ = [
     "NodeContext",
     "Path",
     "PeerStats",
+    "Person",
     "Platform",
     "PolicyEngine",
+    "PolicyRule",
     "Provider",
     "Receive",
     "RelayContext",

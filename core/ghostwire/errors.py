@@ -3,6 +3,7 @@
     GhostwireError                     exit 1
     ├── UsageError                     exit 2   the command line: the person who typed it
     ├── ConfigError                    exit 2   ghostwire.toml: file, line and key
+    ├── PolicyError                    exit 1   the policy: every finding with line and column
     ├── PluginError                    exit 3   a plugin could not be found, loaded or composed
     ├── PermissionDenied               exit 4   root, a capability or the operator's user is missing
     ├── StateError                     exit 5   the state folder: read-only, locked, newer, damaged
@@ -21,6 +22,9 @@ The text of an error is one line: what, where, and what to do. Programs print it
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class GhostwireError(Exception):
@@ -48,6 +52,26 @@ class ConfigError(GhostwireError):
         what = f"{key}: " if key else ""
         super().__init__(f"{where}{what}{message}")
         self.file, self.line, self.key = file, line, key
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong in a text, and what to do; both numbers count from 1, 0 where no place is known."""
+
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}: {self.message}" if self.line else self.message
+
+
+class PolicyError(GhostwireError):
+    """A policy is wrong; ``findings`` are all that is, in the order of the text, of which there is one at least."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        super().__init__(f"policy: {findings[0]}{more}")
+        self.findings = tuple(findings)
 
 
 class PluginError(GhostwireError):

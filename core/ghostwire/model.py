@@ -1,8 +1,8 @@
 """The mesh's records, and the network map a node holds of them.
 
-Records (``User``, ``Node``, ``PreAuthKey``, ``Relay``) are what the server stores. Map objects (``MapNode``, ``Rule``,
-``LabelSet``, ``MapRelay``) are what nodes are told: no field of theirs depends on who looks, so each is encoded once
-per change.
+Records (``User``, ``Node``, ``PreAuthKey``, ``Relay``, ``Route``, ``PolicyVersion``) are what the server stores. Map
+objects (``MapNode``, ``Rule``, ``LabelSet``, ``MapRoute``, ``MapRelay``) are what nodes are told: no field of theirs
+depends on who looks, so each is encoded once per change.
 All are immutable; ids are positive integers and never reused; times are whole seconds of Unix time.
 """
 
@@ -28,7 +28,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class User(Record, frozen=True, kw_only=True):
-    """Somebody nodes belong to: (issuer, subject), issuer ``local`` for users made on the server."""
+    """Somebody nodes belong to: (issuer, subject), issuer ``local`` for users made on the server.
+
+    ``email`` is there only where the issuer verified it; for ``local`` users the administrator's word is that.
+    """
 
     unique = ("stable_id", "name")
 
@@ -37,6 +40,7 @@ class User(Record, frozen=True, kw_only=True):
     issuer: str = "local"
     subject: str = ""
     created: int = 0
+    email: str = ""
 
 
 class Node(Record, frozen=True, kw_only=True):
@@ -130,7 +134,35 @@ class Relay(Record, frozen=True, kw_only=True):
     expires: int | None = None
 
 
-RECORDS: tuple[type[Record], ...] = (User, Node, PreAuthKey, ReleasedAddress, Relay)
+class Route(Record, frozen=True, kw_only=True):
+    """A prefix beyond the mesh that ``node`` can pass packets on to; ``0.0.0.0/0`` and ``::/0`` make it an exit node.
+
+    ``advertised`` is the node's word, ``approved`` the operator's: peers use a route that has both. ``approved_by``
+    says whose word that is: ``auto`` (the policy's autoApprovers), or an administrator's name.
+    """
+
+    node: int
+    prefix: str
+    advertised: bool = True
+    approved: bool = False
+    approved_by: str = ""
+    created: int = 0
+
+
+class PolicyVersion(Record, frozen=True, kw_only=True):
+    """One version of the policy, as written; the one with the highest id is in force. ``created`` by ``author``.
+
+    ``engine`` is the policy engine that reads it. ``note`` says why, where somebody said (``rollback to 3``).
+    """
+
+    source: str
+    engine: str
+    author: str = ""
+    created: int = 0
+    note: str = ""
+
+
+RECORDS: tuple[type[Record], ...] = (User, Node, PreAuthKey, ReleasedAddress, Relay, Route, PolicyVersion)
 """Every kind of record that a storage keeps, each after those it refers to."""
 
 
@@ -154,7 +186,7 @@ class Endpoint(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MapNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A node as other nodes see it. ``labels`` are those rules may name; ``home`` its home relay's region."""
+    """A node as other nodes see it. ``home`` is its home relay's region."""
 
     id: int
     stable_id: str
@@ -164,19 +196,27 @@ class MapNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     addresses: tuple[str, ...]
     user: int
     tags: tuple[str, ...] = ()
-    labels: tuple[int, ...] = (0,)
     home: int | None = None
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Traffic that is let in: from nodes in ``sources`` to holders of a label in ``destinations``.
+    """Traffic that is let in. A packet matches if its source, its destination, its protocol and its port do.
 
-    Empty ``protocols`` (IP protocol numbers) and ``ports`` ((first, last) pairs) mean any.
+    Source: an address of a node in one of the sets ``sources`` (where that set is ``everyone``, also a host behind
+    a route other than a default one), or any within ``source_prefixes``. Destination: an own address, where the viewer
+    carries one of the labels ``destinations``, or any within ``destination_prefixes`` (hosts behind the viewer, too).
+    With ``own``, source and viewer must be untagged nodes of one user, and the destination is an own address.
+
+    Empty ``protocols`` (IP protocol numbers) and ``ports`` ((first, last) pairs) mean any. ICMP and ICMPv6 have no
+    ports: they match whatever ``ports`` says.
     """
 
     id: int
-    sources: tuple[int, ...]
-    destinations: tuple[int, ...]
+    sources: tuple[int, ...] = ()
+    destinations: tuple[int, ...] = ()
+    source_prefixes: tuple[str, ...] = ()
+    destination_prefixes: tuple[str, ...] = ()
+    own: bool = False
     protocols: tuple[int, ...] = ()
     ports: tuple[tuple[int, int], ...] = ()
 
@@ -187,6 +227,24 @@ class LabelSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: int
     everyone: bool = False
     nodes: tuple[int, ...] = ()
+
+
+class SetChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Nodes that came to carry the label ``id``, or no longer do; for a set that the viewer holds."""
+
+    id: int
+    added: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
+
+
+class MapRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A prefix that the node ``router`` passes packets on to (see `Route`). Several routers of one prefix stand for
+    each other: the one with the lowest ``id`` that works goes first. ``down``: the router says that it cannot now."""
+
+    id: int
+    prefix: str
+    router: int
+    down: bool = False
 
 
 class MapRelay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -214,7 +272,8 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     """What changed in one viewer's map up to ``cursor``; ``full`` says: forget all that came before.
 
     The viewer's own node is among ``nodes``, so that it learns its own name and labels as others do. ``homes`` are the
-    new home regions of nodes that are as they were otherwise (None: it has none any more).
+    new home regions of nodes that are as they were otherwise (None: it has none any more). ``own_labels`` are the
+    labels that the viewer carries, as far as its rules name them (None: as before).
     """
 
     cursor: Cursor
@@ -226,6 +285,10 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     removed_rules: tuple[int, ...] = ()
     sets: tuple[LabelSet, ...] = ()
     removed_sets: tuple[int, ...] = ()
+    set_changes: tuple[SetChange, ...] = ()
+    routes: tuple[MapRoute, ...] = ()
+    removed_routes: tuple[int, ...] = ()
+    own_labels: tuple[int, ...] | None = None
     relays: tuple[MapRelay, ...] = ()
     removed_relays: tuple[int, ...] = ()
 
@@ -238,19 +301,33 @@ class NetworkMap:
         self.nodes: dict[int, MapNode] = {}
         self.rules: dict[int, Rule] = {}
         self.sets: dict[int, LabelSet] = {}
+        self.routes: dict[int, MapRoute] = {}
+        self.own_labels: frozenset[int] = frozenset()
         self.relays: dict[int, MapRelay] = {}
 
     def apply(self, change: MapChange) -> None:
         """Bring the map to ``change.cursor``; applying the same change twice does no harm."""
         if change.full:
-            self.nodes, self.rules, self.sets, self.relays = {}, {}, {}, {}
+            self.nodes, self.rules, self.sets, self.routes, self.relays = {}, {}, {}, {}, {}
+            self.own_labels = frozenset()
         _merge(self.nodes, change.nodes, change.removed_nodes)
         for id_ in change.homes.keys() & self.nodes.keys():
             self.nodes[id_] = msgspec.structs.replace(self.nodes[id_], home=change.homes[id_])
         _merge(self.rules, change.rules, change.removed_rules)
         _merge(self.sets, change.sets, change.removed_sets)
+        for each in change.set_changes:
+            self._change_set(each)
+        _merge(self.routes, change.routes, change.removed_routes)
+        if change.own_labels is not None:
+            self.own_labels = frozenset(change.own_labels)
         _merge(self.relays, change.relays, change.removed_relays)
         self.cursor = change.cursor
+
+    def _change_set(self, change: SetChange) -> None:
+        held = self.sets.get(change.id)
+        if held is not None:
+            nodes = (set(held.nodes) | set(change.added)) - set(change.removed)
+            self.sets[change.id] = msgspec.structs.replace(held, nodes=tuple(sorted(nodes)))
 
     def as_change(self) -> MapChange | None:
         """The whole map as one full change (what the cache on disk holds); None before the first."""
@@ -262,6 +339,8 @@ class NetworkMap:
             nodes=tuple(self.nodes.values()),
             rules=tuple(self.rules.values()),
             sets=tuple(self.sets.values()),
+            routes=tuple(self.routes.values()),
+            own_labels=tuple(self.own_labels),
             relays=tuple(self.relays.values()),
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ghostwire.capabilities.transport import Buffer
+from ghostwire.errors import PlatformError
 
 Deliver = Callable[[Sequence[Buffer]], None]
 """Takes a burst of IP packets; the buffers are only valid during the call."""
@@ -32,16 +33,40 @@ class Device(ABC):
         """Remove the device; harmless when called twice."""
 
 
+class Forwarding(msgspec.Struct, frozen=True):
+    """What a subnet router or exit node asks of its system: pass packets from the device on to ``prefixes``, and the
+    answers back. ``masquerade``: under this machine's own address, so that the hosts there need no route to the
+    mesh."""
+
+    prefixes: tuple[str, ...]
+    masquerade: bool = True
+
+
 class NetworkConfig(msgspec.Struct, frozen=True):
     """What the operating system should have while the node runs.
 
-    ``addresses`` are interface addresses (``100.64.0.2/32``); ``routes`` are prefixes that lead into the device.
+    ``addresses`` are interface addresses (``100.64.0.2/32``); ``routes`` are prefixes that lead into the device. They
+    live in a routing table of their own, which marked sockets (see `Sockets`) never see. With a default route among
+    them nothing leaves by another way, whatever becomes of the device; but with ``lan``, networks that this machine is
+    directly on are reached directly.
     """
 
     interface: str
     mtu: int
     addresses: tuple[str, ...]
     routes: tuple[str, ...] = ()
+    lan: bool = False
+    forwarding: Forwarding | None = None
+
+
+class FirewallRule(msgspec.Struct, frozen=True):
+    """Packets that may come out of the device: from one of ``sources`` to one of ``destinations`` (prefixes). Empty
+    ``protocols`` and ``ports`` mean any; ICMP and ICMPv6 match whatever ``ports`` says."""
+
+    sources: tuple[str, ...]
+    destinations: tuple[str, ...]
+    protocols: tuple[int, ...] = ()
+    ports: tuple[tuple[int, int], ...] = ()
 
 
 class Platform(ABC):
@@ -60,6 +85,15 @@ class Platform(ABC):
     @abstractmethod
     async def restore(self) -> None:
         """Undo everything `configure` did; harmless when called twice."""
+
+    async def firewall(self, interface: str, rules: Sequence[FirewallRule]) -> None:
+        """Let exactly these packets out of the device, and answers to what this machine began; one atomic change, which
+        holds until `restore`. PlatformError where this system has no such thing (the default)."""
+        raise PlatformError("this platform has no firewall for a node; set [node] filter to userspace")
+
+    def reaches(self, prefix: str) -> bool:
+        """Whether this machine has a working way, other than its own devices, to hosts of that prefix."""
+        return True
 
     @abstractmethod
     def local_addresses(self) -> Sequence[str]:

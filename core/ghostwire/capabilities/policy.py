@@ -1,37 +1,114 @@
-"""A policy engine turns the operator's policy into labels on nodes and rules between labels."""
+"""A policy engine reads the operator's policy: which selectors a node carries, and which rules hold between selectors.
+
+A *selector* is a text that picks nodes: ``*``, ``tag:web``, ``group:dev``, ``alice@example.com``, ``10.1.0.0/16``. Core
+gives each a label, keeps who carries it, tells each node what concerns it, and enforces the rules; an engine only
+reads.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import msgspec
 
-if TYPE_CHECKING:
-    from ghostwire.model import Node, Rule, User
+from ghostwire.errors import Finding
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+
+EVERYONE = "*"
+"""The selector that every node carries."""
 
 
-class CompiledPolicy(msgspec.Struct, frozen=True):
-    """Rules between label ids, and the ids that stand for every node (``*``).
+class Person(msgspec.Struct, frozen=True):
+    """Who a node belongs to. ``name`` is unique in the mesh; ``issuer`` is ``local`` for users made on the server.
 
-    `PolicyEngine.labels` gives those to each node. Rules' ids are positive and unique; the
-    same policy gives the same.
+    ``email`` is empty unless the ``issuer`` verified it.
     """
 
-    rules: tuple[Rule, ...]
-    everyone: frozenset[int]
+    name: str
+    issuer: str = "local"
+    email: str = ""
+
+
+class Bearer(msgspec.Struct, frozen=True):
+    """What a policy may know of a node. A tagged node acts for nobody: its ``owner`` is who brought it.
+
+    ``routes`` are its approved prefixes beyond the mesh.
+    """
+
+    addresses: tuple[Address, ...]
+    owner: Person
+    tags: tuple[str, ...] = ()
+    routes: tuple[Prefix, ...] = ()
+
+
+class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Traffic that is let in: from bearers of a selector in ``sources`` to bearers of one in ``destinations``.
+
+    ``source_prefixes`` and ``destination_prefixes`` are addresses that match whoever has them (``10.1.0.0/16``, or for
+    ``*`` as a destination ``0.0.0.0/0`` and ``::/0``); the nodes concerned carry a selector of the rule as well. With
+    ``own`` the destination is the source's owner's untagged nodes. Empty ``protocols`` (IP protocol numbers) and
+    ``ports`` ((first, last) pairs) mean any; ICMP has no ports and matches whatever ``ports`` says. ``line`` and
+    ``column`` are where it stands in the text.
+    """
+
+    sources: tuple[str, ...]
+    destinations: tuple[str, ...] = ()
+    source_prefixes: tuple[str, ...] = ()
+    destination_prefixes: tuple[str, ...] = ()
+    own: bool = False
+    protocols: tuple[int, ...] = ()
+    ports: tuple[tuple[int, int], ...] = ()
+    line: int = 0
+    column: int = 0
+
+
+class CompiledPolicy(ABC):
+    """A policy that was read. All its methods are pure and quick: `selectors` is asked for each node of the mesh.
+
+    ``rules`` in the order of the text. ``warnings`` are for whoever saves the policy.
+    """
+
+    rules: Sequence[PolicyRule] = ()
+    warnings: Sequence[Finding] = ()
+
+    @abstractmethod
+    def selectors(self, node: Bearer) -> Sequence[str]:
+        """The selectors of rules that pick this node, each once: by address, owner, tag, or an approved route that
+        overlaps a prefix. A node sees another where a rule leads from a selector of one to a selector of the other."""
+
+    def route_selectors(self, node: Bearer, route: Prefix) -> Sequence[str]:
+        """The selectors of rules that concern hosts behind this route of the node's; a subset of its own.
+
+        Who is led by a rule to one of them is told of the route. The default is `EVERYONE` alone.
+        """
+        return (EVERYONE,)
+
+    def approves(self, node: Bearer, route: Prefix) -> bool:
+        """Whether a route that this node advertises needs no administrator's approval."""
+        return False
+
+    def may_tag(self, user: Person, tag: str) -> bool:
+        """Whether nodes of this user may carry the tag."""
+        return False
+
+    def attributes(self, node: Bearer) -> Sequence[str]:
+        """Features that the policy switches on for this node."""
+        return ()
 
 
 class PolicyEngine(ABC):
-    """Reads policies. Label ids are small integers, append-only, never reused."""
+    """Reads policies."""
 
     name: str
 
     @abstractmethod
     def compile(self, source: str) -> CompiledPolicy:
-        """Parse and compile; ConfigError with line and key where the policy is wrong: the last one stays in force."""
+        """Parse and compile; PolicyError with all findings where the policy is wrong: the last one stays in force."""
 
-    @abstractmethod
-    def labels(self, node: Node, owner: User) -> Sequence[int]:
-        """The labels of a node under the policy compiled last, each once. A label keeps its id whatever is compiled."""
+    def test(self, policy: CompiledPolicy, people: Sequence[Person], nodes: Sequence[Bearer]) -> Sequence[Finding]:
+        """Run the tests that the policy itself contains against this mesh; what fails. Before a policy is saved."""
+        return ()

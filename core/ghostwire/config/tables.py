@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,7 +19,9 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     at first start. ``operator`` is a user of this machine who may administer besides root. ``keep_revisions`` is how
     far back the change log lets nodes resume; ``ephemeral_grace`` the seconds after which an ephemeral node that went
     away is removed. ``region`` is the region of the relay that runs in the server itself. ``derp_map`` is a file or an
-    https:// URL with a DERP map in JSON, whose relays the mesh uses too.
+    https:// URL with a DERP map in JSON, whose relays the mesh uses too. ``without_policy`` is what holds while a
+    policy engine is selected and no policy is stored. ``overlapping_routes`` says whether a route that overlaps another
+    router's, without being the same, may be approved (the longest prefix then wins).
     """
 
     listen: str = "0.0.0.0:8080"
@@ -36,6 +38,8 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     ephemeral_grace: Annotated[int, msgspec.Meta(ge=0)] = 300
     region: str = "home"
     derp_map: str = ""
+    without_policy: Literal["allow", "deny"] = "allow"
+    overlapping_routes: Literal["refuse", "longest"] = "refuse"
 
 
 class NodeConfig(Table, frozen=True, kw_only=True):
@@ -43,6 +47,10 @@ class NodeConfig(Table, frozen=True, kw_only=True):
 
     ``endpoints`` are further addresses (``1.2.3.4:41641``) at which peers reach this node, by a forwarded port, say.
     ``port_mapping`` lets it ask the router for one (NAT-PMP, PCP, UPnP).
+
+    ``routes`` are prefixes that it offers to pass packets on to, ``exit_node`` offers the whole internet; ``snat``
+    hides the mesh's addresses from the hosts there. ``accept_routes`` uses what other nodes offer. ``filter`` says who
+    checks arriving packets: this program, or the operating system's firewall.
     """
 
     interface: str = "gw0"
@@ -53,6 +61,11 @@ class NodeConfig(Table, frozen=True, kw_only=True):
     hostname: str = ""
     endpoints: tuple[str, ...] = ()
     port_mapping: bool = True
+    routes: tuple[str, ...] = ()
+    exit_node: bool = False
+    snat: bool = True
+    accept_routes: bool = True
+    filter: Literal["userspace", "kernel"] = "userspace"
 
 
 class RelayConfig(Table, frozen=True, kw_only=True):

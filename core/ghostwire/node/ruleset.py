@@ -10,7 +10,7 @@ from ghostwire.node.packet import Packet
 
 
 class Labels:
-    """Who carries which label: by the map's sets, and by a node's own labels where the map holds no set."""
+    """Who carries which label, by the map's sets."""
 
     def __init__(self) -> None:
         self._sets: dict[int, tuple[LabelSet, frozenset[int]]] = {}
@@ -33,7 +33,7 @@ class Labels:
 
     def _carries(self, node: MapNode, label: int) -> bool:
         if label not in self._sets:
-            return label in node.labels
+            return False
         held, nodes = self._sets[label]
         return held.everyone or node.id in nodes
 
@@ -67,7 +67,7 @@ class Ruleset:
 def compile_rules(network: NetworkMap, own: MapNode, labels: Labels) -> Ruleset | None:
     """The rules that let peers in; None (admit everything) where one rule lets everyone do everything."""
     labels.update(network.sets)
-    mine = [rule for rule in network.rules.values() if labels.carries(own, rule.destinations)]
+    mine = [rule for rule in network.rules.values() if not network.own_labels.isdisjoint(rule.destinations)]
     if any(not rule.protocols and not rule.ports and labels.are_everyones(rule.sources) for rule in mine):
         return None
     return Ruleset(frozenset(ip_address(text).packed for text in own.addresses), mine, labels, network)

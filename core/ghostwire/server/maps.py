@@ -37,6 +37,7 @@ class _MapFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     homes: Mapping[int, int | None] = {}
     rules: Sequence[msgspec.Raw] = ()
     sets: Sequence[msgspec.Raw] = ()
+    own_labels: Sequence[int] | None = None
     relays: Sequence[msgspec.Raw] = ()
     removed_relays: Sequence[int] = ()
 
@@ -112,7 +113,6 @@ class Maps:
             addresses=node.addresses,
             user=node.user,
             tags=node.tags,
-            labels=self._policy.labels(node),
             home=self._homes.get(node.id),
         )
 
@@ -156,8 +156,12 @@ class Maps:
 
     def _whole(self) -> bytes:
         shown, relays = self._shown.all(), self._relays.all()
-        frame = _MapFrame(cursor=self.cursor, full=True, nodes=shown, rules=self._rules, sets=self._sets, relays=relays)
-        return pack(frame)
+        rules, sets, labels = self._rules, self._sets, self._policy.labels
+        return pack(
+            _MapFrame(
+                cursor=self.cursor, full=True, nodes=shown, rules=rules, sets=sets, own_labels=labels, relays=relays
+            )
+        )
 
     def _delta(self, nodes: Set[int], moved: Set[int], relays: Set[int]) -> bytes:
         """``moved`` nodes have another home, or came to the end of their key, and are else as they were."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ghostwire.model import LabelSet, Node, Rule
+from ghostwire.model import LabelSet, Rule
 
 EVERYONE = 0
 """The label that all nodes carry."""
@@ -14,10 +14,8 @@ class OpenPolicy:
     """Every node sees every other, and everything is let in."""
 
     warning = "no policy engine is selected: every node may reach every other on every port"
-    rules: Sequence[Rule] = (Rule(id=1, sources=(EVERYONE,), destinations=(EVERYONE,)),)
+    rules: Sequence[Rule] = (
+        Rule(id=1, sources=(EVERYONE,), destinations=(EVERYONE,), destination_prefixes=("0.0.0.0/0", "::/0")),
+    )
     sets: Sequence[LabelSet] = (LabelSet(id=EVERYONE, everyone=True),)
-
-    def labels(self, node: Node) -> tuple[int, ...]:
-        """The labels a node carries."""
-        del node
-        return (EVERYONE,)
+    labels: Sequence[int] = (EVERYONE,)

@@ -52,6 +52,8 @@ MAX_FRAME_TO_SERVER = 16 * 1024
 MAX_FRAME_TO_NODE = 64 * 1024 * 1024
 MAX_ENDPOINTS = 16
 MAX_ENDPOINT_TEXT = 256
+MAX_ROUTES = 256
+"""Prefixes that one node may advertise."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -120,7 +122,8 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     """Where the node can be reached. ``session`` grows with each start of the node, ``sequence`` with each report.
 
     ``home`` is its home relay's region, ``relay`` the relay of it at which the node is already, if any: the server
-    assigns it that one again where it can.
+    assigns it that one again where it can. ``routes`` are the prefixes that it can pass packets on to (see `Route`);
+    those in ``down`` it cannot reach at present.
     """
 
     session: int
@@ -128,6 +131,8 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     endpoints: tuple[Endpoint, ...] = ()
     home: int | None = None
     relay: int | None = None
+    routes: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
 
 
 class Interest(Message, frozen=True, kw_only=True, tag="interest"):

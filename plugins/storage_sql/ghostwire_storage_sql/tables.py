@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ghostwire.keys import PublicKey
-from ghostwire.model import Node, PreAuthKey, Record, Relay, ReleasedAddress, User
+from ghostwire.model import Node, PolicyVersion, PreAuthKey, Record, Relay, ReleasedAddress, Route, User
 
 R = TypeVar("R", bound=Record)
 Code = Callable[[Any], Any]
@@ -26,8 +26,14 @@ NAMES: Mapping[type[Record], str] = {
     PreAuthKey: "pre_auth_keys",
     ReleasedAddress: "released_addresses",
     Relay: "relays",
+    Route: "routes",
+    PolicyVersion: "policy_versions",
 }
-REFERENCES: Mapping[tuple[type[Record], str], type[Record]] = {(Node, "user"): User, (PreAuthKey, "user"): User}
+REFERENCES: Mapping[tuple[type[Record], str], type[Record]] = {
+    (Node, "user"): User,
+    (PreAuthKey, "user"): User,
+    (Route, "node"): Node,
+}
 
 Integer = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 metadata = sa.MetaData()

@@ -22,7 +22,7 @@ OWN6, PEER6 = "fd00:1:2::6440:1", "fd00:1:2::6440:2"
 def network(kit: Any, *rules: Rule, sets: Sequence[LabelSet] = ()) -> NetworkMap:
     """Node 1, which is filtered, carries label 10; node 2 label 20; node 3 none."""
     held = NetworkMap()
-    nodes = (kit.map_node(1, labels=(10,)), kit.map_node(2, labels=(20,)), kit.map_node(3, labels=()))
+    nodes = (kit.map_node(1), kit.map_node(2), kit.map_node(3))
     held.apply(MapChange(cursor=Cursor(1, b"m"), full=True, nodes=nodes, rules=rules, sets=tuple(sets)))
     return held
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey, RelayKey
-from ghostwire.model import Node, PreAuthKey, Record, Relay, ReleasedAddress, User
+from ghostwire.model import Node, PolicyVersion, PreAuthKey, Record, Relay, ReleasedAddress, Route, User
 
 
 def user(number: int) -> User:
     """A user like no other."""
-    return User(id=number, stable_id=f"u{number}", name=f"user{number}", subject=str(number), created=number)
+    return User(
+        id=number, stable_id=f"u{number}", name=f"user{number}", subject=str(number), created=number, email="a@b"
+    )
 
 
 def node(number: int, owner: int = 1) -> Node:
@@ -80,10 +82,25 @@ def relay(number: int) -> Relay:
     )
 
 
+def route(number: int, router: int = 1) -> Route:
+    """A route like no other, with every field set."""
+    prefix = f"10.{number}.0.0/16"
+    return Route(
+        id=number, node=router, prefix=prefix, advertised=False, approved=True, approved_by="auto", created=number
+    )
+
+
+def policy_version(number: int) -> PolicyVersion:
+    """A policy's version like no other, with every field set."""
+    return PolicyVersion(id=number, source="{}\n", engine="acl", author="root", created=number, note="ü")
+
+
 SAMPLES: dict[type[Record], Callable[[int], Record]] = {
     User: user,
     Node: node,
     PreAuthKey: pre_auth_key,
     ReleasedAddress: lambda number: ReleasedAddress(id=number, address=f"100.64.9.{number}", released=number),
     Relay: relay,
+    Route: route,
+    PolicyVersion: policy_version,
 }
