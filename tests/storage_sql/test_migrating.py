@@ -9,16 +9,17 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from msgspec.structs import replace
 
 from ghostwire.errors import Conflict
-from ghostwire.model import Relay
-from ghostwire.testing.contracts.samples import node, pre_auth_key, relay, user
+from ghostwire.model import PolicyVersion, Relay, Route
+from ghostwire.testing.contracts.samples import node, policy_version, pre_auth_key, relay, route, user
 from ghostwire_storage_sql import schema
 from ghostwire_storage_sql.storage import SqlStorage
 from ghostwire_storage_sql.tables import MAPPED
 
 Make = Callable[[], SqlStorage]
-RECORDS = (user(1), node(3), pre_auth_key(2))
+RECORDS = (replace(user(1), email=""), node(3), pre_auth_key(2))
 
 
 def fill_first(path: Path) -> None:
@@ -31,8 +32,10 @@ def fill_first(path: Path) -> None:
         command.upgrade(config, "0001")
         for record in RECORDS:
             mapped = MAPPED[type(record)]
+            table = sa.Table(mapped.name, sa.MetaData(), autoload_with=connection)
             values = dict(zip((field.name for field in mapped.fields), mapped.row(record), strict=True))
-            connection.execute(sa.insert(mapped.table).values(**values))
+            known = {name: value for name, value in values.items() if name in table.columns}
+            connection.execute(sa.insert(table).values(known))
         connection.execute(sa.text("INSERT INTO settings VALUES ('ipv6', 'fd12::/48')"))
         connection.execute(sa.text("UPDATE counters SET value = 2 WHERE name = 'revision'"))
         connection.execute(sa.text("UPDATE counters SET value = 7 WHERE name = 'nodes'"))
@@ -71,6 +74,23 @@ async def test_what_a_newer_version_added_works_in_an_older_database(make_storag
     await storage.close()
     assert relay(1) in snapshot.records
     assert snapshot.revision == 3
+
+
+async def test_users_routes_and_policies_have_room_in_an_older_database(make_storage: Make, tmp_path: Path) -> None:
+    fill_first(tmp_path / "ghostwire.db")
+    storage = make_storage()
+    await storage.open(lambda commit: None)
+    added = (user(1), route(1, router=3), policy_version(1))
+    for record in added:
+        await storage.write(lambda transaction, new=record: transaction.put(new))
+    ids = [await storage.write(lambda transaction, k=kind: transaction.new_id(k)) for kind in (Route, PolicyVersion)]
+    with pytest.raises(Conflict, match="no node 77"):
+        await storage.write(lambda transaction: transaction.put(route(2, router=77)))
+    await storage.close()
+    snapshot = await (storage := make_storage()).open(lambda commit: None)
+    await storage.close()
+    assert set(map(repr, snapshot.records)) == set(map(repr, (*added, *RECORDS[1:])))
+    assert ids == [1, 1]
 
 
 async def test_a_disco_key_that_several_nodes_had_stays_with_the_first(make_storage: Make, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ class StorageContract(StorageLimits):
     async def test_a_unique_value_has_one_holder(self) -> None:
         """Conflict, for each unique field of each kind; the holder itself may be put again."""
         storage, _ = await self.opened()
-        await self.put(storage, user(1))
+        await self.put(storage, user(1), node(1))
         for kind in RECORDS:
             holder, other = SAMPLES[kind](5), SAMPLES[kind](6)
             await self.put(storage, holder)
