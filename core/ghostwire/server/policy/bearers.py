@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
@@ -25,3 +26,12 @@ def bearer(node: Node, owner: User | None, routes: Iterable[Route] = ()) -> Bear
         tags=node.tags,
         routes=tuple(ip_network(route.prefix) for route in routes if route.approved and route.advertised),
     )
+
+
+def all_bearers(nodes: Iterable[Node], users: Iterable[User], routes: Iterable[Route]) -> dict[int, Bearer]:
+    """Every node as a bearer, by id."""
+    owners = {user.id: user for user in users}
+    routed: dict[int, list[Route]] = defaultdict(list)
+    for route in routes:
+        routed[route.node].append(route)
+    return {node.id: bearer(node, owners.get(node.user), routed.get(node.id, ())) for node in nodes}
