@@ -49,16 +49,21 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
     """Traffic that is let in: from bearers of a selector in ``sources`` to bearers of one in ``destinations``.
 
     ``source_prefixes`` and ``destination_prefixes`` are addresses that match whoever has them (``10.1.0.0/16``, or for
-    ``*`` as a destination ``0.0.0.0/0`` and ``::/0``); the nodes concerned carry a selector of the rule as well. With
+    ``*`` as a destination ``0.0.0.0/0`` and ``::/0``). ``source_holders`` and ``destination_holders`` are selectors of
+    nodes that are concerned for the prefixes' sake, as they have addresses within them or routes that overlap them:
+    they see and are seen like bearers, and the rule is told to who holds a destination, but their own addresses match
+    by the prefixes alone. With
     ``own`` the destination is the source's owner's untagged nodes. Empty ``protocols`` (IP protocol numbers) and
     ``ports`` ((first, last) pairs) mean any; ICMP has no ports and matches whatever ``ports`` says. ``line`` and
     ``column`` are where it stands in the text.
     """
 
-    sources: tuple[str, ...]
+    sources: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
     source_prefixes: tuple[str, ...] = ()
     destination_prefixes: tuple[str, ...] = ()
+    source_holders: tuple[str, ...] = ()
+    destination_holders: tuple[str, ...] = ()
     own: bool = False
     protocols: tuple[int, ...] = ()
     ports: tuple[tuple[int, int], ...] = ()
