@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body. Where the app reads more the answer is 413, and the rest is thrown away as it comes."""
+MAX_ADMIN_BODY = 16 * 1024 * 1024
+"""The same for administrators, whose routes have narrower limits of their own."""
 
 
 def guarded(app: ASGIApplication) -> ASGIApplication:
@@ -21,19 +23,23 @@ def guarded(app: ASGIApplication) -> ASGIApplication:
 
     async def guard(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         with suppress(ClientDisconnect):
-            await cast("Any", app)(scope, _bounded(receive), send)
+            await cast("Any", app)(scope, _bounded(receive, _limit(scope)), send)
 
     return cast("Any", guard)  # type: ignore[no-any-return]
 
 
-def _bounded(receive: ASGIReceiveCallable) -> ASGIReceiveCallable:
+def _limit(scope: Scope) -> int:
+    return MAX_ADMIN_BODY if cast("Any", scope).get("state", {}).get("admin") is True else MAX_BODY
+
+
+def _bounded(receive: ASGIReceiveCallable, limit: int) -> ASGIReceiveCallable:
     taken = 0
 
     async def counted() -> Any:
         nonlocal taken
         message: Any = await receive()
         taken += len(message.get("body", b""))
-        if taken > MAX_BODY:
+        if taken > limit:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return message
 

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from ghostwire.errors import GhostwireError, Refused
 from ghostwire.model import from_json, to_json
+from ghostwire.system.users import name_of
 from ghostwire.wire import api_errors
 
 T = TypeVar("T")
@@ -32,24 +33,31 @@ def error_response(error: GhostwireError) -> Response:
 
 
 def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-    """A route whose endpoint gives a JSON-able value, or raises a GhostwireError."""
+    """A route whose endpoint gives a JSON-able value or a Response of its own, or raises a GhostwireError."""
 
     async def answer(request: Request) -> Response:
         try:
-            return json_response(await endpoint(request))
+            value = await endpoint(request)
+            return value if isinstance(value, Response) else json_response(value)
         except GhostwireError as error:
             return error_response(error)
 
     return Route(path, answer, methods=[method])
 
 
-async def body_of(request: Request, kind: type[T]) -> T:
-    """The request's body as this type; Refused says which field is wrong."""
+def caller(request: Request) -> str:
+    """The name of the local administrator who asks; empty where it is nobody on this machine."""
+    uid = request.scope.get("state", {}).get("uid")
+    return name_of(uid) if uid is not None else ""
+
+
+async def body_of(request: Request, kind: type[T], *, limit: int = MAX_BODY) -> T:
+    """The request's body, of at most so many bytes, as this type; Refused says which field is wrong."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > MAX_BODY:
-            raise api_errors.TooLarge(f"the body is larger than {MAX_BODY} bytes")
+        if len(data) > limit:
+            raise api_errors.TooLarge(f"the body is larger than {limit} bytes")
     try:
         value: T = from_json(bytes(data) or b"{}", kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Which users of this machine may administer a program that runs on it."""
+"""The users of this machine: who may administer a program that runs on it, and their names."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ def administrators(config: Config, section: str) -> frozenset[int]:
     except KeyError:
         raise config.error(f"this machine has no user {name!r}", section, "operator") from None
     return frozenset({0, os.geteuid(), *operator})
+
+
+def name_of(uid: int) -> str:
+    """The name of a user id; ``user 1234`` where nobody has it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -1,4 +1,7 @@
-"""Errors as the HTTP APIs carry them: a status, and ``{"error": {"code", "message"}}``; both directions."""
+"""Errors as the HTTP APIs carry them: a status, and ``{"error": {"code", "message"}}``; both directions.
+
+A wrong policy brings its ``findings``, too, each with ``line``, ``column`` and ``message``.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from ghostwire.errors import (
     AuthenticationFailed,
     ConfigError,
     Conflict,
+    Finding,
     GhostwireError,
     NotFound,
     PermissionDenied,
     PlatformError,
     PluginError,
+    PolicyError,
     Refused,
     StateError,
     Unavailable,
@@ -26,6 +31,9 @@ class TooLarge(Refused):
     code = "too-large"
 
 
+MAX_FINDINGS = 1000
+"""Findings that an answer holds."""
+
 _KINDS: dict[type[GhostwireError], tuple[int, str]] = {
     UsageError: (400, "usage"),
     ConfigError: (400, "config"),
@@ -34,6 +42,7 @@ _KINDS: dict[type[GhostwireError], tuple[int, str]] = {
     NotFound: (404, ""),
     Conflict: (409, ""),
     TooLarge: (413, ""),
+    PolicyError: (422, "policy"),
     Refused: (400, ""),
     Unavailable: (503, "unavailable"),
     PlatformError: (500, "platform"),
@@ -60,7 +69,10 @@ def answer(status: int, code: str, message: str) -> Answer:
 def encode(error: GhostwireError) -> Answer:
     """An error as status and body."""
     status, code = next(_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS)
-    return answer(status, error.code if isinstance(error, Refused) else code, str(error))
+    status, body = answer(status, error.code if isinstance(error, Refused) else code, str(error))
+    if isinstance(error, PolicyError):
+        body["error"]["findings"] = [finding._asdict() for finding in error.findings[:MAX_FINDINGS]]
+    return status, body
 
 
 def decode(status: int, body: Any) -> GhostwireError:
@@ -71,7 +83,19 @@ def decode(status: int, body: Any) -> GhostwireError:
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (GhostwireError if status >= 500 else Refused)
     if issubclass(kind, Refused):
         return kind(message, code)
+    if issubclass(kind, PolicyError):
+        return kind(findings_of(described.get("findings")) or [Finding(0, 0, message)])
     return _plugin_error(message) if kind is PluginError else kind(message)
+
+
+def findings_of(value: Any) -> list[Finding]:
+    """The findings in an answer; what is none is left out."""
+    given = value if isinstance(value, list) else []
+    return [
+        Finding(int(each["line"]), int(each["column"]), str(each["message"]))
+        for each in given
+        if isinstance(each, dict) and each.keys() >= {"line", "column", "message"}
+    ]
 
 
 def _plugin_error(text: str) -> PluginError:

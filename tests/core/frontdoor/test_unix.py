@@ -14,6 +14,7 @@ import pytest
 
 from ghostwire.errors import PlatformError
 from ghostwire.frontdoor import FrontDoor
+from ghostwire.frontdoor.guard import MAX_ADMIN_BODY, MAX_BODY
 
 MakeClient = Any
 ABOUT = "GET /about HTTP/1.1\nHost: h"
@@ -29,6 +30,19 @@ async def test_our_own_user_is_an_administrator(app: Any, client: MakeClient, so
     peer.close()
     await door.close()
     assert not socket_path.exists()
+
+
+@pytest.mark.parametrize(("length", "status"), [(2 * MAX_BODY, 200), (MAX_ADMIN_BODY + 1, 413)], ids=["2 MiB", "more"])
+async def test_administrators_send_more_than_strangers_and_not_without_end(
+    app: Any, client: MakeClient, socket_path: Path, length: int, status: int
+) -> None:
+    door = FrontDoor(app)
+    await door.start_unix(socket_path, [])
+    peer = await client.unix(socket_path)
+    answered, _ = await peer.ask(f"POST /about HTTP/1.1\nHost: h\nContent-Length: {length}", b"x" * length)
+    assert answered == status
+    peer.close()
+    await door.close()
 
 
 @pytest.mark.parametrize(("allowed", "status"), [([], 403), ([4242], 200)])
