@@ -38,6 +38,9 @@ class Whereabouts(Protocol):
     def busy(self, active: bool) -> None:
         """Whether to keep finding out."""
 
+    def seen(self, mapped: str) -> None:
+        """A peer sees this node's packets come from this ``address:port``."""
+
 
 class Director:
     """The `TunnelEvents` of the node's tunnel, and the `DiscoEvents` of its disco; `direct` comes before both.
@@ -109,7 +112,8 @@ class Director:
 
     def ponged(self, peer: int, source: Path, transaction: bytes, mapped: str) -> None:
         """A pong of this peer came from there; ``mapped`` is where it saw the ping come from."""
-        self._paths.ponged(peer, source, transaction, self._clock.now())
+        if self._paths.ponged(peer, source, transaction, self._clock.now()) and self._whereabouts is not None:
+            self._whereabouts.seen(mapped)
         self._driver.settle()
 
     def called(self, peer: int, endpoints: tuple[str, ...]) -> None:
@@ -211,8 +215,8 @@ class Director:
         assert self._disco is not None
         assert self._whereabouts is not None
         said = self._whereabouts.addresses()
-        if said:
-            self._disco.call_me_maybe(peer, relay, said)
+        if not (said and self._disco.call_me_maybe(peer, relay, said)):
+            self._paths.uncalled(peer, self._clock.now())
         if not self._whereabouts.fresh and self._said is None:
             self._said = said
             self._whereabouts.refresh(self._say_again)

@@ -40,6 +40,7 @@ class Whereabouts:
         self.known: tuple[str, ...] = ("198.51.100.1:7",)
         self.asked: list[Callable[[], object]] = []
         self.active = False
+        self.mapped: list[str] = []
 
     def addresses(self) -> tuple[str, ...]:
         return self.known
@@ -49,6 +50,9 @@ class Whereabouts:
 
     def busy(self, active: bool) -> None:
         self.active = active
+
+    def seen(self, mapped: str) -> None:
+        self.mapped.append(mapped)
 
 
 class Relay:

@@ -95,6 +95,9 @@ class Target:
     def busy(self, active: bool) -> None:
         pass
 
+    def seen(self, mapped: str) -> None:
+        pass
+
     # What comes and goes
 
     def relay(self, person: Person) -> Path:

@@ -110,6 +110,11 @@ class Discovery:
         if self._round is None and self._running:
             self._round = asyncio.get_running_loop().create_task(self._ask())
 
+    def seen(self, mapped: str) -> None:
+        """A peer sees this node's packets come from there (``host:port``)."""
+        if self._observed.seen(mapped, self._parts.clock.now()):
+            self.review()
+
     def busy(self, active: bool) -> None:
         """Whether packets move: only then are relays asked again and again."""
         if active == self._active:
@@ -143,7 +148,8 @@ class Discovery:
         offers = [(each.name, list(each.endpoints())) for each in direct]
         local = next((texts for name, texts in offers if name == self._parts.bare), [])
         self._forward(local)
-        self._addresses = self._known(local, self._observed.endpoints())
+        lately = self._observed.lately(self._parts.clock.now())
+        self._addresses = self._known(local, (*self._observed.endpoints(), *lately))
         steady = self._known(local, self._observed.steady())
         own = [(name, steady if name == self._parts.bare else self._fit(texts)) for name, texts in offers]
         before, self._endpoints = self._endpoints, shared(own)
@@ -191,6 +197,7 @@ class Discovery:
             self._parts.log.exception("internal error in asking relays for this node's endpoints")
         self._round = None
         self._asked = self._parts.clock.now()
+        self.review()
         told, self._then = self._then, []
         for then in told:
             then()

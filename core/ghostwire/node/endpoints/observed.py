@@ -2,6 +2,10 @@
 
 A translator may map by destination: each relay then sees another port, and a new one whenever a mapping has timed out.
 Peers have little use for these ports, so `steady` does not follow them while the address stays.
+
+Some translators give all new flows of a port another outer one as long as one flow had to take that, since its own was
+taken (Linux), while what relays see stays. Only peers see that; their word counts for ports of an address that relays
+see.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ MEMORY = 630 * SECOND
 """How long an answer counts that is not renewed: two full looks may be lost."""
 MOST = 256
 """Answers remembered of each IP version."""
+LATELY, FEW = 120 * SECOND, 2
+"""How long what peers see counts, and of how many endpoints: a router keeps a flow that is answered for so long."""
 
 
 @dataclass(slots=True)
@@ -37,6 +43,7 @@ class Observed:
 
     def __init__(self) -> None:
         self._families = {version: _Family({}) for version in (IPV4, IPV6)}
+        self._seen: dict[str, int] = {}
 
     @property
     def varies(self) -> bool | None:
@@ -56,8 +63,26 @@ class Observed:
                 each.best = each.steady = ""
         return (self.endpoints(), self.steady(), self.varies) != before
 
+    def seen(self, endpoint: str, now: int) -> bool:
+        """A peer sees this node there; whether that is news."""
+        known = self.endpoints()
+        if endpoint in known or host_of(endpoint) not in map(host_of, known):
+            return False
+        news = endpoint not in self.lately(now)
+        self._seen.pop(endpoint, None)
+        self._seen = dict([*self._seen.items(), (endpoint, now)][-FEW:])
+        return news
+
+    def lately(self, now: int) -> tuple[str, ...]:
+        """Where peers, and no relays, have seen this node lately; the last first."""
+        known = self.endpoints()
+        hosts = {host_of(text) for text in known}
+        fresh = (text for text, at in self._seen.items() if now - at < LATELY)
+        return tuple(text for text in fresh if text not in known and host_of(text) in hosts)[::-1]
+
     def forget(self) -> None:
         """This machine is elsewhere."""
+        self._seen = {}
         self._families = {version: _Family({}) for version in (IPV4, IPV6)}
 
     def endpoints(self) -> tuple[str, ...]:

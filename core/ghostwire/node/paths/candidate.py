@@ -68,3 +68,13 @@ class Candidate:
     def forgotten(self, now: int) -> bool:
         """Whether it is so long since anybody spoke of it that it is dropped; advertised ones stay."""
         return self.learned is not Learned.SERVER and now - self.heard_of >= LEARNED
+
+
+def hopes(
+    guess: Candidate | None, best: Candidate | None, former: Candidate | None, relay: Path | None
+) -> tuple[Path, ...]:
+    """Where packets go while no path is trusted: the best guess, and what was used before or the relay, without one
+    what is in doubt."""
+    first, second = (each.path if each is not None else None for each in (guess or best, former))
+    doubtful = best.path if best is not None else None
+    return tuple(dict.fromkeys(path for path in (first, second or relay or doubtful) if path is not None))

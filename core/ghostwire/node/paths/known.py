@@ -31,6 +31,10 @@ class Known:
         """The candidate with this path."""
         return self._candidates.get(path) if path is not None else None
 
+    def lack(self, paths: Iterable[Path]) -> bool:
+        """Whether any of these is none of the candidates."""
+        return any(path not in self._candidates for path in paths)
+
     def add(self, path: Path, learned: Learned, now: int) -> Candidate:
         """The candidate with this path, new or not, of which somebody speaks now."""
         found = self._candidates.get(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ghostwire import Activity, Path
 from ghostwire.engine import Entropy
@@ -58,17 +58,25 @@ class Paths:
         """A disco ping of this peer came from there."""
         self._settle(self._peer(peer, now), PeerPaths.pinged, source, now)
 
-    def ponged(self, peer: int, source: Path, transaction: bytes, now: int) -> None:
-        """A disco pong came from there; over a relay it says nothing of a direct path."""
+    def ponged(self, peer: int, source: Path, transaction: bytes, now: int) -> bool:
+        """A disco pong came from there, whether to a ping that went out; over a relay it says nothing of a direct
+        path."""
         asked = self._shared.pings.take(transaction, peer, now)
         state = self._peers.get(peer)
-        if asked is not None and state is not None and not source.relayed:
-            state.ponged(asked.candidate, now - asked.at, now, padded=asked.padded)
-            self._arm(state)
+        if asked is None or state is None or source.relayed:
+            return False
+        state.ponged(asked.candidate, now - asked.at, now, padded=asked.padded)
+        self._arm(state)
+        return True
 
-    def called(self, peer: int, paths: Iterable[Path], now: int) -> None:
+    def called(self, peer: int, paths: Collection[Path], now: int) -> None:
         """The peer asks to be pinged over these paths."""
         self._settle(self._peer(peer, now), PeerPaths.called, paths, now)
+
+    def uncalled(self, peer: int, now: int) -> None:
+        """A call to this peer could not be sent."""
+        if state := self._peers.get(peer):
+            self._settle(state, PeerPaths.uncalled, now)
 
     def offered(self, peer: int, paths: Iterable[Path], now: int) -> None:
         """The server says over which paths the peer may be reached."""

@@ -48,12 +48,12 @@ packets go over the guess alone, and over a path in doubt.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from ghostwire import Activity, Path
 from ghostwire.node.paths import timing
-from ghostwire.node.paths.candidate import Candidate, Learned
+from ghostwire.node.paths.candidate import Candidate, Learned, hopes
 from ghostwire.node.paths.carriage import Carriage, unheard
 from ghostwire.node.paths.heartbeat import Heartbeat
 from ghostwire.node.paths.known import Known
@@ -149,6 +149,8 @@ class PeerPaths:
         candidate = self.candidates.add(source, Learned.PING, now)
         if self.state in (State.SEARCHING, State.DOUBTED):
             self._orders.ping_soon(candidate, now)
+            self._rounds.heard(now)
+            self._schedule(now)
 
     def ponged(self, candidate: Candidate, latency: int, now: int, *, padded: bool) -> None:
         """A ping was answered."""
@@ -172,22 +174,30 @@ class PeerPaths:
         elif self.state is not State.ASLEEP:
             self._ping_all(now, new)
 
-    def called(self, paths: Iterable[Path], now: int) -> None:
+    def called(self, paths: Collection[Path], now: int) -> None:
         """The peer says where it is, and wants to be pinged there now: it does not trust the path in use."""
         known = self._orders.called_lately(now)
         if self.state is State.ASLEEP:
             self.wake(now, "the peer called", wants=False)
+        news = self.candidates.lack(paths)
         said = [self.candidates.add(path, Learned.CALL, now) for path in paths]
         if known or self.state is State.DIRECT:
-            for each in said:
-                if each is not self.best:
-                    self._orders.ping(each, now)
+            self._rounds.heard(now)
+            for each in [each for each in said if each is not self.best]:
+                self._orders.ping(each, now)
             if self.best is not None:
                 self._probe(self.best, now, wary=True)
+        elif self.state is State.SEARCHING and self._rounds.still(now) and not news:
+            self._rounds.heard(now)
         else:
             self._knock(said, NEAREST, now)
             self._call(now)
             self._rounds.hurry(now)
+        self._schedule(now)
+
+    def uncalled(self, now: int) -> None:
+        """A call could not be sent, so that the peer cannot be waited for."""
+        self._rounds.heard(now)
         self._schedule(now)
 
     def relayed(self, relay: Path | None, now: int) -> None:
@@ -469,7 +479,7 @@ class PeerPaths:
         if candidate is self.best:
             self._give_up(now, f"{name(candidate.path)} answers pings and carries no packets")
 
-    # Sleeping
+    # Sleeping, sending
 
     def _sleep(self, now: int) -> None:
         self.state, self.best, self._former, self.due = State.ASLEEP, None, None, None
@@ -480,18 +490,10 @@ class PeerPaths:
         self._attach()
         self._orders.rest()
 
-    # Sending
-
     def _attach(self, *, anew: bool = False) -> None:
         trusted = self.best if self.state is State.DIRECT else None
-        self._orders.attach((trusted.path,) if trusted is not None else self._hopes(), anew=anew)
-
-    def _hopes(self) -> tuple[Path, ...]:
-        """Where packets go while no path is trusted: the best guess, and what was used before or the relay, without one
-        what is in doubt."""
-        ways = (self.guess, self.best, self._former)
-        guess, best, former = (each.path if each is not None else None for each in ways)
-        return tuple(dict.fromkeys(path for path in (guess or best, former or self.relay or best) if path is not None))
+        paths = (trusted.path,) if trusted is not None else hopes(self.guess, self.best, self._former, self.relay)
+        self._orders.attach(paths, anew=anew)
 
     def _note(self, now: int, what: str, why: str) -> None:
         self.why = why

@@ -37,7 +37,8 @@ LAN, WAN, OTHER = Way("192.168.1.7:41641"), Way("203.0.113.7:41641"), Way("203.0
 @dataclass
 class World:
     """Runs the engine in steps of a millisecond. ``answering``: path -> round trip in ns of pings over it;
-    ``carrying``: the paths over which handshakes are completed. ``flow`` says what data moves, at every step."""
+    ``carrying``: the paths over which handshakes are completed. ``flow`` says what data moves, at every step. Whom this
+    node looks for calls back after ``calls_back`` ns, None for never."""
 
     paths: Paths
     clock: ManualClock
@@ -47,6 +48,7 @@ class World:
     decisions: list[tuple[int, Decision]] = field(default_factory=list)
     attached: tuple[Path, ...] = ()
     flow: Callable[[World], None] | None = None
+    calls_back: int | None = 20 * MILLISECOND
     _answers: list[tuple[int, int, Callable[[], None]]] = field(default_factory=list)
 
     @property
@@ -86,8 +88,14 @@ class World:
                 self.attached = paths
             case Ping(peer, path, transaction, _, None) if path in self.answering:
                 self._later(self.answering[path], lambda: self.paths.ponged(peer, path, transaction, self.now))
+            case Call() if self.calls_back is not None and self.state == "searching":
+                self._later(self.calls_back, self._call_back)
             case Trial(peer, path) if path in self.carrying:
                 self._later(20 * MILLISECOND, lambda: self.paths.established(peer, path, self.now))
+
+    def _call_back(self) -> None:
+        if self.paths.get(PEER) is not None:
+            self.paths.called(PEER, (), self.now)
 
     def _later(self, delay: int, event: Callable[[], None]) -> None:
         self._answers.append((self.now + delay, len(self.decisions), event))
