@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ghostwire.capabilities.authentication import Authenticator
+from ghostwire.capabilities.policy import PolicyEngine
 from ghostwire.capabilities.storage import Commit, Storage, Transaction
 from ghostwire.capabilities.telemetry import Metrics
 from ghostwire.config import ServerConfig
@@ -26,6 +27,7 @@ from ghostwire.server.nodes.ephemeral import Ephemeral
 from ghostwire.server.nodes.expiry import Expiry
 from ghostwire.server.nodes.sessions import EXPIRED, REMOVED, Sessions
 from ghostwire.server.policy import OpenPolicy
+from ghostwire.server.policy.policies import Policies
 from ghostwire.server.relays.relays import Relays
 from ghostwire.server.streams import Streams
 from ghostwire.wire.messages import HomeRelay, RelayHello
@@ -49,10 +51,12 @@ class ControlPlane:
         clock: Clock,
         entropy: Entropy,
         log: logging.Logger,
+        engine: PolicyEngine | None = None,
     ) -> None:
         self.mesh = mesh
         self._authenticators = {authenticator.name: authenticator for authenticator in authenticators}
         self._storage, self._config, self._clock, self._entropy, self._log = storage, config, clock, entropy, log
+        self.policies = Policies(mesh, engine, config.without_policy, log)
         self._policy = OpenPolicy()
         self.maps = Maps(self._policy, entropy(8).hex(), self.mesh.now)
         self.streams: Streams[Position] = Streams(self.maps)
@@ -70,6 +74,7 @@ class ControlPlane:
         """Open the storage, read it, and be ready for streams; StateError where the storage can't be used."""
         snapshot = await self.mesh.open(self._storage)
         try:
+            self.policies.start()
             log = await self._storage.log(snapshot.oldest - 1)
             self.maps.load(snapshot, log or ())
             self.mesh.follow(self._committed)
@@ -77,7 +82,6 @@ class ControlPlane:
         except BaseException:
             await self.mesh.close()
             raise
-        self._log.warning("%s", self._policy.warning)
         self._ephemeral.start(self.mesh.list(Node))
         self._expiry.start(self.mesh.list(Node))
         self._compaction.start()
@@ -124,6 +128,7 @@ class ControlPlane:
             "online": self.sessions.presence.online,
             "relays": state.count(Relay),
             "relays_connected": self.relays.connected,
+            "policy": self.policies.describe(),
         }
 
     def register(self, metrics: Metrics) -> None:
@@ -166,6 +171,7 @@ class ControlPlane:
 
     def _committed(self, commit: Commit) -> None:
         self.maps.apply(commit)
+        self.policies.committed(commit)
         self.streams.changed()
         if not self._started:
             return

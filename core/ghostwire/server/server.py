@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ghostwire import __version__
 from ghostwire.capabilities.contexts import ServerContext, Sockets
 from ghostwire.capabilities.http import Routes, StreamUpgrade
+from ghostwire.capabilities.policy import PolicyEngine
 from ghostwire.capabilities.service import Service
 from ghostwire.capabilities.storage import Storage
 from ghostwire.capabilities.telemetry import Metrics, Telemetry
@@ -27,6 +28,7 @@ from ghostwire.frontdoor import certificate
 from ghostwire.frontdoor.app import application
 from ghostwire.frontdoor.door import FrontDoor
 from ghostwire.keys import ControlKey, load_or_create_private_key
+from ghostwire.server.api.policy import PolicyRoutes
 from ghostwire.server.api.relays import RelayRoutes
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.channel import ControlUpgrade
@@ -116,7 +118,6 @@ class Server:
         return JoinToken(self.url, secret, self.control_key, self._pin, scheme).encode()
 
     async def _start(self) -> None:
-        self._refuse_policies()
         await self._start_plane()
         private = load_or_create_private_key(self._folders.server / CONTROL_KEY)  # the storage's lock is ours by now
         self.control_key = private.public(ControlKey)
@@ -127,10 +128,13 @@ class Server:
         await self.embedded.publish(self._place())
         await self._follow_derp_map()
 
-    def _refuse_policies(self) -> None:
-        """A policy that is not enforced must not seem to be."""
-        for offer in self._host.offers("ghostwire_policies"):
-            raise PluginError(offer.plugin, "this version enforces no policies; leave the plugin out")
+    def _policy_engine(self) -> PolicyEngine | None:
+        """The one that reads policies; PluginError names those that are selected beside it."""
+        offers = self._host.offers("ghostwire_policies")
+        if len(offers) > 1:
+            named = " and ".join(f"{offer.name!r} of {offer.plugin}" for offer in offers)
+            raise PluginError("", f"one policy engine can be at work, {named} are selected; leave all others out")
+        return self._host.create(offers[0], self._context) if offers else None
 
     async def _start_plane(self) -> None:
         self._mesh = LiveMesh(self._clock)
@@ -146,6 +150,7 @@ class Server:
             clock=self._clock,
             entropy=self._entropy,
             log=log,
+            engine=self._policy_engine(),
         )
         await self.plane.start()
         self._closing.push_async_callback(self.plane.close)
@@ -169,6 +174,8 @@ class Server:
         yield CoreRoutes(mesh, plane.administration, plane.sessions.presence, relays.homes, self._describe)
         administration, load = RelayAdministration(mesh, relays, self._entropy), lambda: self.embedded.load
         yield RelayRoutes(administration, relays, load, partial(self.join_token, scheme=RELAY), mesh.now)
+        if plane.policies.engine is not None:
+            yield PolicyRoutes(mesh, plane.policies)
 
     async def _follow_derp_map(self) -> None:
         source = DerpMapSource(self._mesh, self.config.server.derp_map, log)

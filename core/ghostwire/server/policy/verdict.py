@@ -68,21 +68,9 @@ def sees(policy: CompiledPolicy, viewer: Party, other: Party) -> bool:
 
 def leads(rule: PolicyRule, sender: Party, receiver: Party) -> bool:
     """Whether a rule leads from one node to the other, whatever the traffic."""
-    if not _carries(sender, rule.sources):
+    if not _carries(sender, rule.sources + rule.source_holders):
         return False
-    return one_owner(sender, receiver) if rule.own else _carries(receiver, rule.destinations)
-
-
-def sees_route(policy: CompiledPolicy, viewer: Party, router: Party, route: Prefix) -> bool:
-    """Whether ``viewer`` is told of this route: its router is; else where a rule leads to or from hosts behind it, and
-    for a default route where one leads to them."""
-    if viewer == router:
-        return True
-    behind = Party(router.bearer, frozenset(policy.route_selectors(router.bearer, route)))
-    rules = [rule for rule in policy.rules if not rule.own]
-    if any(leads(rule, viewer, behind) for rule in rules):
-        return True
-    return route.prefixlen > 0 and any(leads(rule, behind, viewer) for rule in rules)
+    return one_owner(sender, receiver) if rule.own else _told(rule, receiver)
 
 
 def one_owner(one: Party, other: Party) -> bool:
@@ -94,21 +82,28 @@ def _carries(party: Party, selectors: Collection[str]) -> bool:
     return not party.selectors.isdisjoint(selectors)
 
 
+def _told(rule: PolicyRule, receiver: Party) -> bool:
+    return _carries(receiver, rule.destinations + rule.destination_holders)
+
+
 def _source(rule: PolicyRule, sender: Party, address: Address | None) -> bool:
-    """Own addresses of a bearer of a source; for ``*`` hosts behind its routes, too, default routes excepted."""
+    """Own addresses of a bearer of a source; for ``*`` hosts behind its routes, too, default routes excepted; and
+    whoever has an address within ``source_prefixes``. With ``own`` no host behind it."""
     own = address is None or address in sender.bearer.addresses
-    if rule.own or own:
-        return own and (_carries(sender, rule.sources) or (not rule.own and _within(address, rule.source_prefixes)))
+    if own:
+        return _carries(sender, rule.sources) or _within(address, rule.source_prefixes)
     behind = any(route.prefixlen and _contains(route, address) for route in sender.bearer.routes)
-    return (EVERYONE in rule.sources and behind) or _within(address, rule.source_prefixes)
+    return not rule.own and ((EVERYONE in rule.sources and behind) or _within(address, rule.source_prefixes))
 
 
 def _destination(rule: PolicyRule, sender: Party, receiver: Party, address: Address | None) -> bool:
-    """Own addresses of a bearer of a destination, which may also have ``destination_prefixes`` within or behind it."""
+    """Own addresses of a bearer of a destination; and, at whoever is told of the rule, ``destination_prefixes``."""
     own = address is None or address in receiver.bearer.addresses
     if rule.own:
         return own and one_owner(sender, receiver)
-    return _carries(receiver, rule.destinations) and (own or _within(address, rule.destination_prefixes))
+    if own and _carries(receiver, rule.destinations):
+        return True
+    return _told(rule, receiver) and _within(address, rule.destination_prefixes)
 
 
 def _within(address: Address | None, prefixes: Collection[str]) -> bool:

@@ -1,0 +1,58 @@
+"""How rules are shown to people: their ports, protocols, and the place in the text that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from ghostwire.hints import one_line
+
+NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+LISTED, MAX_LINES, MAX_EXCERPT = 6, 12, 200
+
+
+def protocol_text(number: int | None) -> str:
+    """A protocol by its name, or as ``protocol 50``."""
+    return NAMES.get(number or 0, f"protocol {number}")
+
+
+def port_text(ports: tuple[int, int]) -> str:
+    """``22`` or ``8000-8999``."""
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """The first words, in order; how many more there are."""
+    every = sorted(words) if isinstance(words, frozenset) else list(words)
+    more = f" and {len(every) - LISTED} more" if len(every) > LISTED else ""
+    return ", ".join(every[:LISTED]) + more
+
+
+def excerpt(source: str, line: int, column: int) -> str:
+    """What stands there, as one line: an object to its end, where that is near; else the rest of its line."""
+    if not line:
+        return ""
+    lines = list(islice(source.split("\n"), line - 1, line - 1 + MAX_LINES))
+    if not lines:
+        return ""
+    first = lines[0][max(column - 1, 0) :]
+    if not first.startswith("{"):
+        return _cut(lines[0])
+    text = "\n".join([first, *lines[1:]])
+    return _cut(text[: _end(text)])
+
+
+def _end(text: str) -> int:
+    """Where the object with which the text begins ends."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return place + 1
+    return len(text)
+
+
+def _cut(text: str) -> str:
+    line = one_line(text)
+    return line if len(line) <= MAX_EXCERPT else f"{line[: MAX_EXCERPT - 3]}..."
