@@ -10,6 +10,11 @@ import msgspec
 from ghostwire.capabilities.transport import Buffer
 from ghostwire.errors import PlatformError
 
+SOCKET_MARK, SOCKET_MASK = 0x6777_0000, 0xFFFF_0000
+"""What packets of a node's own sockets carry under this mask, so that they never take the routes of `NetworkConfig`."""
+PLUGIN_MARK = SOCKET_MARK | 1
+"""What packets of an isolated plugin's datagram sockets carry."""
+
 Deliver = Callable[[Sequence[Buffer]], None]
 """Takes a burst of IP packets; the buffers are only valid during the call."""
 
@@ -48,7 +53,11 @@ class NetworkConfig(msgspec.Struct, frozen=True):
     ``addresses`` are interface addresses (``100.64.0.2/32``); ``routes`` are prefixes that lead into the device. They
     live in a routing table of their own, which marked sockets (see `Sockets`) never see. With a default route among
     them nothing leaves by another way, whatever becomes of the device; but with ``lan``, networks that this machine is
-    directly on are reached directly.
+    directly on are reached directly. Without a default route they are, too, unless a more specific route or the one of
+    an own address (the mesh's prefix) leads into the device.
+
+    ``isolated``: plugins run in processes of their own; packets with `PLUGIN_MARK` reach neither this machine nor the
+    device nor link-local and metadata addresses.
     """
 
     interface: str
@@ -57,6 +66,7 @@ class NetworkConfig(msgspec.Struct, frozen=True):
     routes: tuple[str, ...] = ()
     lan: bool = False
     forwarding: Forwarding | None = None
+    isolated: bool = False
 
 
 class FirewallRule(msgspec.Struct, frozen=True):
@@ -90,6 +100,11 @@ class Platform(ABC):
         """Let exactly these packets out of the device, and answers to what this machine began; one atomic change, which
         holds until `restore`. PlatformError where this system has no such thing (the default)."""
         raise PlatformError("this platform has no firewall for a node; set [node] filter to userspace")
+
+    async def cleanup(self) -> Sequence[str]:
+        """Remove what nodes that were killed left on this machine, but nothing of a running one; what was removed, one
+        line each. Harmless when called twice."""
+        return ()
 
     def reaches(self, prefix: str) -> bool:
         """Whether this machine has a working way, other than its own devices, to hosts of that prefix."""

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ghostwire import Context, Metrics, NodeContext, Platform, Provider, __version__
+from ghostwire.capabilities.platform import SOCKET_MARK
 from ghostwire.config import Config
 from ghostwire.errors import PluginError, ProtocolError, Refused, Unavailable
 from ghostwire.folders import Folders, make_folder
@@ -152,7 +153,7 @@ class _Maker:
 
     def __init__(self, host: Host, state: Path) -> None:
         self._host, self._state = host, state
-        self.clock, self.sockets, self.metrics = SystemClock(), SystemSockets(), Metrics()
+        self.clock, self.sockets, self.metrics = SystemClock(), SystemSockets(SOCKET_MARK), Metrics()
 
     def provider(self, offer: Offer) -> Provider[Any]:
         """The offer, to be created with a context that lacks only what is the plugin's own."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar, cast
 
 from ghostwire.capabilities.contexts import Listening, Sockets
@@ -21,11 +22,22 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 Refusal = Callable[[str], str]
 
 
-class SystemSockets(Sockets):
-    """Sockets of this machine. ``resolve`` gives a host's addresses (see `Resolver`)."""
+def set_mark(target: socket.socket, mark: int) -> None:
+    """Let the packets of this socket carry the mark, where the system has marks and lets us (CAP_NET_ADMIN)."""
+    if mark and hasattr(socket, "SO_MARK"):
+        with suppress(OSError):
+            target.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
 
-    def __init__(self) -> None:
-        self.resolve = Resolver()
+
+class SystemSockets(Sockets):
+    """Sockets of this machine, each with ``mark`` where we may set one (0: none).
+
+    ``resolve`` gives a host's addresses (see `Resolver`). Its questions are the system's, on sockets without a mark: they
+    go where routes lead, with an exit node in use to the resolver as the exit node reaches it.
+    """
+
+    def __init__(self, mark: int = 0) -> None:
+        self.resolve, self._mark = Resolver(), mark
 
     def udp(self, host: str, port: int) -> socket.socket:
         """A bound, non-blocking UDP socket of the host's family; an IPv6 one takes IPv6 alone."""
@@ -37,6 +49,7 @@ class SystemSockets(Sockets):
         try:
             if family == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            set_mark(made, self._mark)
             made.bind((host, port))
         except OSError as error:
             made.close()
@@ -107,6 +120,9 @@ class SystemSockets(Sockets):
             server = await asyncio.get_running_loop().create_server(protocol, host, port, ssl=tls)
         except OSError as error:
             raise _refusal(host, port, error, "TCP") from error
+        for each in server.sockets:
+            with socket.socket(fileno=os.dup(each.fileno())) as listening:
+                set_mark(listening, self._mark)
         return _Door(server)
 
     async def _open(
@@ -124,14 +140,27 @@ class SystemSockets(Sockets):
             try:
                 if why := refusal(address):
                     raise OSError(errno.EACCES, f"{address} {why}")
+                made = await self._connected(address, port)
                 return await asyncio.get_running_loop().create_connection(
-                    protocol, address, port, ssl=tls, server_hostname=name
+                    protocol, sock=made, ssl=tls, server_hostname=name
                 )
             except ssl.SSLError:
                 raise
             except OSError as error:
                 errors.append(error)
         raise errors[0] if errors else OSError("it has no address")
+
+    async def _connected(self, address: str, port: int) -> socket.socket:
+        """A stream's socket, marked before its first packet."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            set_mark(made, self._mark)
+            await asyncio.get_running_loop().sock_connect(made, _target(address, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     async def _to_proxy(self, proxy: Proxy, asking: Asking) -> tuple[asyncio.Transport, Asking]:
         tls = system_roots() if proxy.tls else None
@@ -140,6 +169,14 @@ class SystemSockets(Sockets):
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason
             raise Unavailable(f"{proxy}: no TLS with it ({reason})") from None
+
+
+def _target(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """An address as a socket takes it, a link-local one with its interface."""
+    plain, _, zone = address.partition("%")
+    if not zone:
+        return plain, port
+    return plain, port, 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
 
 
 class _Door:

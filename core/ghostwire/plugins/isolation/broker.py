@@ -11,12 +11,14 @@ from typing import Any, Final, cast
 
 from ghostwire import TransportContext
 from ghostwire.capabilities.contexts import Listening
+from ghostwire.capabilities.platform import PLUGIN_MARK
 from ghostwire.errors import GhostwireError, PlatformError
 from ghostwire.hints import one_line
 from ghostwire.model import NetworkMap
 from ghostwire.plugins.isolation.bounds import Bucket
 from ghostwire.plugins.isolation.protocol import Accepted, Answer, Ask, Control
 from ghostwire.plugins.isolation.reach import Reach
+from ghostwire.system.sockets import set_mark
 
 AT_ONCE: Final = 16
 """Questions that are being answered at a time; a quarter of the names that are looked up at a time."""
@@ -77,6 +79,7 @@ class Broker:
             self._refuse(ask, error)
             return
         with made:
+            set_mark(made, PLUGIN_MARK)
             self._tell(Answer(number=ask.number), made.fileno())
 
     def _begin(self, ask: Ask, work: Coroutine[Any, Any, None]) -> None:
