@@ -73,6 +73,18 @@ def leads(rule: PolicyRule, sender: Party, receiver: Party) -> bool:
     return one_owner(sender, receiver) if rule.own else _told(rule, receiver)
 
 
+def sees_route(policy: CompiledPolicy, viewer: Party, router: Party, route: Prefix) -> bool:
+    """Whether ``viewer`` is told of this route: its router is; else where a rule leads to or from hosts behind it, and
+    for a default route where one leads to them."""
+    if viewer == router:
+        return True
+    behind = Party(router.bearer, frozenset(policy.route_selectors(router.bearer, route)))
+    rules = [rule for rule in policy.rules if not rule.own]
+    if any(leads(rule, viewer, behind) for rule in rules):
+        return True
+    return route.prefixlen > 0 and any(leads(rule, behind, viewer) for rule in rules)
+
+
 def one_owner(one: Party, other: Party) -> bool:
     """Whether both are untagged nodes of one user."""
     return not one.bearer.tags and not other.bearer.tags and one.bearer.owner == other.bearer.owner
