@@ -1,4 +1,4 @@
-"""Core's own policies, for where no engine is at work or no policy is stored: everything is let in, or nothing."""
+"""What holds where no policy is stored: everything, or nothing."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from ghostwire.capabilities.policy import EVERYONE, Bearer, CompiledPolicy, Poli
 
 
 class AllowAll(CompiledPolicy):
-    """Every node sees every other, and everything is let in."""
+    """Every node may reach every other, and every approved route, on every port."""
 
-    rules = (PolicyRule(sources=(EVERYONE,), destinations=(EVERYONE,), destination_prefixes=("0.0.0.0/0", "::/0")),)
+    rules: Sequence[PolicyRule] = (
+        PolicyRule(sources=(EVERYONE,), destinations=(EVERYONE,), destination_prefixes=("0.0.0.0/0", "::/0")),
+    )
 
     def selectors(self, node: Bearer) -> Sequence[str]:
-        """Everyone."""
+        """That of everyone."""
         return (EVERYONE,)
 
 
 class DenyAll(CompiledPolicy):
-    """No node sees another, and nothing is let in."""
+    """No node may reach another."""
 
     def selectors(self, node: Bearer) -> Sequence[str]:
-        """None."""
-        return ()
-
-    def route_selectors(self, node: Bearer, route: object) -> Sequence[str]:
-        """None."""
+        """None: no rule names any."""
         return ()
