@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -103,18 +104,20 @@ def _address(world: World, text: str) -> Meant | None:
     for node in world.nodes:
         if address in world.bearers[node.id].addresses:
             return Meant(text, (world.place(node, address),), 1)
-    routers = [node for _, node in sorted(_routers(world, address), key=lambda pair: (-pair[0], pair[1].id))]
+    routers = _routers(world, address)
     if routers:
         return _some(text, (world.place(node, address) for node in routers), len(routers))
     return Meant(text, (), 0, tuple(_unrouted(world, address)))
 
 
-def _routers(world: World, address: Address) -> Iterator[tuple[int, Node]]:
-    """Nodes with a route to that address, each with the length of its prefix."""
+def _routers(world: World, address: Address) -> Sequence[Node]:
+    """The nodes to which packets for that address go: those whose route has the longest prefix."""
+    found: dict[int, list[Node]] = defaultdict(list)
     for node in world.nodes:
         lengths = [route.prefixlen for route in world.bearers[node.id].routes if address in route]
         if lengths:
-            yield max(lengths), node
+            found[max(lengths)].append(node)
+    return found[max(found)] if found else ()
 
 
 def _unrouted(world: World, address: Address) -> Iterator[str]:
