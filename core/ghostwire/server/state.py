@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ghostwire.capabilities.storage import Change, Commit, Snapshot
 from ghostwire.keys import MachineKey, NodeKey
-from ghostwire.model import RECORDS, Node, Record, Relay, User
+from ghostwire.model import RECORDS, Node, Record, Relay, Route, User
 
 R = TypeVar("R", bound=Record)
 
@@ -21,6 +21,7 @@ class State:
         self._by_machine: dict[MachineKey, Node] = {}
         self._by_key: dict[NodeKey, Node] = {}
         self._by_name: dict[str, Node] = {}
+        self._routes: dict[int, dict[int, Route]] = {}
 
     def load(self, snapshot: Snapshot) -> None:
         """Take over everything at once."""
@@ -62,6 +63,11 @@ class State:
         """The node of that name."""
         return self._by_name.get(name)
 
+    def routes_of(self, node: int) -> Sequence[Route]:
+        """The node's routes, by id."""
+        held = self._routes.get(node, {})
+        return [held[id_] for id_ in sorted(held)]
+
     def user_named(self, name: str) -> User | None:
         """The user of that name."""
         return next((user for user in self.list(User) if user.name == name), None)
@@ -78,6 +84,11 @@ class State:
         old = self._records[change.kind].pop(change.id, None)
         if isinstance(old, Node):
             del self._by_machine[old.machine_key], self._by_key[old.node_key], self._by_name[old.name]
+        elif isinstance(old, Route):
+            held = self._routes[old.node]
+            del held[old.id]
+            if not held:
+                del self._routes[old.node]
 
     def _put(self, record: Record) -> None:
         self._records[type(record)][record.id] = record
@@ -85,6 +96,8 @@ class State:
             self._by_machine[record.machine_key] = record
             self._by_key[record.node_key] = record
             self._by_name[record.name] = record
+        elif isinstance(record, Route):
+            self._routes.setdefault(record.node, {})[record.id] = record
 
 
 def expired(node: Node, now: int) -> bool:

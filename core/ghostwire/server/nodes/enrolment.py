@@ -22,7 +22,7 @@ from ghostwire.capabilities.storage import Transaction
 from ghostwire.engine import Entropy
 from ghostwire.errors import AuthenticationFailed, Conflict, Refused
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey
-from ghostwire.model import Node, PreAuthKey, User
+from ghostwire.model import Node, PreAuthKey, Route, User
 from ghostwire.server.names import label, unique
 from ghostwire.server.nodes.addresses import AddressPlan
 from ghostwire.server.state import expired
@@ -115,10 +115,13 @@ class Enrolment:
 
 
 def remove(transaction: Transaction, plan: AddressPlan, id_: int, now: int) -> Node | None:
-    """Take a node out of the mesh: its address rests, and the one-use key that brought it brings nobody back."""
+    """Take a node out of the mesh with its routes: its address rests, and the one-use key that brought it brings nobody
+    back."""
     node = transaction.get(Node, id_)
     if node is None:
         return None
+    for route in transaction.find(Route, node=id_):
+        transaction.delete(Route, route.id)
     plan.release(transaction, node, now)
     _spend(transaction, node)
     transaction.delete(Node, id_)
