@@ -1,0 +1,115 @@
+"""Reads typed values out of a document, and collects all that is wrong with it on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from ghostwire.errors import Finding
+from ghostwire.hints import one_line
+from ghostwire_policy_acl.hujson import Document, Member, Value
+
+MAX_FINDINGS = 1000
+"""Of more than these it is only said how many there are."""
+MAX_GUESSES = 50
+"""For how many unknown words something similar is looked for."""
+
+
+def shown(text: str) -> str:
+    """What was written, to be quoted in an error."""
+    line = one_line(text)
+    return f"`{line if len(line) <= 80 else line[:77] + '...'}`"
+
+
+class Reader:
+    """Methods that expect a type note what else they find as an error, and give an empty value for it."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._errors: list[tuple[int, str]] = []
+        self._warnings: list[tuple[int, str]] = []
+        self._guesses = 0
+        for key, offset in document.duplicates:
+            self.wrong(offset, f"the key {shown(key)} is there twice in this object")
+
+    def wrong(self, offset: int, message: str) -> None:
+        """An error at this place."""
+        self._errors.append((offset, message))
+
+    def warn(self, offset: int, message: str) -> None:
+        """Something that whoever saves the policy should know."""
+        self._warnings.append((offset, message))
+
+    def unknown(self, offset: int, what: str, word: str, known: Iterable[str], hint: str = "") -> None:
+        """A name that stands for nothing, with what may have been meant; the ``hint`` where that can't be guessed."""
+        self.wrong(offset, f"unknown {what} {shown(word)}{self._guess(word, known) or hint}")
+
+    @property
+    def errors(self) -> Sequence[Finding]:
+        """All that is wrong, in the order of the text."""
+        return self._findings(self._errors)
+
+    @property
+    def warnings(self) -> Sequence[Finding]:
+        """All that is doubtful, in the order of the text."""
+        return self._findings(self._warnings)
+
+    def members(self, value: Value | None, what: str, known: Iterable[str] | None = None) -> dict[str, Member]:
+        """An object's members; keys that are not among the ``known`` are errors, null and None are empty."""
+        if value is None or value.data is None:
+            return {}
+        if not isinstance(value.data, dict):
+            self._expected(value, f"{what} must be an object: {{ ... }}")
+            return {}
+        if known is not None:
+            names = frozenset(known)
+            for key, member in value.data.items():
+                if key not in names:
+                    self.unknown(member.start, f"key in {what}:", key, names)
+        return value.data
+
+    def items(self, value: Value | None, what: str) -> list[Value]:
+        """An array's items; null and None are empty."""
+        if value is None or value.data is None:
+            return []
+        if not isinstance(value.data, list):
+            self._expected(value, f"{what} must be an array: [ ... ]")
+            return []
+        return value.data
+
+    def text(self, value: Value, what: str) -> str:
+        """A text, without space around it; never empty unless it is an error."""
+        if not isinstance(value.data, str):
+            self._expected(value, f'{what} must be a text: "..."')
+            return ""
+        text = value.data.strip()
+        if not text:
+            self.wrong(value.start, f"{what} is empty")
+        return text
+
+    def texts(self, value: Value | None, what: str) -> list[tuple[str, int]]:
+        """An array's texts, each with its place."""
+        each = f"each item of {what}"
+        found = [(self.text(item, each), item.start) for item in self.items(value, what)]
+        return [pair for pair in found if pair[0]]
+
+    def _expected(self, value: Value, message: str) -> None:
+        self.wrong(value.start, message)
+
+    def _guess(self, word: str, known: Iterable[str]) -> str:
+        self._guesses += 1
+        if self._guesses > MAX_GUESSES or len(word) > 200:
+            return ""
+        head, colon, rest = word.rpartition(":")
+        words = {each.removeprefix(head + colon): each for each in sorted(known)}
+        close = get_close_matches(rest, words, n=1, cutoff=0.6)
+        if close:
+            return f"; did you mean {shown(words[close[0]])}?"
+        return f"; there is {', '.join(words.values())}" if 0 < len(words) <= 20 else ""
+
+    def _findings(self, found: list[tuple[int, str]]) -> Sequence[Finding]:
+        ordered = sorted(found, key=lambda each: each[0])
+        findings = [Finding(*self.document.place(offset), message) for offset, message in ordered[:MAX_FINDINGS]]
+        if len(ordered) > MAX_FINDINGS:
+            findings.append(Finding(0, 0, f"there are {len(ordered) - MAX_FINDINGS} more"))
+        return findings
