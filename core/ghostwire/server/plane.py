@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ghostwire.capabilities.authentication import Authenticator
@@ -29,6 +30,8 @@ from ghostwire.server.nodes.sessions import EXPIRED, REMOVED, Sessions
 from ghostwire.server.policy import OpenPolicy
 from ghostwire.server.policy.policies import Policies
 from ghostwire.server.relays.relays import Relays
+from ghostwire.server.routes.reported import Reported
+from ghostwire.server.routes.rules import Rules
 from ghostwire.server.streams import Streams
 from ghostwire.wire.messages import HomeRelay, RelayHello
 
@@ -65,6 +68,7 @@ class ControlPlane:
         self.plan: AddressPlan
         self.administration: Administration
         self.sessions: Sessions
+        self.routes: Reported
         self._ephemeral: Ephemeral
         self._expiry: Expiry
         self._compaction: Compaction
@@ -82,6 +86,7 @@ class ControlPlane:
         except BaseException:
             await self.mesh.close()
             raise
+        self.routes.policy_changed(self.policies.current)
         self._ephemeral.start(self.mesh.list(Node))
         self._expiry.start(self.mesh.list(Node))
         self._compaction.start()
@@ -101,6 +106,7 @@ class ControlPlane:
             self._expiry.close()
             self.hang_up()
             await self.relays.close()
+            self.routes.close()
             await self.gate.close()
             await self._ephemeral.close()
             await self._compaction.close()
@@ -166,8 +172,17 @@ class ControlPlane:
         self._ephemeral = Ephemeral(self.administration.remove, self.sessions.online, self._config.ephemeral_grace)
         self.sessions.arrived, self.sessions.departed = self._arrived, self._ephemeral.departed
         self.sessions.homed, self.sessions.missed = self.relays.homes.reported, self.relays.homes.missed
+        self.routes = self._reported_routes()
+        self.sessions.routed = self.routes.take
+        self.policies.follow(self.routes.policy_changed)
         self._expiry = Expiry(self.mesh.state, self.mesh.now, self._key_ended)
         self._compaction = Compaction(self._storage, self.mesh, self.maps, self._config.keep_revisions, self._log)
+
+    def _reported_routes(self) -> Reported:
+        mesh, url = (self.plan.ipv4, self.plan.ipv6), self._config.url
+        longest = self._config.overlapping_routes == "longest"
+        rules = partial(Rules, mesh, url)
+        return Reported(self.mesh, rules, self.gate.spawn, self._clock, self._log, longest=longest)
 
     def _committed(self, commit: Commit) -> None:
         self.maps.apply(commit)
@@ -183,6 +198,7 @@ class ControlPlane:
         self._ephemeral.apply(commit)
         self._expiry.apply(commit)
         self.relays.committed(commit)
+        self.routes.committed(commit)
 
     def _key_ended(self, node: Node) -> None:
         if self.maps.expire(node.id):

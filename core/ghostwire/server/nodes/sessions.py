@@ -57,6 +57,7 @@ class Sessions:
         self.arrived: Callable[[int], None] = _nobody
         self.departed: Callable[[int], None] = _nobody
         self.missed: Callable[[int], None] = _nobody
+        self.routed: Callable[[int, Report], None] = _unheard
         self.homed: Callable[[int, int | None, int | None], int | None] = _nowhere
         """Takes a node's home region, and the relay at which it is; the region where that is known."""
 
@@ -148,6 +149,7 @@ class Sessions:
     def _report(self, node: int, report: Report) -> None:
         if not self.presence.report(node, report, self._mesh.now()):
             return
+        self.routed(node, report)
         if self._maps.move(node, self.homed(node, report.home, report.relay)):
             self._streams.changed()
 
@@ -193,6 +195,10 @@ def _outdated(current: Node | None, hello: Hello, now: int) -> Refused | None:
 
 def _nobody(_node: int) -> None:
     """Nobody wants to know."""
+
+
+def _unheard(_node: int, _report: Report) -> None:
+    """Nobody wants to know of routes."""
 
 
 def _nowhere(_node: int, _home: int | None, _relay: int | None) -> int | None:
