@@ -18,13 +18,18 @@ Prefix = IPv4Network | IPv6Network
 
 
 class TunnelPeer(msgspec.Struct, frozen=True):
-    """A peer the tunnel should have. ``keepalive`` is in seconds, 0 for none."""
+    """A peer the tunnel should have. ``keepalive`` is in seconds, 0 for none.
+
+    Packets to ``allowed_ips`` go to it, and its own must come from there. ``accepts`` are further prefixes that they may
+    come from although packets go to them by another peer, as long as that one does not have a longer prefix.
+    """
 
     id: int
     key: NodeKey
     allowed_ips: tuple[Prefix, ...]
     keepalive: int = 0
     preshared_key: bytes | None = None
+    accepts: tuple[Prefix, ...] = ()
 
     def __repr__(self) -> str:
         return f"TunnelPeer({self.id}, {self.key!r})"

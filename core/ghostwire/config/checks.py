@@ -67,6 +67,20 @@ def _endpoints(texts: Sequence[str]) -> None:
             raise ValueError(f"no other machine can reach this one at {text}")
 
 
+def _routes(texts: Sequence[str]) -> None:
+    """Each is a prefix that a node can pass packets on to."""
+    from ghostwire.wire.prefixes import is_default, parse_prefix, unroutable
+
+    if len(texts) > MAX_ROUTES:
+        raise ValueError(f"at most {MAX_ROUTES} routes are offered, not {len(texts)}")
+    for text in texts:
+        prefix = parse_prefix(text)
+        if is_default(prefix):
+            raise ValueError(f"{text} is offered by: exit_node = true")
+        if why := unroutable(prefix):
+            raise ValueError(f"{text}: {why}")
+
+
 def _prefix(version: int, longest: int) -> Callable[[str], object]:
     def check(text: str) -> None:
         from ipaddress import ip_network
@@ -93,6 +107,9 @@ _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 MAX_ENDPOINTS = 8
 """Endpoints that may be configured: a node advertises twice as many, found ones among them."""
 
+MAX_ROUTES = 250
+"""Routes that may be configured; those of an exit node come on top."""
+
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("server", "listen"): split_listen,
     ("server", "url"): _server_url,
@@ -104,5 +121,6 @@ CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("node", "interface"): _matching(r"[A-Za-z0-9_.-]{1,15}", "an interface name of 1 to 15 letters and digits"),
     ("node", "hostname"): _matching(rf"({_LABEL})?", "a host name of lower-case letters, digits and hyphens"),
     ("node", "endpoints"): _endpoints,
+    ("node", "routes"): _routes,
     ("relay", "listen"): split_listen,
 }

@@ -25,6 +25,7 @@ from ghostwire.node.node import Node
 from ghostwire.node.parts import Parts
 from ghostwire.node.ping import echo
 from ghostwire.node.routes import routes
+from ghostwire.node.routing.advertised import Offered
 from ghostwire.node.status import State
 from ghostwire.node.transports.watchdog import Watchdog
 from ghostwire.plugins.host import Host
@@ -33,6 +34,7 @@ from ghostwire.plugins.offers import Offer
 from ghostwire.system import loop
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.lock import FileLock
+from ghostwire.system.resolvers import resolvers
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
 from ghostwire.uplink import channel
@@ -140,6 +142,9 @@ def compose(host: Host, config: Config, folders: Folders) -> Parts:
         fixed_port=config.plugin.get(UDP_PLUGIN, {}).get("port") != 0,
         configured=node.endpoints,
         port_mapping=node.port_mapping,
+        offered=Offered(node.routes, node.exit_node, node.snat),
+        accept_routes=node.accept_routes,
+        resolvers=resolvers,
         host=messages.Host(node.hostname or socket.gethostname(), _system(), __version__),
         interface=node.interface,
         mtu=node.mtu,

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ghostwire import (
     Metrics,
     NetworkConfig,
@@ -32,6 +34,9 @@ from ghostwire.node.paths.shared import State
 from ghostwire.node.portmap.mapping import PortMapping
 from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 from ghostwire.node.relays import Relays
+from ghostwire.node.routing.manager import RouteManager
+from ghostwire.node.routing.prober import Prober
+from ghostwire.node.routing.report import ExitStatus, RouteStatus
 from ghostwire.node.transports.blame import Blame
 from ghostwire.node.transports.report import TransportStatus
 from ghostwire.node.transports.supervised import Supervised, SupervisedRelay
@@ -49,7 +54,8 @@ class Dataplane:
     def __init__(self, parts: Parts, around: Surroundings) -> None:
         self._parts, self._around = parts, around
         self._stack = AsyncExitStack()
-        self._peers, self._filter = Peers(), MapFilter(parts.clock)
+        self._routes = RouteManager(parts, around, self._rerouted, around.reconfigure)
+        self._peers, self._filter = Peers(self._routes.router), MapFilter(parts.clock)
         self._config: NetworkConfig | None = None
         self.transports: Sequence[Supervised] = ()
         self._failures: dict[str, GhostwireError] = {}
@@ -78,8 +84,11 @@ class Dataplane:
         self.relays = Relays(self._around.network, own.home)
         self._director = self._make_director()
         self._stack.callback(self._director.close)
-        self._tunnel = create_tunnel(parts, self._around, context, device, self._filter, self._director)
+        prober = Prober(self._director, parts.clock, self._routes.awake)
+        self._tunnel = create_tunnel(parts, self._around, context, device, self._filter, prober)
         self._stack.push_async_callback(self._tunnel.close)
+        self._routes.direct(prober, self._tunnel)
+        self._stack.push_async_callback(self._routes.close)
         self.netcheck = Netcheck(parts, context.node_key, self.relays, self._around.connected, self._around.found)
         self._disco = self._make_disco(context)
         self._discovery = self._make_discovery()
@@ -107,10 +116,11 @@ class Dataplane:
         self._filter.update(network, own)
         self._disco.follow(change)
         came, gone = self._peers.update(change, own.id)
-        mesh = mesh_prefixes(own, self._peers.all())
+        mesh = mesh_prefixes(own, self._peers.addresses())
         self._candidates.avoid(mesh)
         self._discovery.avoid(mesh)
-        if came or gone:
+        rerouted = self._peers.reroute(self._routes.follow(change, own, mesh), network.nodes)
+        if came or gone or rerouted:
             self._director.forget(gone)
             self._tunnel.apply(tuple(self._peers.all()))
         if self.relays.update():
@@ -121,10 +131,29 @@ class Dataplane:
 
     async def configure(self, own: MapNode) -> None:
         """Bring the operating system's addresses and routes in line, where they are not."""
-        config = network_config(own, self._peers.all(), self._parts.interface, self._parts.mtu)
+        config = self._wanted_config(own)
         if config != self._config:
             await self._parts.platform.configure(config)
             self._config = config
+
+    def reroute(self) -> None:
+        """The person wants other routes, or offers others; `configure` comes first."""
+        self._rerouted(self._routes.reroute())
+
+    def _wanted_config(self, own: MapNode) -> NetworkConfig:
+        mesh, choice = mesh_prefixes(own, self._peers.addresses()), self._around.preferences.value.exit_node
+        config = network_config(own, mesh, self._parts.interface, self._parts.mtu)
+        return msgspec.structs.replace(
+            config,
+            routes=config.routes + self._routes.prefixes(),
+            lan=choice is not None and choice.lan,
+            forwarding=self._around.advertised.forwarding(self._routes.approved()),
+        )
+
+    def _rerouted(self, peers: set[int]) -> None:
+        """Other prefixes go through these peers."""
+        if self._peers.reroute(peers, self._around.network.nodes):
+            self._tunnel.apply(tuple(self._peers.all()))
 
     def endpoints(self) -> Endpoints:
         """What to advertise, best first."""
@@ -148,6 +177,15 @@ class Dataplane:
         self.relays.links_changed()
         self.netcheck.links_changed()
         self._discovery.links_changed()
+        self._routes.links_changed()
+
+    def route_statuses(self) -> Sequence[RouteStatus]:
+        """Every route that other nodes offer."""
+        return self._routes.statuses()
+
+    def exit_status(self) -> ExitStatus | None:
+        """The exit node chosen, if any."""
+        return self._routes.exit_status()
 
     def path(self, peer: int) -> Path | None:
         """The path that carries the peer's packets."""

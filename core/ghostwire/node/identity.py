@@ -8,6 +8,7 @@ import msgspec
 
 from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.keys import ControlKey, PrivateKey, load_or_create_private_key, write_private
+from ghostwire.node.routing.preferences import KeptPreferences
 from ghostwire.uplink.membership import Kept
 
 _MACHINE, _NODE, _DISCO = "machine.key", "node.key", "disco.key"
@@ -29,7 +30,8 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Identity:
-    """The node's state folder: three private keys, ``server.json`` and ``session``, all readable by the owner alone.
+    """The node's state folder: three private keys, ``server.json``, ``routing.json`` and ``session``, all readable by
+    the owner alone.
 
     Reading or making any of them raises StateError or PermissionDenied with the file's name.
     """
@@ -40,6 +42,7 @@ class Identity:
         self.node_key = self._key(_NODE)
         self.disco_key = self._key(_DISCO)
         self._kept = Kept(folder, Membership, "join again")
+        self.preferences = KeptPreferences(folder)
 
     @property
     def public_keys(self) -> frozenset[bytes]:
@@ -59,6 +62,7 @@ class Identity:
     def forget(self) -> None:
         """Forget the server, and take a new node key so that no later server can link the two."""
         self._kept.forget()
+        self.preferences.forget()
         self.renew_node_key()
 
     def renew_node_key(self) -> None:

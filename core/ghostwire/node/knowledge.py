@@ -97,8 +97,9 @@ class Knowledge:
         self._cache.drop()
         self.welcome = self.network.cursor = None
         network = self.network
-        for held in (network.nodes, network.rules, network.sets, network.relays, self.endpoints):
+        for held in (network.nodes, network.rules, network.sets, network.routes, network.relays, self.endpoints):
             held.clear()
+        network.own_labels = frozenset()
 
     def _contents(self) -> Cached | None:
         membership, whole = self._identity.membership, self.network.as_change()

@@ -25,6 +25,8 @@ from ghostwire.model import NetworkMap
 from ghostwire.node.director import Endpoints
 from ghostwire.node.filter import MapFilter
 from ghostwire.node.parts import Parts
+from ghostwire.node.routing.advertised import Advertised
+from ghostwire.node.routing.preferences import KeptPreferences
 from ghostwire.node.transports.keeper import Keeper, Origin
 from ghostwire.node.transports.supervised import Supervised, supervise
 from ghostwire.wire.messages import Interest
@@ -41,7 +43,8 @@ class Surroundings:
     node and its server, which no relay may have. ``endpoints`` are peers' last known ones, which the dataplane keeps up
     to date; ``declare`` tells the server of an interest; ``moved`` is called when a peer's path changed. ``connected``
     says whether the server is reached; ``found`` is called when this node's home or endpoints are others, ``slept``
-    after the machine slept.
+    after the machine slept. ``server`` gives its URL. ``preferences`` are the person's about routes, ``advertised`` is
+    what this node offers itself; ``reconfigure`` has the system's addresses and routes looked at again.
     """
 
     private_key: PrivateKey
@@ -54,6 +57,10 @@ class Surroundings:
     connected: Callable[[], bool]
     found: Callable[[], object]
     slept: Callable[[], object]
+    server: Callable[[], str]
+    preferences: KeptPreferences
+    advertised: Advertised
+    reconfigure: Callable[[], object]
 
 
 def node_context(parts: Parts, around: Surroundings, metrics: Metrics) -> NodeContext:

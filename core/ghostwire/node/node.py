@@ -34,6 +34,8 @@ from ghostwire.node.parts import Parts
 from ghostwire.node.paths.report import PathsReport
 from ghostwire.node.presence import Whereabouts
 from ghostwire.node.reporter import PingResult, Reporter
+from ghostwire.node.routing.advertised import Advertised
+from ghostwire.node.routing.orders import RouteOrders
 from ghostwire.node.status import State, Status
 from ghostwire.node.waiters import Waiters
 from ghostwire.uplink.backoff import Backoff
@@ -52,6 +54,8 @@ class Node:
         self._identity = Identity(parts.state, parts.entropy)
         self._knowledge = Knowledge(parts.state, self._identity, parts.log)
         self._member = Member(parts, self._identity, self._knowledge, self, self._whereabouts)
+        kept = self._identity.preferences
+        self._advertised = Advertised(parts.offered, kept, parts.platform, self._offers_changed)
         self._plane: Dataplane | None = None
         self._links: Links | None = None
         self._waiting = Waiters[None]()
@@ -62,6 +66,8 @@ class Node:
         self._trouble = self._told = ""
         self._metrics = parts.metrics.scope()
         self._register()
+        self.routes = RouteOrders(parts, self._knowledge, kept, self._advertised, lambda: self._plane, self._reroute)
+        """What may be ordered of routes."""
 
     @property
     def state(self) -> State:
@@ -139,7 +145,8 @@ class Node:
 
     def status(self) -> Status:
         """Everything there is to show."""
-        return Reporter(self._parts, self._knowledge, self._plane).status(self.state, self._member, self._trouble)
+        status = Reporter(self._parts, self._knowledge, self._plane).status(self.state, self._member, self._trouble)
+        return msgspec.structs.replace(status, routing=self.routes.report())
 
     async def netcheck(self) -> NetcheckReport:
         """A full look at the network between this node and the relays; Unavailable where the node is not up."""
@@ -257,9 +264,14 @@ class Node:
             connected=lambda: self._member.connected,
             found=self._member.report,
             slept=self._slept,
+            server=lambda: self._member.url,
+            preferences=self._identity.preferences,
+            advertised=self._advertised,
+            reconfigure=self._wake.set,
         )
         self._plane = await Dataplane.start(parts, around, own)
         self._links = Links(parts.platform, self._links_changed)
+        self._advertised.start()
         self._retry.reset()
         self._update_plane()
         self._member.report(always=True)
@@ -271,11 +283,28 @@ class Node:
         if self._links is not None:
             self._links.close()
             self._links = None
+        self._advertised.stop()
         try:
             if plane is not None:
                 await plane.close()
         except GhostwireError as error:
             self._log.error("taking the node down: %s", error)
+
+    async def _reroute(self) -> None:
+        """Bring routes in line with what the person wants: the system's first, so that nothing leaves by another way
+        meanwhile."""
+        async with self._lock:
+            own = self._knowledge.own
+            if self._plane is not None and own is not None:
+                await self._plane.configure(own)
+                self._plane.reroute()
+                await self._plane.configure(own)
+
+    def _offers_changed(self) -> None:
+        if self._plane is not None:
+            self._plane.reroute()
+        self._member.report()
+        self._wake.set()
 
     def _update_plane(self, change: MapChange | None = None) -> None:
         own = self._knowledge.own
@@ -332,10 +361,12 @@ class Node:
 
     def _whereabouts(self) -> Whereabouts:
         plane, own = self._plane, self._knowledge.own
+        routes = tuple(map(str, self._advertised.prefixes))
         if plane is None:
-            return Whereabouts(home=own.home if own is not None else None)
-        relay = plane.relays.relay
-        return Whereabouts(plane.endpoints(), plane.relays.home, relay.id if relay is not None else None)
+            return Whereabouts(home=own.home if own is not None else None, routes=routes, down=routes)
+        relay, down = plane.relays.relay, tuple(map(str, self._advertised.down))
+        place = plane.endpoints(), plane.relays.home, relay.id if relay is not None else None
+        return Whereabouts(*place, routes, down)
 
     def _register(self) -> None:
         gauge = self._metrics.gauge

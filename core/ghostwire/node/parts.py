@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from ghostwire import Metrics, Platform, Provider, Service, Sockets, Transport, Tunnel
 from ghostwire.engine import Clock, Entropy
 from ghostwire.node.netcheck.names import Lookup
+from ghostwire.node.routing.advertised import Offered
 from ghostwire.uplink.control import Connect
 from ghostwire.wire.messages import Host
 
@@ -26,7 +27,9 @@ class Parts:
     ``create``. ``bare`` names the transport that can send to a bare address, for STUN; its port is a ``fixed_port``
     where the operator may have set up forwarding to it. ``configured`` are endpoints (``host:port``) that he vouches
     for; without ``port_mapping`` no router is asked for one. ``lookup`` resolves names. ``owners`` says which plugin
-    offers a transport, by its name, and ``own`` which plugins came with GhostWire itself.
+    offers a transport, by its name, and ``own`` which plugins came with GhostWire itself. ``offered`` are the routes
+    that the configuration offers to others, and ``accept_routes`` says whether theirs are used; ``resolvers`` gives the
+    name servers that this machine asks.
     """
 
     state: FilePath
@@ -46,6 +49,9 @@ class Parts:
     fixed_port: bool = True
     configured: Sequence[str] = ()
     port_mapping: bool = True
+    offered: Offered = field(default_factory=Offered)
+    accept_routes: bool = True
+    resolvers: Callable[[], Sequence[str]] = tuple
     host: Host = field(default_factory=Host)
     interface: str = "gw0"
     mtu: int = 1280

@@ -11,11 +11,14 @@ from ghostwire.wire.messages import Report
 
 
 class Whereabouts(msgspec.Struct, frozen=True):
-    """Where this node can be reached: ``home`` is its home relay's region, ``relay`` the relay there, by id."""
+    """Where this node can be reached: ``home`` is its home relay's region, ``relay`` the relay there, by id. ``routes``
+    are the prefixes that it offers to pass packets on to, those in ``down`` without being able to now."""
 
     endpoints: Endpoints = ()
     home: int | None = None
     relay: int | None = None
+    routes: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
 
 
 class Presence:
@@ -25,7 +28,7 @@ class Presence:
     def __init__(self, session: int, whereabouts: Callable[[], Whereabouts], send: Callable[[Report], bool]) -> None:
         self._session, self._whereabouts, self._send = session, whereabouts, send
         self._sequence = 0
-        self._told: tuple[Endpoints, int | None] | None = None
+        self._told: Whereabouts | None = None
 
     def forget(self) -> None:
         """Whoever is told next knows nothing yet."""
@@ -34,7 +37,7 @@ class Presence:
     def report(self, *, always: bool = False) -> None:
         """Tell it, if it is news or asked for; which relay the server assigned is no news to it."""
         where = self._whereabouts()
-        news = where.endpoints, where.home
+        news = msgspec.structs.replace(where, relay=None)
         if news == self._told and not always:
             return
         self._sequence += 1
@@ -44,5 +47,7 @@ class Presence:
             endpoints=where.endpoints,
             home=where.home,
             relay=where.relay,
+            routes=where.routes,
+            down=where.down,
         )
         self._told = news if self._send(report) else None

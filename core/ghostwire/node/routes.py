@@ -40,6 +40,26 @@ class PingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
 
 
+class RouteOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``prefix`` is one to offer, or to offer no longer; ``exit`` stands for the whole internet."""
+
+    prefix: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to use other nodes' routes."""
+
+    accept: bool
+
+
+class ExitOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``target`` is a node's name or mesh address; with ``lan`` local networks are reached directly (None: as before).
+    """
+
+    target: Target
+    lan: bool | None = None
+
+
 class PathsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``target`` is a peer's name or mesh address."""
 
@@ -51,7 +71,7 @@ S = TypeVar("S")
 
 def routes(node: Node) -> Routes:
     """All routes of this node."""
-    return {**_looking(node), **_changing(node)}
+    return {**_looking(node), **_changing(node), **_routing(node), **_leaving(node)}
 
 
 def _looking(node: Node) -> Routes:
@@ -92,6 +112,51 @@ def _changing(node: Node) -> Routes:
         return node.status()
 
     return {("POST", "/v1/up"): up, ("POST", "/v1/down"): down}
+
+
+def _routing(node: Node) -> Routes:
+    async def listed(_: bytes) -> Any:
+        return node.routes.report()
+
+    async def advertise(body: bytes) -> Any:
+        return await node.routes.advertise(_parse(body, RouteOrder).prefix)
+
+    async def withdraw(body: bytes) -> Any:
+        return await node.routes.withdraw(_parse(body, RouteOrder).prefix)
+
+    async def accept(body: bytes) -> Any:
+        return await node.routes.accept(_parse(body, Accept).accept)
+
+    return {
+        ("GET", "/v1/routes"): listed,
+        ("POST", "/v1/routes/advertise"): advertise,
+        ("POST", "/v1/routes/withdraw"): withdraw,
+        ("POST", "/v1/routes/accept"): accept,
+    }
+
+
+def _leaving(node: Node) -> Routes:
+    """By which node packets to the internet leave the mesh."""
+
+    async def exits(_: bytes) -> Any:
+        return {"exit_nodes": node.routes.exits(), "exit_node": node.routes.report().exit_node}
+
+    async def suggest(_: bytes) -> Any:
+        return await node.routes.suggest()
+
+    async def use(body: bytes) -> Any:
+        order = _parse(body, ExitOrder)
+        return await node.routes.use(order.target, lan=order.lan)
+
+    async def off(_: bytes) -> Any:
+        return await node.routes.off()
+
+    return {
+        ("GET", "/v1/exit-nodes"): exits,
+        ("POST", "/v1/exit-nodes/suggest"): suggest,
+        ("POST", "/v1/exit-nodes/use"): use,
+        ("POST", "/v1/exit-nodes/off"): off,
+    }
 
 
 def _parse(body: bytes, kind: type[S]) -> S:

@@ -13,6 +13,7 @@ from ghostwire.keys import NodeKey
 from ghostwire.model import MapNode
 from ghostwire.node.paths.report import CandidateReport, PathsReport
 from ghostwire.node.relays import Relays
+from ghostwire.node.routing.report import Routing
 from ghostwire.node.transports.report import TransportStatus
 
 
@@ -99,6 +100,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     counters: Mapping[str, float]
     trouble: str = ""
     home: HomeStatus | None = None
+    routing: Routing = Routing()
 
 
 SESSION_LIFE = 180 * SECOND

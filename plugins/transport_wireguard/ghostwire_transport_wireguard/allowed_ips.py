@@ -49,6 +49,12 @@ class AllowedIps(Generic[T]):
         except KeyError:
             return self._search(address)
 
+    def length(self, address: int | bytes) -> int:
+        """The length of the longest prefix that holds the address; -1 where there is none."""
+        whole, width = (address, 32) if isinstance(address, int) else (int.from_bytes(address, "big"), 128)
+        tables = self._tables[4 if width == 32 else 6]
+        return next((length for length, table in tables.items() if whole >> (width - length) in table), -1)
+
     def _search(self, address: int | bytes) -> T | None:
         if isinstance(address, int):
             owner = _longest(self._tables[4], address, 32)

@@ -112,7 +112,7 @@ class WireGuardEngine:
             if opened:
                 peer = keypair.peer
                 peer.receive(keypair, opened, source, now)
-                if packets := from_owner(opened, peer, self._routes, self.counters):
+                if packets := from_owner(opened, peer, self._routes, self.counters, peer.accepted):
                     arrived.append((peer.id, packets))
         return arrived
 

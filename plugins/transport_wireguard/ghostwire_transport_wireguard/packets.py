@@ -64,8 +64,17 @@ def _count_size(size: int, mtu: int, counters: Counters) -> None:
         counters.bad_packet += 1
 
 
-def from_owner(packets: Sequence[bytes], owner: T, routes: AllowedIps[T], counters: Counters) -> list[Buffer]:
-    """Arrived packets whose source is the owner's, cut to their length; keepalives vanish, the others are counted."""
+def from_owner(
+    packets: Sequence[bytes],
+    owner: T,
+    routes: AllowedIps[T],
+    counters: Counters,
+    accepted: AllowedIps[T] | None = None,
+) -> list[Buffer]:
+    """Arrived packets whose source is the owner's, cut to their length; keepalives vanish, the others are counted.
+
+    Those of ``accepted`` prefixes are taken too, where no longer prefix makes them another's.
+    """
     fitting: list[Buffer] = []
     last: int | bytes = -1
     allowed = False
@@ -81,12 +90,16 @@ def from_owner(packets: Sequence[bytes], owner: T, routes: AllowedIps[T], counte
             counters.bad_packet += 1
             continue
         if address != last:
-            last, allowed = address, routes.lookup(address) is owner
+            last, allowed = address, routes.lookup(address) is owner or _is_accepted(address, routes, accepted)
         if allowed:
             fitting.append(packet if length == size else packet[:length])
         else:
             counters.bad_source += 1
     return fitting
+
+
+def _is_accepted(address: int | bytes, routes: AllowedIps[T], accepted: AllowedIps[T] | None) -> bool:
+    return accepted is not None and bool(address) and 0 <= accepted.length(address) >= routes.length(address)
 
 
 def _ipv6_origin(packet: bytes, first: int) -> tuple[bytes, int]:

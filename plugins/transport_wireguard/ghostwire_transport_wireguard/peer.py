@@ -19,6 +19,7 @@ from typing import Final
 from ghostwire import Activity, Buffer, Path, TunnelPeer
 from ghostwire.engine import SECOND
 from ghostwire.errors import RemoteProtocolError
+from ghostwire_transport_wireguard.allowed_ips import AllowedIps
 from ghostwire_transport_wireguard.handshake import Handshake
 from ghostwire_transport_wireguard.keypair import OVERHEAD, Keypair
 from ghostwire_transport_wireguard.local import Authenticated, Awake, Established, Local, Send, Wanted, only
@@ -45,6 +46,8 @@ class Peer:
 
     def __init__(self, local: Local, spec: TunnelPeer) -> None:
         self._local, self.spec, self.id = local, spec, spec.id
+        self.accepted: AllowedIps[Peer] | None = None
+        """Prefixes that its packets may come from though others get what goes there; None where there are none."""
         self.paths: tuple[Path, ...] = ()
         self.heard_over: Path | None = None
         """Where anything authentic last came from; used for sending while no path is attached."""
@@ -73,7 +76,11 @@ class Peer:
 
     def configure(self, spec: TunnelPeer, now: int) -> None:
         """Take other settings for the same key."""
-        self.spec = spec
+        self.spec, self.accepted = spec, None
+        if spec.accepts:
+            self.accepted = AllowedIps()
+            for prefix in spec.accepts:
+                self.accepted.insert(prefix, self)
         before, self._keepalive_interval = self._keepalive_interval, spec.keepalive * SECOND
         if self._keepalive_interval and self._keepalive_interval != before:
             self._send_persistent_keepalive(now)

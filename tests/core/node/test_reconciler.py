@@ -5,7 +5,7 @@ from typing import Any
 
 from ghostwire import NetworkConfig, TunnelPeer
 from ghostwire.model import Cursor, MapChange
-from ghostwire.node.reconciler import Peers, network_config
+from ghostwire.node.reconciler import Peers, mesh_prefixes, network_config
 
 
 def whole(*nodes: Any) -> MapChange:
@@ -59,7 +59,8 @@ def test_a_peer_with_malformed_addresses_costs_only_itself(kit: Any) -> None:
 def test_one_route_of_each_family_serves_the_whole_mesh(kit: Any) -> None:
     nodes, peers = [kit.map_node(id_) for id_ in range(1, 200)], Peers()
     peers.update(whole(*nodes), 1)
-    assert network_config(nodes[0], peers.all(), "gw0", 1280) == NetworkConfig(
+    mesh = mesh_prefixes(nodes[0], peers.addresses())
+    assert network_config(nodes[0], mesh, "gw0", 1280) == NetworkConfig(
         "gw0", 1280, ("100.64.0.1/32", "fd00:1:2::6440:1/128"), ("100.64.0.0/10", "fd00:1:2::/48")
     )
 
@@ -68,5 +69,4 @@ def test_a_mesh_with_addresses_of_its_own_gets_a_route_for_each_peer(kit: Any) -
     own, other = kit.map_node(1, addresses=("10.77.0.1",)), kit.map_node(2, addresses=("10.77.0.2", "fd00::2"))
     peers = Peers()
     peers.update(whole(own, other), 1)
-    config = network_config(own, peers.all(), "gw0", 1280)
-    assert config.routes == ("10.77.0.2/32",)
+    assert mesh_prefixes(own, peers.addresses()) == (ip_network("10.77.0.2/32"),)
