@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -46,19 +47,38 @@ class Api:
         """The answer to a GET."""
         return self.request("GET", path)
 
-    def post(self, path: str, body: object = None, *, timeout: float | None = None) -> dict[str, Any]:
+    def post(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """The answer to a POST; ``timeout`` in seconds where the work takes longer than usual."""
-        return self.request("POST", path, {} if body is None else body, timeout=timeout)
+        return self.request("POST", path, {} if body is None else body, timeout=timeout, headers=headers)
 
     def patch(self, path: str, body: object) -> dict[str, Any]:
         """The answer to a PATCH."""
         return self.request("PATCH", path, body)
 
+    def put(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The answer to a PUT."""
+        return self.request("PUT", path, body, headers=headers)
+
     def delete(self, path: str) -> dict[str, Any]:
         """The answer to a DELETE."""
         return self.request("DELETE", path)
 
-    def request(self, method: str, path: str, body: object = None, *, timeout: float | None = None) -> dict[str, Any]:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """Send one request; its JSON object, or the error the other side names.
 
         Raises Unavailable where nobody listens or answers in time, PermissionDenied where the socket is not ours to
@@ -66,7 +86,8 @@ class Api:
         """
         connection = _UnixConnection(self.socket_path, timeout or self.timeout)
         try:
-            connection.request(method, path, _encode(body), {"Content-Type": "application/json"} if body else {})
+            kind = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, path, _encode(body), {**kind, **(headers or {})})
             answer = connection.getresponse()
             return _decode(answer.status, answer.read(LARGEST_ANSWER))
         except (FileNotFoundError, ConnectionRefusedError):
