@@ -1,87 +1,155 @@
-"""The flows that this node began or answered lately: what may come back although no rule lets it in."""
+"""The flows through this node: those that it began, which may be answered, and those that others began."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
 from ghostwire.engine import SECOND
-from ghostwire.node.packet import ICMP, ICMP6, TCP, Packet
+from ghostwire.node.packet import PORTLESS, TCP, Key, Packet
 
-CAPACITY = 8192
-FRAGMENTED = 256
-TCP_IDLE = 3600 * SECOND
+CAPACITY = 16_384
+"""The most flows that are held of each kind."""
+FRAGMENTED = 1024
+TCP_IDLE = 7440 * SECOND
+"""How long a TCP flow may be silent (RFC 5382, section 5)."""
 OTHER_IDLE = 300 * SECOND
+"""The same for all others (RFC 4787, section 4.3)."""
 FRAGMENT_LIFE = 30 * SECOND
+_CHANCES = 8
 
-Key = tuple[object, ...]
+
+class Flow:
+    """A flow that was seen at ``seen`` and ends after ``idle`` of silence.
+
+    ``peer`` began it, 0 where this node did. ``sure`` is False where the first packet that was seen of it was none to
+    begin with: who began it is to be found out.
+    """
+
+    __slots__ = ("idle", "peer", "placed", "seen", "sure")
+
+    def __init__(self, idle: int, now: int, peer: int, *, sure: bool) -> None:
+        self.idle, self.seen, self.placed, self.peer, self.sure = idle, now, now, peer, sure
+
+    def touch(self, now: int) -> bool:
+        """Whether it still lives; it then was seen now."""
+        if now - self.seen >= self.idle:
+            return False
+        self.seen = now
+        return True
+
+    def end(self) -> None:
+        """It is held no longer: nobody who knows it may go on with it."""
+        self.idle = 0
 
 
-class Recent:
-    """When each of at most ``capacity`` keys was seen last; the one idle longest makes room."""
+class Table:
+    """At most ``capacity`` flows, by the shape in which their packets arrive.
+
+    A new one takes the place of that which was placed longest ago, unless it was seen since: it is then placed anew.
+    """
 
     def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._flows: OrderedDict[Key, Flow] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def find(self, key: Key, now: int) -> Flow | None:
+        """The flow, which was seen now; None where there is none, or it was silent for too long."""
+        flow = self._flows.get(key)
+        return flow if flow is not None and flow.touch(now) else None
+
+    def add(self, key: Key, flow: Flow) -> Flow:
+        """Hold it."""
+        self.remove(key)
+        if len(self._flows) >= self._capacity:
+            self._make_room()
+        self._flows[key] = flow
+        return flow
+
+    def remove(self, key: Key) -> None:
+        """Hold it no longer; harmless where it is not held."""
+        flow = self._flows.pop(key, None)
+        if flow is not None:
+            flow.end()
+
+    def _make_room(self) -> None:
+        for _ in range(_CHANCES):
+            key, flow = self._flows.popitem(last=False)
+            if flow.seen == flow.placed:
+                break
+            flow.placed = flow.seen
+            self._flows[key] = flow
+        else:
+            flow = self._flows.popitem(last=False)[1]
+        flow.end()
+
+
+class Fragments:
+    """The datagrams whose first fragment was admitted lately, at most ``capacity``."""
+
+    def __init__(self, capacity: int = FRAGMENTED) -> None:
         self._capacity = capacity
         self._seen: OrderedDict[Key, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def remember(self, key: Key, now: int) -> None:
-        """The key was seen now."""
-        self._seen[key] = now
-        self._seen.move_to_end(key)
+    def began(self, packet: Packet, now: int) -> None:
+        """The first fragment was admitted."""
+        self._seen[packet.datagram] = now
+        self._seen.move_to_end(packet.datagram)
         if len(self._seen) > self._capacity:
             self._seen.popitem(last=False)
 
-    def lives(self, key: Key, now: int, life: int) -> bool:
-        """Whether the key was seen less than ``life`` ago."""
-        seen = self._seen.get(key)
-        return seen is not None and now - seen < life
+    def follow(self, packet: Packet, now: int) -> bool:
+        """Whether a later fragment may follow its first one. Nothing may stand in the midst of a TCP header (RFC
+        3128)."""
+        seen = self._seen.get(packet.datagram)
+        overlaps = packet.protocol == TCP and packet.offset == 1
+        return seen is not None and now - seen < FRAGMENT_LIFE and not overlaps
 
 
 class Flows:
-    """Flows by the shape in which their packets arrive, and the datagrams whose first fragment was admitted."""
+    """Flows that this node, or a host behind it, began, and flows that peers began: neither can push out the other."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._flows, self._fragments = Recent(capacity), Recent(FRAGMENTED)
+        self._own, self._theirs = Table(capacity), Table(capacity)
 
     def __len__(self) -> int:
-        return len(self._flows)
+        return len(self._own) + len(self._theirs)
 
-    def leaving(self, packet: Packet, now: int) -> None:
-        """Remember the flow of a packet that leaves, where it is one that may be answered."""
-        answerable = packet.echo == "request" or packet.protocol not in (ICMP, ICMP6)
-        if answerable and not packet.offset:
-            self._flows.remember(_answer(packet), now)
+    def leaving(self, packet: Packet, now: int) -> Flow | None:
+        """The flow of a packet that leaves: the one that it answers, or one that this node begins; None where it is
+        nothing to answer."""
+        if packet.offset or (packet.protocol in PORTLESS and packet.echo != "request"):
+            return None
+        key = packet.reversed().flow
+        flow = self._theirs.find(key, now) or self._own.find(key, now)
+        return flow or self._own.add(key, Flow(_idle(packet), now, 0, sure=packet.begins))
 
-    def arriving(self, packet: Packet, now: int) -> bool:
-        """Whether a packet answers a remembered flow: directly, as an ICMP error, or as a later fragment."""
-        if packet.offset:
-            return self._fragments.lives(_fragment(packet), now, FRAGMENT_LIFE)
-        quoted = packet.quoted
-        if quoted is not None:
-            return quoted.source == packet.destination and self._lives(_answer(quoted), now)
-        if packet.echo == "request" or not self._lives(_flow(packet), now):
-            return False
-        self._flows.remember(_flow(packet), now)
-        return True
+    def answered(self, packet: Packet, now: int) -> Flow | None:
+        """The own flow that an arriving packet belongs to."""
+        return None if packet.echo == "request" else self._own.find(packet.flow, now)
 
-    def admitted(self, packet: Packet, now: int) -> None:
-        """Remember the first fragment of an admitted datagram, so that the others may follow."""
-        if packet.fragment is not None and not packet.offset:
-            self._fragments.remember(_fragment(packet), now)
+    def begun(self, peer: int, packet: Packet, now: int) -> Flow | None:
+        """The flow of an arriving packet that the peer may send unasked: from now on it is the peer's, even if this
+        node was thought to have begun it."""
+        if packet.protocol in PORTLESS:
+            return None
+        key = packet.flow
+        flow = self._theirs.find(key, now)
+        if flow is None or flow.peer != peer:
+            self._own.remove(key)
+            flow = self._theirs.add(key, Flow(_idle(packet), now, peer, sure=True))
+        return flow
 
-    def _lives(self, flow: Key, now: int) -> bool:
-        return self._flows.lives(flow, now, TCP_IDLE if flow[0] == TCP else OTHER_IDLE)
-
-
-def _flow(packet: Packet) -> Key:
-    return packet.protocol, packet.source, packet.source_port, packet.destination, packet.port
-
-
-def _answer(packet: Packet) -> Key:
-    return packet.protocol, packet.destination, packet.port, packet.source, packet.source_port
+    def left(self, packet: Packet, now: int) -> Flow | None:
+        """The flow of a packet that left, as an ICMP error quotes it."""
+        key = packet.reversed().flow
+        return self._own.find(key, now) or self._theirs.find(key, now)
 
 
-def _fragment(packet: Packet) -> Key:
-    return packet.source, packet.destination, packet.fragment
+def _idle(packet: Packet) -> int:
+    return TCP_IDLE if packet.protocol == TCP else OTHER_IDLE

@@ -244,6 +244,7 @@ def full_map(hello: Hello, *others: int, revision: int = 5) -> MapChange:
         nodes=(own_node(hello), *(map_node(id_) for id_ in others or (2, 3))),
         rules=(Rule(id=1, sources=(0,), destinations=(0,)),),
         sets=(LabelSet(id=0, everyone=True),),
+        own_labels=(0,),
     )
 
 

@@ -11,8 +11,7 @@ from scapy.packet import Packet, Raw
 from ghostwire.engine import SECOND
 from ghostwire.model import Cursor, LabelSet, MapChange, NetworkMap, Rule
 from ghostwire.node.filter import MapFilter
-from ghostwire.node.flows import CAPACITY, OTHER_IDLE, TCP_IDLE, Flows
-from ghostwire.node.packet import parse
+from ghostwire.node.flows import OTHER_IDLE, TCP_IDLE
 from ghostwire.testing import ManualClock
 
 OWN, PEER, THIRD = "100.64.0.1", "100.64.0.2", "100.64.0.3"
@@ -20,10 +19,11 @@ OWN6, PEER6 = "fd00:1:2::6440:1", "fd00:1:2::6440:2"
 
 
 def network(kit: Any, *rules: Rule, sets: Sequence[LabelSet] = ()) -> NetworkMap:
-    """Node 1, which is filtered, carries label 10; node 2 label 20; node 3 none."""
+    """Node 1, which is filtered, carries labels 0 and 10; node 2 label 20; node 3 none."""
     held = NetworkMap()
     nodes = (kit.map_node(1), kit.map_node(2), kit.map_node(3))
-    held.apply(MapChange(cursor=Cursor(1, b"m"), full=True, nodes=nodes, rules=rules, sets=tuple(sets)))
+    sets = (LabelSet(id=20, nodes=(2,)), *sets)
+    held.apply(MapChange(cursor=Cursor(1, b"m"), full=True, nodes=nodes, rules=rules, sets=sets, own_labels=(0, 10)))
     return held
 
 
@@ -44,12 +44,14 @@ def tcp(source: str, target: str, sport: int, dport: int) -> Packet:
     return IP(src=source, dst=target) / TCP(sport=sport, dport=dport)
 
 
-def test_the_universal_rule_passes_bursts_untouched(kit: Any, clock: ManualClock) -> None:
+def test_the_universal_rule_lets_everything_in_that_is_for_this_node(kit: Any, clock: ManualClock) -> None:
     everyone = LabelSet(id=0, everyone=True)
     open_ = filtering(kit, clock, Rule(id=1, sources=(0,), destinations=(0,)), sets=[everyone])
-    burst = [b"anything at all"]
-    assert open_.admit(2, burst) is burst
     assert open_.admits_all
+    burst = [bytes(tcp(PEER, OWN, port, 22)) for port in range(1, 5)]
+    assert open_.admit(2, burst) == burst
+    assert open_.admit(2, burst) is burst
+    assert not admits(open_, tcp(PEER, THIRD, 1, 22))
 
 
 @pytest.mark.parametrize("restriction", [{"protocols": (6,)}, {"ports": ((22, 22),)}])
@@ -207,17 +209,3 @@ def test_a_peer_without_rules_loses_its_access_with_the_next_map(kit: Any, clock
     bare = network(kit)
     limited.update(bare, bare.nodes[1])
     assert not admits(limited, tcp(PEER, OWN, 1, 22))
-
-
-def test_the_flow_cache_is_bounded() -> None:
-    flows = Flows()
-    template = tcp(OWN, PEER, 1, 2)
-    packet = parse(bytes(template))
-    assert packet is not None
-    raw = bytearray(bytes(template))
-    for number in range(CAPACITY + 100):
-        raw[20:24] = number.to_bytes(4)
-        held = parse(raw)
-        assert held is not None
-        flows.leaving(held, number)
-    assert len(flows) == CAPACITY
