@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import IO, TYPE_CHECKING, Any
@@ -145,6 +146,8 @@ def _own_fields(answer: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("server", _server(server)),
         ("home relay", _home(answer.get("home") or {})),
         ("interface", joined(filter(None, (answer.get("interface"), answer.get("tunnel"))))),
+        ("exit node", _exit((answer.get("routing") or {}).get("exit_node") or {})),
+        ("routes", _routes(answer.get("routing") or {})),
         ("key expires", age(own["expires"]) if own.get("expires") else ""),
     ]
 
@@ -191,6 +194,19 @@ def _home(home: Mapping[str, Any]) -> str:
     if not home:
         return ""
     return relay(home["name"], home["relay"]) + ("" if home["connected"] else ": not connected")
+
+
+def _exit(chosen: Mapping[str, Any]) -> str:
+    if chosen.get("trouble"):
+        return f"WARNING: {chosen['trouble']}"
+    return f"{chosen.get('name', '')}{' (local networks directly)' if chosen.get('lan') else ''}"
+
+
+def _routes(routing: Mapping[str, Any]) -> str:
+    """How many there are of each kind; `gwctl route list` shows them."""
+    states = Counter(each["state"] for each in routing.get("routes", ()) if each["state"] != "offered")
+    states.update(f"offered, {each['state']}" for each in routing.get("advertised", ()))
+    return joined(f"{count} {state}" for state, count in sorted(states.items()))
 
 
 def print_peers(peers: Sequence[Mapping[str, Any]]) -> None:

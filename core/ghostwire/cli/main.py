@@ -31,6 +31,8 @@ GWCTL = {
     "ip": within("ghostwire.cli.gwctl:ip", "Print mesh addresses."),
     "ping": within("ghostwire.cli.gwctl_ping:ping", "Measure the way to a peer."),
     "netcheck": within("ghostwire.cli.gwctl_netcheck:netcheck", "Measure this node's network and its relays."),
+    "route": within("ghostwire.cli.gwctl_route:route", "Show, offer and accept routes beyond the mesh."),
+    "exit-node": within("ghostwire.cli.gwctl_exit_node:exit_node", "Choose by which node packets reach the internet."),
     "debug": within("ghostwire.cli.gwctl_debug:debug", "Explain what this node does."),
     "bugreport": within("ghostwire.cli.gwctl_bugreport:bugreport", "Collect what a bug report needs, without secrets."),
     "version": within("ghostwire.cli.gwctl:version", "Print the versions of gwctl and of the daemon."),
