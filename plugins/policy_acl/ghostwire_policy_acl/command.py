@@ -26,7 +26,7 @@ def policy() -> None:
     """Who may reach what (on the server's machine)."""
 
 
-@policy.command("get")
+@policy.command("get", short_help="Print the policy in force.")
 @as_json
 @click.pass_obj
 def get(program: Program, json_: bool) -> None:
@@ -40,7 +40,7 @@ def get(program: Program, json_: bool) -> None:
         raise NotFound(found["summary"])
 
 
-@policy.command("set")
+@policy.command("set", short_help="Put a policy in force.")
 @policy_argument
 @click.option("--note", default="", metavar="TEXT", help="Why, for the history.")
 @yes_option
@@ -70,7 +70,7 @@ def set_(program: Program, file: IO[bytes], note: str, yes: bool, json_: bool) -
     versions.tell(stored, json_, f"version {stored['version']} is in force")
 
 
-@policy.command("check")
+@policy.command("check", short_help="Say what is wrong with a policy.")
 @policy_argument
 @as_json
 @click.pass_obj
@@ -92,7 +92,7 @@ def check(program: Program, file: IO[bytes], json_: bool) -> None:
         click.get_current_context().exit(WRONG)
 
 
-@policy.command("test")
+@policy.command("test", short_help="Run the tests of the policy in force.")
 @as_json
 @click.pass_obj
 def test(program: Program, json_: bool) -> None:

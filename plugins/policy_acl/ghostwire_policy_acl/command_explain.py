@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ghostwire.cli.program import Program
 
 
-@click.command("explain")
+@click.command("explain", short_help="Say why one may reach another, or not.")
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST[:PORT]")
 @click.option("--proto", default="", metavar="NAME", help="tcp, udp, icmp or a number; tcp where a port is given.")
@@ -61,7 +61,7 @@ def _place(rule: Mapping[str, Any], text: str) -> str:
     return f"  line {rule['line']}: {text}" if rule["line"] else f"  {text}"
 
 
-@click.command("compile")
+@click.command("compile", short_help="Compile a policy for a described mesh, without a server.")
 @policy_argument
 @click.option("--nodes", type=click.File("rb"), required=True, metavar="FILE", help="The mesh, as JSON.")
 @as_json

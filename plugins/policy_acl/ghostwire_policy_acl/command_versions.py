@@ -21,7 +21,7 @@ PATH = "/api/v1/policy"
 version_argument = click.argument("version", type=click.IntRange(min=1))
 
 
-@click.command("history")
+@click.command("history", short_help="List the policy's versions.")
 @as_json
 @click.pass_obj
 def history(program: Program, json_: bool) -> None:
@@ -39,7 +39,7 @@ def _row(version: Mapping[str, Any]) -> Sequence[str]:
     return (str(version["version"]), when, version["author"] or "-", many, version["note"] or "-")
 
 
-@click.command("show")
+@click.command("show", short_help="Print an earlier version.")
 @version_argument
 @as_json
 @click.pass_obj
@@ -52,7 +52,7 @@ def show(program: Program, version: int, json_: bool) -> None:
         texts.write(found["source"])
 
 
-@click.command("diff")
+@click.command("diff", short_help="Compare versions and files.")
 @click.argument("old")
 @click.argument("new", required=False)
 @as_json
@@ -84,7 +84,7 @@ def _is_version(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
-@click.command("rollback")
+@click.command("rollback", short_help="Put an earlier version in force again.")
 @version_argument
 @yes_option
 @as_json

@@ -33,6 +33,7 @@ class FakeApi:
     def __init__(self, path: Path) -> None:
         self.answers: dict[tuple[str, str], tuple[int, Any] | Callable[[], tuple[int, Any]]] = {}
         self.asked: list[tuple[str, str, Any]] = []
+        self.if_match: list[str] = []
         api = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,6 +43,7 @@ class FakeApi:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
                 api.asked.append((self.command, self.path, body))
+                api.if_match += self.headers.get_all("If-Match") or []
                 found = api.answers.get((self.command, self.path), (404, {}))
                 status, answer = found() if callable(found) else found
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -50,7 +52,7 @@ class FakeApi:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = reply
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = reply
 
             def log_message(self, *arguments: object) -> None:
                 pass
