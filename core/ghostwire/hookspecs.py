@@ -242,26 +242,32 @@ def ghostwire_resolvers() -> Iterable[Provider[Resolver]]:
 
 
 def ghostwire_policies() -> Iterable[Provider[PolicyEngine]]:
-    """Who may reach whom: a policy's text into labels and rules between them. Asked by: server.
+    """Who may reach what: a policy's text into rules between selectors, which pick nodes. Asked by: server.
 
-    from ghostwire import CompiledPolicy, PolicyEngine, Provider, hookimpl
-    from ghostwire.model import Rule
+    from ghostwire import CompiledPolicy, PolicyEngine, PolicyRule, Provider, hookimpl
+    from ghostwire.capabilities.policy import EVERYONE
+    from ghostwire.errors import Finding, PolicyError
 
-    class OpenPolicy(PolicyEngine):
-        name = "open"
+    class WebPolicy(CompiledPolicy):
+        rules = [PolicyRule(sources=(EVERYONE,), destinations=("tag:web",), protocols=(6,), ports=((443, 443),))]
+
+        def selectors(self, node):
+            return [EVERYONE, *("tag:web" for tag in node.tags if tag == "tag:web")]
+
+    class WebEngine(PolicyEngine):
+        name = "web"
 
         def __init__(self, context):
             pass
 
         def compile(self, source):
-            return CompiledPolicy(rules=(Rule(id=1, sources=(0,), destinations=(0,)),), everyone=frozenset({0}))
-
-        def labels(self, node, owner):
-            return [0]
+            if source.strip() != "web":
+                raise PolicyError([Finding(1, 1, "a policy is one word: web")])
+            return WebPolicy()
 
     @hookimpl
     def ghostwire_policies():
-        yield Provider("open", OpenPolicy)
+        yield Provider("web", WebEngine)
     """
     return ()
 

@@ -7,6 +7,7 @@ reads.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -20,6 +21,14 @@ Prefix = IPv4Network | IPv6Network
 
 EVERYONE = "*"
 """The selector that every node carries."""
+MAX_TAGS = 32
+"""Tags of one node."""
+_TAG = re.compile(r"tag:[A-Za-z][A-Za-z0-9._-]{0,62}")
+
+
+def is_tag(text: str) -> bool:
+    """Whether it is a tag: ``tag:`` and up to 63 letters, digits and ``._-``, a letter first."""
+    return _TAG.fullmatch(text) is not None
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -52,10 +61,9 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
     ``*`` as a destination ``0.0.0.0/0`` and ``::/0``). ``source_holders`` and ``destination_holders`` are selectors of
     nodes that are concerned for the prefixes' sake, as they have addresses within them or routes that overlap them:
     they see and are seen like bearers, and the rule is told to who holds a destination, but their own addresses match
-    by the prefixes alone. With
-    ``own`` the destination is the source's owner's untagged nodes. Empty ``protocols`` (IP protocol numbers) and
-    ``ports`` ((first, last) pairs) mean any; ICMP has no ports and matches whatever ``ports`` says. ``line`` and
-    ``column`` are where it stands in the text.
+    by the prefixes alone. With ``own`` the destination is the source's owner's untagged nodes. Empty ``protocols`` (IP
+    protocol numbers) and ``ports`` ((first, last) pairs) mean any; ICMP has no ports and matches whatever ``ports``
+    says. ``line`` and ``column`` are where it stands in the text.
     """
 
     sources: tuple[str, ...] = ()

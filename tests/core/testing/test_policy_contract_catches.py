@@ -6,42 +6,40 @@ from typing import Any
 
 import pytest
 
-from ghostwire import CompiledPolicy, PolicyEngine
-from ghostwire.errors import ConfigError
-from ghostwire.model import Node, Rule, User
+from ghostwire import Bearer, CompiledPolicy, Person, PolicyEngine, PolicyRule
+from ghostwire.capabilities.policy import EVERYONE, Prefix
+from ghostwire.errors import Finding, PolicyError
 from ghostwire.testing import simulate
 from ghostwire.testing.contracts import PolicyContract
+
+
+class LinePolicy(CompiledPolicy):
+    def __init__(self, rules: Sequence[PolicyRule]) -> None:
+        self.rules = rules
+        self.known = {word for rule in rules for word in (*rule.sources, *rule.destinations)}
+
+    def selectors(self, node: Bearer) -> Sequence[str]:
+        return [word for word in (EVERYONE, node.owner.name) if word == EVERYONE or word in self.known]
 
 
 class Lines(PolicyEngine):
     """A right one: each line is ``USER -> USER``, ``*`` is everybody."""
 
     name = "lines"
-
-    def __init__(self) -> None:
-        self.ids: dict[str, int] = {"*": 0}
-        self.known: set[str] = {"*"}
+    policy: type[LinePolicy] = LinePolicy
 
     def compile(self, source: str) -> CompiledPolicy:
         pairs = [self.parse(number, line) for number, line in enumerate(source.splitlines(), 1)]
-        self.known = {"*", *(word for pair in pairs for word in pair)}
-        rules = [self.rule(number, *pair) for number, pair in enumerate(pairs, 1)]
-        return CompiledPolicy(tuple(rules), frozenset({0}))
+        return self.policy([self.rule(number, *pair) for number, pair in enumerate(pairs, 1)])
 
     def parse(self, number: int, line: str) -> tuple[str, str]:
         words = line.split()
         if len(words) != 3 or words[1] != "->":
-            raise ConfigError("expected USER -> USER", file="policy", line=number)
+            raise PolicyError([Finding(number, 1, "expected USER -> USER")])
         return words[0], words[2]
 
-    def rule(self, number: int, source: str, target: str) -> Rule:
-        return Rule(id=number, sources=(self.id(source),), destinations=(self.id(target),))
-
-    def id(self, word: str) -> int:
-        return self.ids.setdefault(word, len(self.ids))
-
-    def labels(self, node: Node, owner: User) -> Sequence[int]:
-        return sorted(self.id(word) for word in ("*", owner.name) if word in self.known)
+    def rule(self, number: int, source: str, target: str) -> PolicyRule:
+        return PolicyRule(sources=(source,), destinations=(target,), line=number)
 
 
 class Rules(PolicyContract):
@@ -58,41 +56,71 @@ class _Nameless(Lines):
     name = ""
 
 
-class _HasRuleZero(Lines):
-    def rule(self, number: int, source: str, target: str) -> Rule:
-        return super().rule(number - 1, source, target)
+class _HasNoDestinations(Lines):
+    def rule(self, number: int, source: str, target: str) -> PolicyRule:
+        return PolicyRule(sources=(source,))
+
+
+class _HasBitsBehindAPrefix(Lines):
+    def rule(self, number: int, source: str, target: str) -> PolicyRule:
+        return PolicyRule(sources=(source,), destination_prefixes=("10.1.2.3/8",))
 
 
 class _ForgetsEveryone(Lines):
-    def labels(self, node: Node, owner: User) -> Sequence[int]:
-        return [id_ for id_ in super().labels(node, owner) if id_]
+    class policy(LinePolicy):
+        def selectors(self, node: Bearer) -> Sequence[str]:
+            return [word for word in super().selectors(node) if word != EVERYONE]
+
+
+class _CarriesWhatNoRuleNames(Lines):
+    class policy(LinePolicy):
+        def selectors(self, node: Bearer) -> Sequence[str]:
+            return [EVERYONE, node.owner.name, "more"]
+
+
+class _ShowsRoutesToOthers(Lines):
+    class policy(LinePolicy):
+        def route_selectors(self, node: Bearer, route: Prefix) -> Sequence[str]:
+            return (EVERYONE, "user9")
 
 
 class _Throws(Lines):
-    def id(self, word: str) -> int:
-        return self.ids.setdefault(word, random.getrandbits(31))
+    def rule(self, number: int, source: str, target: str) -> PolicyRule:
+        return PolicyRule(sources=(source,), destinations=(target,), ports=((1, random.randint(1, 60_000)),))
 
 
-class _Renumbers(Lines):
-    last, next = "", 1
+class _Remembers(Lines):
+    """Its policies all know what the last one named."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
 
     def compile(self, source: str) -> CompiledPolicy:
-        if source != self.last:
-            self.last, self.ids = source, {"*": 0}
-        return super().compile(source)
+        policy = super().compile(source)
+        assert isinstance(policy, LinePolicy)
+        self.known.clear()
+        self.known |= policy.known
+        policy.known = self.known
+        return policy
 
-    def id(self, word: str) -> int:
-        if word not in self.ids:
-            self.ids[word], self.next = self.next, self.next + 1
-        return self.ids[word]
+
+class _Hesitates(Lines):
+    class policy(LinePolicy):
+        def may_tag(self, user: Person, tag: str) -> Any:
+            return None
+
+
+class _ChokesOnItsTests(Lines):
+    def test(self, policy: CompiledPolicy, people: Sequence[Person], nodes: Sequence[Bearer]) -> Sequence[Finding]:
+        return [Finding(1, 1, f"{people[0].name} is tested first")]
 
 
 class _Mutters(Lines):
     def parse(self, number: int, line: str) -> tuple[str, str]:
         try:
             return super().parse(number, line)
-        except ConfigError:
-            raise ConfigError("wrong") from None
+        except PolicyError:
+            raise PolicyError([Finding(0, 0, "wrong")]) from None
 
 
 class _Trips(Lines):
@@ -103,12 +131,17 @@ class _Trips(Lines):
 
 BREAKERS = [
     (_Nameless, "it_has_a_name"),
-    (_HasRuleZero, "a_policy_becomes_rules_between_labels"),
-    (_ForgetsEveryone, "labels_are_small_numbers_and_everyone_has_those_that_stand_for_all"),
+    (_HasNoDestinations, "a_policy_becomes_rules_between_selectors"),
+    (_HasBitsBehindAPrefix, "a_policy_becomes_rules_between_selectors"),
+    (_ForgetsEveryone, "nodes_carry_selectors_that_rules_name_each_once"),
+    (_CarriesWhatNoRuleNames, "nodes_carry_selectors_that_rules_name_each_once"),
+    (_ShowsRoutesToOthers, "a_route_carries_nothing_that_its_node_does_not"),
     (_Throws, "the_same_policy_gives_the_same_answer"),
-    (_Renumbers, "a_label_keeps_its_id_through_other_policies"),
-    (_Mutters, "a_wrong_policy_is_an_error_with_its_line_and_the_last_one_stays"),
-    (_Trips, "nonsense_is_refused_with_one_line_and_in_time"),
+    (_Remembers, "a_policy_stays_as_it_is_when_others_are_compiled"),
+    (_Hesitates, "what_it_says_of_routes_and_tags_is_yes_or_no"),
+    (_ChokesOnItsTests, "its_own_tests_run_in_any_mesh_and_tell_what_fails"),
+    (_Mutters, "a_wrong_policy_is_an_error_with_its_line"),
+    (_Trips, "nonsense_is_refused_in_one_line_and_in_time"),
 ]
 
 

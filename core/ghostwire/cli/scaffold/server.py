@@ -135,12 +135,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ghostwire import CompiledPolicy, PolicyEngine, ServerContext
-from ghostwire.errors import ConfigError
-from ghostwire.model import Node, Rule, User
+from ghostwire import Bearer, CompiledPolicy, PolicyEngine, PolicyRule, ServerContext
+from ghostwire.capabilities.policy import EVERYONE
+from ghostwire.errors import Finding, PolicyError
 
-EVERYONE = 0
-RULES = {"open": (Rule(id=1, sources=(EVERYONE,), destinations=(EVERYONE,)),), "closed": ()}
+ALL = ("0.0.0.0/0", "::/0")
+RULES: dict[str, Sequence[PolicyRule]] = {
+    "open": (PolicyRule(sources=(EVERYONE,), destinations=(EVERYONE,), destination_prefixes=ALL, line=1, column=1),),
+    "closed": (),
+}
+
+
+class _OneWord(CompiledPolicy):
+    """One of the two policies there are."""
+
+    def __init__(self, word: str) -> None:
+        self.rules = RULES[word]
+
+    def selectors(self, node: Bearer) -> Sequence[str]:
+        """Every node carries the one selector there is."""
+        return (EVERYONE,)
 
 
 class $class_(PolicyEngine):
@@ -152,15 +166,11 @@ class $class_(PolicyEngine):
         self._log = context.log
 
     def compile(self, source: str) -> CompiledPolicy:
-        """The rules of a policy; ConfigError where it is neither of the two."""
+        """The rules of a policy; PolicyError where it is neither of the two."""
         word = source.strip()
         if word not in RULES:
-            raise ConfigError("a policy is one word: open, or closed", line=1)
-        return CompiledPolicy(rules=RULES[word], everyone=frozenset({EVERYONE}))
-
-    def labels(self, node: Node, owner: User) -> Sequence[int]:
-        """Every node has the one label there is."""
-        return (EVERYONE,)
+            raise PolicyError([Finding(1, 1, "a policy is one word: open, or closed")])
+        return _OneWord(word)
 '''
 
 POLICY_CONFORMANCE = '''\
@@ -199,11 +209,12 @@ from pathlib import Path
 
 import pytest
 from ghostwire import ServerContext
-from ghostwire.errors import ConfigError
+from ghostwire.capabilities.policy import EVERYONE
+from ghostwire.errors import PolicyError
 from ghostwire.testing.contexts import make_context
 
 from $package.conformance import ${stem}Contract
-from $package.implementation import EVERYONE, $class_
+from $package.implementation import $class_
 from $package.plugin import Settings
 
 
@@ -222,7 +233,7 @@ def test_a_closed_policy_has_no_rule(engine: $class_) -> None:
 
 
 def test_anything_else_is_refused_in_one_line(engine: $class_) -> None:
-    with pytest.raises(ConfigError, match="open, or closed"):
+    with pytest.raises(PolicyError, match="open, or closed"):
         engine.compile("half open")
 
 
