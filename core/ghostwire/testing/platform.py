@@ -82,6 +82,8 @@ class MemoryDevice(Device):
         """Why packets from the program were not taken: malformed, too long, for somebody else."""
         self.received: deque[Packet] = deque(maxlen=1000)
         """The packets that the host took, oldest first."""
+        self.beyond: Callable[[bytes, Packet], None] | None = None
+        """Takes packets that the configuration passes on; what comes back is injected."""
         self._clock = clock
         self._deliver: Deliver | None = None
         self._outgoing: deque[bytes] = deque()
@@ -186,6 +188,9 @@ class MemoryDevice(Device):
         packet = packets.decode(raw)
         if len(raw) > self.mtu:
             raise ValueError(f"a packet of {len(raw)} bytes on a device with MTU {self.mtu}")
+        if self._passes_on(packet.target) and self.beyond is not None:
+            self.beyond(raw, packet)
+            return
         if packet.target not in self.addresses:
             raise ValueError(f"a packet for {packet.target}, which is not this host's")
         self.received.append(packet)
@@ -195,6 +200,11 @@ class MemoryDevice(Device):
         elif datagram is not None and datagram.target_port in self._ports:
             port = self._ports[datagram.target_port]
             port.put(Received(packet.source, datagram.source_port, datagram.data))
+
+    def _passes_on(self, target: str) -> bool:
+        forwarding = self.config.forwarding if self.config is not None else None
+        prefixes = forwarding.prefixes if forwarding is not None else ()
+        return target not in self.addresses and any(ip_address(target) in _network(text) for text in prefixes)
 
     def _echo(self, packet: Packet, echo: Echo) -> None:
         waiter = self._pings.get((packet.source, echo.sequence))
@@ -219,6 +229,8 @@ class MemoryPlatform(Platform):
         """What `configure` and `restore` did to the system, one line each; a no-op adds none."""
         self.router: str | None = None
         """What `gateway` tells."""
+        self.unreachable: set[str] = set()
+        """Prefixes that `reaches` says no of."""
 
     @property
     def device(self) -> MemoryDevice:
@@ -254,6 +266,10 @@ class MemoryPlatform(Platform):
         """The addresses of the host on the simulated network."""
         return list(self._host.addresses) if self._host else []
 
+    def reaches(self, prefix: str) -> bool:
+        """Whether the test did not put it into ``unreachable``."""
+        return prefix not in self.unreachable
+
     def gateway(self) -> str | None:
         """``router``, which the test sets."""
         return self.router
@@ -274,4 +290,13 @@ def _lines(config: NetworkConfig | None) -> list[str]:
         return []
     link = f"link {config.interface} mtu {config.mtu}"
     addresses = [f"address {address} on {config.interface}" for address in config.addresses]
-    return [link, *addresses, *(f"route {route} on {config.interface}" for route in config.routes)]
+    routes = [f"route {route} on {config.interface}" for route in config.routes]
+    lan = ["local networks directly"] if config.lan else []
+    return [link, *addresses, *routes, *lan, *_forwarding(config)]
+
+
+def _forwarding(config: NetworkConfig) -> list[str]:
+    if config.forwarding is None:
+        return []
+    masquerade = " masqueraded" if config.forwarding.masquerade else ""
+    return [f"forward {prefix}{masquerade}" for prefix in config.forwarding.prefixes]
