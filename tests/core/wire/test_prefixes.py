@@ -23,12 +23,13 @@ def test_a_prefix_has_one_form(text, prefix):
     assert str(parse_prefix(text)) == prefix
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/0.255.255.255", "10.0.0.0/-1", "10/8"]
-    + ["fe80::%eth0/64", "2001:db8::%1/64", "a", "1", " 10.0.0.0/8", "10.0.0.0/8\n", "\u0661.0.0.0/8", "::" * 5000],
-    ids=lambda text: repr(text[:20]),
+NONE = (
+    *("", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/0.255.255.255", "10.0.0.0/-1", "10/8"),
+    *("fe80::%eth0/64", "2001:db8::%1/64", "a", "1", " 10.0.0.0/8", "10.0.0.0/8\n", "\u0661.0.0.0/8", "::" * 5000),
 )
+
+
+@pytest.mark.parametrize("text", NONE, ids=lambda text: repr(text[:20]))
 def test_what_is_none_is_refused_in_a_short_line(text):
     with pytest.raises(ValueError, match="is no prefix") as caught:
         parse_prefix(text)
