@@ -10,7 +10,7 @@ import click
 
 from ghostwire.cli import completion
 from ghostwire.cli.api_client import ServerApi, segment
-from ghostwire.cli.tables import age, as_json, joined, print_fields, print_json, print_table
+from ghostwire.cli.tables import age, as_json, joined, plain, print_fields, print_json, print_table
 from ghostwire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,6 +123,25 @@ def nodes_rename(program: Program, node: str, name: str) -> None:
     click.echo(f"{node} is now {name}")
 
 
+@nodes.command("tag", short_help="Give a node tags in place of its own.")
+@node_argument
+@click.argument("tags", nargs=-1, metavar="[TAG]...")
+@click.option("--none", is_flag=True, help="Take all its tags away: it acts for its user again.")
+@as_json
+@click.pass_obj
+def nodes_tag(program: Program, node: str, tags: Sequence[str], none: bool, json_: bool) -> None:
+    """Give NODE these tags (tag:web) in place of those that it has. A tagged node acts for no user."""
+    if bool(tags) == none:
+        raise UsageError("give the tags, for instance tag:web; or --none")
+    changed = ServerApi(program.folders).patch(f"/api/v1/nodes/{segment(node)}", {"tags": tags})
+    for warning in changed.get("warnings", ()):
+        click.echo(f"warning: {plain(warning)}", err=True)
+    if json_:
+        print_json(changed)
+    else:
+        click.echo(f"{node} is tagged {joined(tags)}" if tags else f"{node} has no tags")
+
+
 @nodes.command("expire")
 @node_argument
 @click.pass_obj
@@ -160,17 +179,24 @@ def users_list(program: Program, json_: bool) -> None:
     if json_:
         print_json(found)
         return
-    rows = ((str(u["id"]), u["name"], u.get("issuer", ""), age(u.get("created"))) for u in found["users"])
-    print_table(("id", "name", "issuer", "created"), rows, empty="no users; `gwctl users create NAME` makes one")
+    columns = ("id", "name", "e-mail", "issuer", "created")
+    print_table(columns, map(_user_row, found["users"]), empty="no users; `gwctl users create NAME` makes one")
+
+
+def _user_row(user: Mapping[str, Any]) -> Sequence[str]:
+    email, made = user.get("email") or "-", age(user.get("created"))
+    return (str(user["id"]), user["name"], email, user.get("issuer", ""), made)
 
 
 @users.command("create")
 @click.argument("name")
+@click.option("--email", metavar="ADDRESS", help="The e-mail address by which policies may name them.")
 @as_json
 @click.pass_obj
-def users_create(program: Program, name: str, json_: bool) -> None:
+def users_create(program: Program, name: str, email: str | None, json_: bool) -> None:
     """Make the user NAME."""
-    made = ServerApi(program.folders).post("/api/v1/users", {"name": name})
+    order = {"name": name, **({"email": email} if email else {})}
+    made = ServerApi(program.folders).post("/api/v1/users", order)
     if json_:
         print_json(made)
     else:
@@ -185,6 +211,16 @@ def users_rename(program: Program, user: str, name: str) -> None:
     """Give USER another NAME."""
     ServerApi(program.folders).patch(f"/api/v1/users/{segment(user)}", {"name": name})
     click.echo(f"{user} is now {name}")
+
+
+@users.command("set-email")
+@user_argument
+@click.argument("address")
+@click.pass_obj
+def users_set_email(program: Program, user: str, address: str) -> None:
+    """Say by which e-mail ADDRESS policies may name USER; '' for none. It is your word that it is theirs."""
+    changed = ServerApi(program.folders).patch(f"/api/v1/users/{segment(user)}", {"email": address})
+    click.echo(f"{user} is {plain(changed['email'])}" if changed.get("email") else f"{user} has no e-mail address")
 
 
 @users.command("delete")
@@ -210,7 +246,7 @@ def server() -> None:
 @as_json
 @click.pass_obj
 def server_status(program: Program, json_: bool) -> None:
-    """Show the server's address, key, address plan and how many nodes and relays it has."""
+    """Show the server's address, key, address plan, how many nodes and relays it has, and which policy holds."""
     found = ServerApi(program.folders).get("/api/v1/server")
     if json_:
         print_json(found)
@@ -220,4 +256,5 @@ def server_status(program: Program, json_: bool) -> None:
         ("nodes", f"{found.get('nodes', 0)}, {found.get('online', 0)} online"),
         ("relays", f"{found.get('relays', 0)}, {found.get('relays_connected', 0)} connected"),
     ]
-    print_fields([*((name, str(found.get(name, ""))) for name in names), *counts])
+    said = [("policy", (found.get("policy") or {}).get("summary", ""))]
+    print_fields([*((name, str(found.get(name, ""))) for name in names), *counts, *said])

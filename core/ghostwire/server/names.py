@@ -1,4 +1,4 @@
-"""Node names: DNS labels made of what a machine calls itself, each held by one node."""
+"""Node names: DNS labels made of what a machine calls itself, each held by one node; and e-mail addresses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Callable
 MAX_LABEL = 63
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUFFIX_ROOM = 8
+_LOCAL_PART = re.compile(r"[a-z0-9!#$%&'+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'+/=?^_`{|}~-]+)*")
+MAX_LOCAL_PART, MAX_EMAIL = 64, 254
+"""Characters of an e-mail address before its @, and at all (RFC 5321)."""
 
 
 def is_label(text: str) -> bool:
@@ -35,3 +38,15 @@ def unique(base: str, taken: Callable[[str], bool]) -> str:
         middle = (low + high) // 2
         low, high = (middle, high) if taken(f"{base}-{middle}") else (low, middle)
     return f"{base}-{high}"
+
+
+def email_address(text: str) -> str:
+    """An e-mail address in lower case, as policies compare them; ValueError where it is none.
+
+    An asterisk, which RFC 5322 would allow, is a wildcard in policies and no part of anybody's address.
+    """
+    local, at, domain = text.lower().rpartition("@")
+    whole = at and len(text) <= MAX_EMAIL and len(local) <= MAX_LOCAL_PART
+    if not whole or not _LOCAL_PART.fullmatch(local) or not all(map(is_label, domain.split("."))):
+        raise ValueError("not an e-mail address")
+    return f"{local}@{domain}"

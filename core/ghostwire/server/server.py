@@ -171,7 +171,8 @@ class Server:
 
     def _routes(self) -> Iterator[Routes]:
         plane, mesh, relays = self.plane, self._mesh, self.plane.relays
-        yield CoreRoutes(mesh, plane.administration, plane.sessions.presence, relays.homes, self._describe)
+        presence, unnamed = plane.sessions.presence, plane.policies.unnamed
+        yield CoreRoutes(mesh, plane.administration, presence, relays.homes, self._describe, unnamed)
         administration, load = RelayAdministration(mesh, relays, self._entropy), lambda: self.embedded.load
         yield RelayRoutes(administration, relays, load, partial(self.join_token, scheme=RELAY), mesh.now)
         if plane.policies.engine is not None:

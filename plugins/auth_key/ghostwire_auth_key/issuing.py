@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
 from ghostwire import Mesh, Transaction
+from ghostwire.capabilities.policy import MAX_TAGS, is_tag
 from ghostwire.engine import SECOND, Clock, Entropy
 from ghostwire.errors import NotFound, Refused
 from ghostwire.model import PreAuthKey, User
 from ghostwire_auth_key import secret
 from ghostwire_auth_key.settings import Settings
-
-_TAG = re.compile(r"tag:[a-z][a-z0-9-]{0,62}")
-MAX_TAGS = 32
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,9 +100,9 @@ class Issuer:
 
 def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     named = tuple(dict.fromkeys(tag if tag.startswith("tag:") else f"tag:{tag}" for tag in tags))
-    wrong = next((tag for tag in named if not _TAG.fullmatch(tag)), None)
+    wrong = next((tag for tag in named if not is_tag(tag)), None)
     if wrong is not None:
-        raise Refused(f"{wrong[:80]!r} is not a tag: give tag: and a-z, 0-9 and -, a letter first", "usage")
+        raise Refused(f"{wrong[:80]!r} is not a tag: give tag: and letters, digits and ._-, a letter first", "usage")
     if len(named) > MAX_TAGS:
         raise Refused(f"a key may carry {MAX_TAGS} tags at most", "usage")
     return named

@@ -19,14 +19,29 @@ from ghostwire.server.nodes.presence import Presence
 from ghostwire.server.relays.homes import Homes
 
 
-class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A body that gives something its name."""
+class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user to be made."""
 
     name: str
+    email: str = ""
+
+
+class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be another way; None: as before."""
+
+    name: str | None = None
+    email: str | None = None
+
+
+class NodeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be another way; None: as before."""
+
+    name: str | None = None
+    tags: tuple[str, ...] | None = None
 
 
 class CoreRoutes(Routes):
-    """``describe`` gives what `GET /api/v1/server` answers."""
+    """``describe`` gives what `GET /api/v1/server` answers, ``unnamed`` those of some tags that no rule names."""
 
     name = "core"
 
@@ -37,9 +52,10 @@ class CoreRoutes(Routes):
         presence: Presence,
         homes: Homes,
         describe: Callable[[], dict[str, Any]],
+        unnamed: Callable[[Sequence[str]], Sequence[str]] = lambda tags: (),
     ) -> None:
         self._mesh, self._administration, self._presence = mesh, administration, presence
-        self._homes, self._describe = homes, describe
+        self._homes, self._describe, self._unnamed = homes, describe, unnamed
 
     def public(self) -> Sequence[BaseRoute]:
         """Health."""
@@ -52,11 +68,11 @@ class CoreRoutes(Routes):
             route("/api/v1/users", self._users),
             route("/api/v1/users", self._add_user, "POST"),
             route("/api/v1/users/{id}", self._user),
-            route("/api/v1/users/{id}", self._rename_user, "PATCH"),
+            route("/api/v1/users/{id}", self._change_user, "PATCH"),
             route("/api/v1/users/{id}", self._delete_user, "DELETE"),
             route("/api/v1/nodes", self._nodes),
             route("/api/v1/nodes/{id}", self._node),
-            route("/api/v1/nodes/{id}", self._rename_node, "PATCH"),
+            route("/api/v1/nodes/{id}", self._change_node, "PATCH"),
             route("/api/v1/nodes/{id}", self._delete_node, "DELETE"),
             route("/api/v1/nodes/{id}/expire", self._expire_node, "POST"),
         ]
@@ -74,11 +90,13 @@ class CoreRoutes(Routes):
         return user_view(self._administration.user(request.path_params["id"]))
 
     async def _add_user(self, request: Request) -> Any:
-        return user_view(await self._administration.add_user((await body_of(request, Named)).name))
+        order = await body_of(request, NewUser)
+        return user_view(await self._administration.add_user(order.name, order.email))
 
-    async def _rename_user(self, request: Request) -> Any:
-        name = (await body_of(request, Named)).name
-        return user_view(await self._administration.rename_user(request.path_params["id"], name))
+    async def _change_user(self, request: Request) -> Any:
+        order = await body_of(request, UserChange)
+        changed = await self._administration.change_user(request.path_params["id"], name=order.name, email=order.email)
+        return user_view(changed)
 
     async def _delete_user(self, request: Request) -> Any:
         return user_view(await self._administration.delete_user(request.path_params["id"]))
@@ -89,9 +107,11 @@ class CoreRoutes(Routes):
     async def _node(self, request: Request) -> Any:
         return self._view(self._administration.node(request.path_params["id"]))
 
-    async def _rename_node(self, request: Request) -> Any:
-        name = (await body_of(request, Named)).name
-        return self._view(await self._administration.rename_node(request.path_params["id"], name))
+    async def _change_node(self, request: Request) -> Any:
+        order = await body_of(request, NodeChange)
+        changed = await self._administration.change_node(request.path_params["id"], name=order.name, tags=order.tags)
+        unnamed = self._unnamed(order.tags or ())
+        return {**self._view(changed), "warnings": [f"no rule of the policy names {tag}" for tag in unnamed]}
 
     async def _delete_node(self, request: Request) -> Any:
         return self._view(await self._administration.delete_node(request.path_params["id"]))

@@ -18,6 +18,7 @@ def user_view(user: User) -> dict[str, Any]:
         "stable_id": user.stable_id,
         "name": user.name,
         "issuer": user.issuer,
+        "email": user.email,
         "created": user.created,
     }
 

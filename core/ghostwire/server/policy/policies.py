@@ -97,6 +97,11 @@ class Policies:
         said = f"version {version.id} by {version.author or 'nobody known'}" if version else self.warning
         return {"engine": self.engine, "version": self._number or None, "summary": said}
 
+    def unnamed(self, tags: Sequence[str]) -> Sequence[str]:
+        """Those of the tags that no rule of the policy in force names: it is as if a node did not carry them."""
+        named = {name for rule in self.current.rules for name in (*rule.sources, *rule.destinations)}
+        return [tag for tag in tags if self.version is not None and tag not in named]
+
     def history(self) -> Sequence[PolicyVersion]:
         """The versions that are kept, the newest last."""
         return self._mesh.list(PolicyVersion)
