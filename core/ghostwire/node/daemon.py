@@ -148,6 +148,7 @@ def compose(host: Host, config: Config, folders: Folders) -> Parts:
         host=messages.Host(node.hostname or socket.gethostname(), _system(), __version__),
         interface=node.interface,
         mtu=node.mtu,
+        kernel_filter=node.filter == "kernel",
         metrics=maker.metrics,
         log=log,
     )

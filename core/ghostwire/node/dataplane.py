@@ -25,6 +25,7 @@ from ghostwire.node.demux import Demux
 from ghostwire.node.director import Director, Endpoints
 from ghostwire.node.endpoints.discovery import Discovery
 from ghostwire.node.filter import MapFilter
+from ghostwire.node.firewall import Firewall
 from ghostwire.node.making import Surroundings, create_transports, create_tunnel, node_context
 from ghostwire.node.netcheck.netcheck import Netcheck
 from ghostwire.node.parts import Parts
@@ -56,6 +57,7 @@ class Dataplane:
         self._stack = AsyncExitStack()
         self._routes = RouteManager(parts, around, self._rerouted, around.reconfigure)
         self._peers, self._filter = Peers(self._routes.router), MapFilter(parts.clock)
+        self._firewall = Firewall(parts.platform, parts.interface, self._filter, parts.log)
         self._config: NetworkConfig | None = None
         self.transports: Sequence[Supervised] = ()
         self._failures: dict[str, GhostwireError] = {}
@@ -104,6 +106,9 @@ class Dataplane:
         self.netcheck.start(next((each for each in self.transports if each.name == parts.bare), None))
         self._stack.push_async_callback(parts.platform.restore)
         await self.configure(own)
+        if parts.kernel_filter:
+            self._stack.push_async_callback(self._firewall.close)
+            await self._firewall.start(self._around.network, own)
         await self._tunnel.start()
         await self._start_services(context)
 
@@ -113,7 +118,8 @@ class Dataplane:
         change = change or network.as_change()
         if change is None:
             return
-        self._filter.update(network, own)
+        self._filter.update(network, own, change)
+        self._firewall.follow(network, own)
         self._disco.follow(change)
         came, gone = self._peers.update(change, own.id)
         mesh = mesh_prefixes(own, self._peers.addresses())

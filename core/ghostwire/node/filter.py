@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ghostwire import Buffer, Metrics
 from ghostwire.engine import Clock
 from ghostwire.model import MapChange, MapNode, NetworkMap
 from ghostwire.node.flows import Flow, Flows, Fragments
 from ghostwire.node.packet import Packet, parse
-from ghostwire.node.prefixes import Prefixes
 from ghostwire.node.ruleset import Ruleset
 from ghostwire.node.shortcuts import Head, Shortcuts, heads
-from ghostwire.wire.prefixes import Prefix
 
 _LEAVING = 0
 """Whose shortcuts those of leaving packets are; no peer has this id."""
@@ -57,12 +55,6 @@ class MapFilter:
     def update(self, network: NetworkMap, own: MapNode, change: MapChange | None = None) -> None:
         """Follow the map, which changed so (None: all of it may be new)."""
         self._shortcuts.forget(self.rules.update(network, own, change))
-
-    def offer(self, prefixes: Iterable[Prefix] | None) -> None:
-        """The prefixes that this node is a router of now: other packets than those and its own are refused, whatever
-        rules say. None: its routes of the map."""
-        self.rules.offer(None if prefixes is None else Prefixes(prefixes))
-        self._shortcuts.forget()
 
     def admit(self, peer: int, packets: Sequence[Buffer]) -> Sequence[Buffer]:
         """Those of a peer's opened packets that may reach the device."""

@@ -29,7 +29,7 @@ class Parts:
     for; without ``port_mapping`` no router is asked for one. ``lookup`` resolves names. ``owners`` says which plugin
     offers a transport, by its name, and ``own`` which plugins came with GhostWire itself. ``offered`` are the routes
     that the configuration offers to others, and ``accept_routes`` says whether theirs are used; ``resolvers`` gives the
-    name servers that this machine asks.
+    name servers that this machine asks. With ``kernel_filter`` the operating system's firewall checks what arrives.
     """
 
     state: FilePath
@@ -55,5 +55,6 @@ class Parts:
     host: Host = field(default_factory=Host)
     interface: str = "gw0"
     mtu: int = 1280
+    kernel_filter: bool = False
     metrics: Metrics = field(default_factory=Metrics)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("ghostwire.node"))

@@ -29,11 +29,12 @@ class Labels:
             return
         for id_ in (*(each.id for each in change.sets), *change.removed_sets):
             self._nodes.pop(id_, None)
+        for held in self._nodes.values() if change.removed_nodes else ():
+            held.difference_update(change.removed_nodes)
         for each in change.set_changes:
-            held = self._nodes.get(each.id)
-            if held is not None:
-                held |= set(each.added)
-                held -= set(each.removed)
+            nodes = self._nodes.get(each.id, set())
+            nodes |= set(each.added)
+            nodes -= set(each.removed)
 
     def are_everyones(self, labels: Iterable[int]) -> bool:
         """Whether every node carries one of the labels."""
@@ -100,7 +101,7 @@ class Ruleset:
 
     A peer's sources are its own addresses and the hosts behind its routes, but for default ones: what an exit node
     passes on comes from anywhere, and is let in as an answer alone. ``local`` is what packets may be for: this node's
-    addresses and its own routes, as the map has them or as `offer` was told.
+    addresses and its own routes, as the map has them.
     """
 
     def __init__(self) -> None:
@@ -109,15 +110,8 @@ class Ruleset:
         self.rules: Sequence[LocalRule] = ()
         self._network = NetworkMap()
         self._own: MapNode | None = None
-        self._offered: Prefixes | None = None
         self._routes: dict[int, Prefixes] = {}
         self._by_peer: dict[int, Sequence[Access]] = {}
-
-    def offer(self, offered: Prefixes | None) -> None:
-        """The prefixes that this node is a router of; None: its routes of the map."""
-        self._offered = offered
-        if self._own is not None:
-            self._compile(self._own)
 
     def update(self, network: NetworkMap, own: MapNode, change: MapChange | None) -> Iterable[int] | None:
         """Follow the map; the peers to whom it may make a difference, None for all of them."""
@@ -172,10 +166,9 @@ class Ruleset:
         for route in network.routes.values():
             by_router.setdefault(route.router, []).append(route.prefix)
         spans = {router: read(texts) for router, texts in by_router.items()}
-        offered = spans.get(own.id, NONE) if self._offered is None else self._offered
         self._routes = {id_: Prefixes(each for each in held if not is_default(each)) for id_, held in spans.items()}
         self.addresses = read(own.addresses)
-        self.local = self.addresses | offered
+        self.local = self.addresses | spans.get(own.id, NONE)
         self._by_peer = {}
         rules = (self._localized(rule) for rule in network.rules.values())
         self.rules = [each for each in rules if each.destinations]
