@@ -61,6 +61,8 @@ def test_a_node_is_shown_with_all_it_has(serve: Serve, run: Run) -> None:
     ("words", "asked"),
     [
         (["rename", "a b", "carol"], ("PATCH", "/api/v1/nodes/a%20b", {"name": "carol"})),
+        (["tag", "alice", "tag:web", "tag:db"], ("PATCH", "/api/v1/nodes/alice", {"tags": ["tag:web", "tag:db"]})),
+        (["tag", "alice", "--none"], ("PATCH", "/api/v1/nodes/alice", {"tags": []})),
         (["expire", "alice"], ("POST", "/api/v1/nodes/alice/expire", {})),
         (["delete", "7", "--yes"], ("DELETE", "/api/v1/nodes/7", None)),
     ],
@@ -70,6 +72,31 @@ def test_a_node_is_changed_by_one_request(serve: Serve, run: Run, words: list[st
     fake.answers[asked[0], asked[1]] = (200, {})
     assert run(gwctl_admin.nodes, *words).exit_code == 0
     assert fake.asked == [asked]
+
+
+def test_a_tag_that_no_rule_names_is_warned_of(serve: Serve, run: Run) -> None:
+    answer = {**NODE, "warnings": ["no rule of the policy names tag:wbe"]}
+    serve("server").answers["PATCH", "/api/v1/nodes/alice"] = (200, answer)
+    result = run(gwctl_admin.nodes, "tag", "alice", "tag:wbe")
+    assert (result.stdout, result.stderr) == (
+        "alice is tagged tag:wbe\n",
+        "warning: no rule of the policy names tag:wbe\n",
+    )
+    assert json.loads(run(gwctl_admin.nodes, "tag", "alice", "tag:wbe", "--json").stdout) == answer
+
+
+@pytest.mark.parametrize("words", [["tag", "alice"], ["tag", "alice", "tag:web", "--none"]], ids=["neither", "both"])
+def test_tags_are_given_or_taken_away(serve: Serve, run: Run, words: list[str]) -> None:
+    fake = serve("server")
+    assert run(gwctl_admin.nodes, *words).exit_code == 2
+    assert fake.asked == []
+
+
+def test_users_are_listed_with_their_e_mail_addresses(serve: Serve, run: Run) -> None:
+    users = [{"id": 1, "name": "ada", "issuer": "local", "email": "ada@example.com", "created": 1}]
+    serve("server").answers["GET", "/api/v1/users"] = (200, {"users": users})
+    assert "ada@example.com" in run(gwctl_admin.users, "list").stdout
+    assert json.loads(run(gwctl_admin.users, "list", "--json").stdout) == {"users": users}
 
 
 @pytest.mark.parametrize(("group", "name"), [(gwctl_admin.nodes, "alice"), (gwctl_admin.users, "ada")])
@@ -85,6 +112,9 @@ def test_nothing_is_deleted_unasked(serve: Serve, run: Run, group: Any, name: st
     ("words", "asked"),
     [
         (["create", "ada"], ("POST", "/api/v1/users", {"name": "ada"})),
+        (["create", "ada", "--email", "a@b.c"], ("POST", "/api/v1/users", {"name": "ada", "email": "a@b.c"})),
+        (["set-email", "ada", "a@b.c"], ("PATCH", "/api/v1/users/ada", {"email": "a@b.c"})),
+        (["set-email", "ada", ""], ("PATCH", "/api/v1/users/ada", {"email": ""})),
         (["rename", "ada", "grace"], ("PATCH", "/api/v1/users/ada", {"name": "grace"})),
         (["delete", "ada", "--yes"], ("DELETE", "/api/v1/users/ada", None)),
     ],
@@ -105,10 +135,16 @@ def test_a_conflict_is_said_in_one_line(serve: Serve, run: Run) -> None:
 
 def test_the_server_shows_its_address_key_and_size(serve: Serve, run: Run) -> None:
     info = {"version": "0.1.0", "url": "https://s:8080", "control_key": "ckey:00", "nodes": 3, "online": 2, "users": 1}
-    info |= {"relays": 5, "relays_connected": 4}
+    info |= {
+        "relays": 5,
+        "relays_connected": 4,
+        "policy": {"engine": "acl", "version": 3, "summary": "version 3 by ada"},
+    }
     serve("server").answers["GET", "/api/v1/server"] = (200, info)
     shown = run(gwctl_admin.server, "status").stdout
-    assert all(word in shown for word in ("https://s:8080", "ckey:00", "3, 2 online", "5, 4 connected"))
+    assert all(
+        word in shown for word in ("https://s:8080", "ckey:00", "3, 2 online", "5, 4 connected", "version 3 by ada")
+    )
     assert json.loads(run(gwctl_admin.server, "status", "--json").stdout) == info
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ghostwire.model import User
 from ghostwire.testing import simulated
 
 
@@ -64,6 +65,45 @@ async def test_users_are_made_renamed_and_deleted_unless_they_have_nodes(serve, 
         assert refused.status_code == 409
         assert "1 nodes" in refused.json()["error"]["message"]
         assert list(rig.users) == ["admin"]
+
+
+@simulated
+async def test_users_have_e_mail_addresses_each_its_own(serve, api):
+    async with serve() as rig, api(rig) as client:
+        made = (await client.post("/api/v1/users", json={"name": "ada", "email": "Ada.L@Example.com"})).json()
+        assert (made["email"], rig.users["ada"].email) == ("ada.l@example.com", "ada.l@example.com")
+        same = await client.post("/api/v1/users", json={"name": "bob", "email": "ada.l@example.com"})
+        assert (same.status_code, same.json()["error"]["code"]) == (409, "conflict")
+        await client.post("/api/v1/users", json={"name": "bob"})
+        assert (await client.patch("/api/v1/users/bob", json={"email": "ADA.L@example.com"})).status_code == 409
+        assert (await client.patch("/api/v1/users/bob", json={"email": "bob@example.com"})).status_code == 200
+        assert (await client.patch("/api/v1/users/bob", json={"name": "bill"})).json()["email"] == "bob@example.com"
+        assert (await client.patch("/api/v1/users/ada", json={"email": ""})).json()["email"] == ""
+        assert (await client.patch("/api/v1/users/bill", json={"email": "nobody"})).status_code == 400
+
+
+@simulated
+async def test_who_an_issuer_vouches_for_gets_no_e_mail_address_from_an_administrator(serve, api):
+    async with serve() as rig, api(rig) as client:
+        theirs = User(id=7, stable_id="x", name="eve", issuer="https://id.example.com", email="eve@example.com")
+        await rig.plane.mesh.write(lambda transaction: transaction.put(theirs))
+        refused = await client.patch("/api/v1/users/eve", json={"email": "root@example.com"})
+        assert (refused.status_code, "https://id.example.com says" in refused.text) == (400, True)
+        assert rig.users["eve"] == theirs
+
+
+@simulated
+async def test_nodes_are_tagged_and_untagged(serve, api):
+    async with serve() as rig, api(rig) as client:
+        await rig.clients(1)
+        tagged = await client.patch("/api/v1/nodes/host1", json={"tags": ["tag:web", "tag:Db.1", "tag:web"]})
+        assert (tagged.json()["tags"], tagged.json()["warnings"]) == (["tag:web", "tag:Db.1"], [])
+        assert rig.nodes["host1"].tags == ("tag:web", "tag:Db.1")
+        both = (await client.patch("/api/v1/nodes/host1", json={"tags": [], "name": "web"})).json()
+        assert (both["tags"], both["name"]) == ([], "web")
+        for wrong in (["web"], ["tag:"], ["tag:1"], ["tag:a b"], [f"tag:n{number}" for number in range(33)]):
+            assert (await client.patch("/api/v1/nodes/web", json={"tags": wrong})).status_code == 400
+        assert rig.nodes["web"].tags == ()
 
 
 @pytest.mark.parametrize(

@@ -219,3 +219,10 @@ async def test_of_large_versions_fewer_are_kept(desk, monkeypatch):
         for number in range(4):
             await d.policies.set(f"ada > bob\n# {number}".ljust(100), "root", expected=number)
         assert [version.id for version in d.policies.history()] == [3, 4]
+
+
+async def test_tags_that_no_rule_names_are_told_once_there_is_a_policy(desk):
+    async with desk() as d:
+        assert d.policies.unnamed(["tag:web"]) == []
+        await d.policies.set("ada > tag:web\ntag:db > own", "root", expected=0)
+        assert d.policies.unnamed(["tag:web", "tag:wbe", "tag:db"]) == ["tag:wbe"]
