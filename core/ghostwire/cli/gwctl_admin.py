@@ -48,11 +48,15 @@ def nodes_list(program: Program, json_: bool) -> None:
     if json_:
         print_json(found)
         return
-    columns = ("id", "name", "user", "addresses", "online", "seen", "key expires", "flags")
-    print_table(columns, map(_node_row, found["nodes"]), empty="no nodes; `gwctl preauthkeys create` lets one join")
+    columns: tuple[str, ...] = ("id", "name", "user", "addresses", "online", "seen", "key expires", "flags")
+    rows = [_node_row(node) for node in found["nodes"]]
+    if any(node.get("routes") for node in found["nodes"]):
+        columns += ("routes",)
+        rows = [(*row, _routes(node)) for row, node in zip(rows, found["nodes"], strict=True)]
+    print_table(columns, rows, empty="no nodes; `gwctl preauthkeys create` lets one join")
 
 
-def _node_row(node: Mapping[str, Any]) -> Sequence[str]:
+def _node_row(node: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(node["id"]),
         node["name"],
@@ -63,6 +67,16 @@ def _node_row(node: Mapping[str, Any]) -> Sequence[str]:
         _expiry(node),
         joined([*(["ephemeral"] if node.get("ephemeral") else []), *node.get("tags", ())]),
     )
+
+
+def _routes(node: Mapping[str, Any]) -> str:
+    """Its routes, each with what else is to be known than that peers use it."""
+    return joined(map(_route, node.get("routes", ())))
+
+
+def _route(route: Mapping[str, Any]) -> str:
+    state = route["state"] if route["advertised"] else f"{route['state']}, not advertised"
+    return route["prefix"] if state == "approved" else f"{route['prefix']} ({state})"
 
 
 def _expiry(node: Mapping[str, Any]) -> str:
@@ -90,6 +104,7 @@ def _node_fields(node: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     return [
         *((name, str(node.get(name) or "")) for name in texts),
         *((name, joined(_text(value) for value in node.get(name) or ())) for name in lists),
+        ("routes", _routes(node)),
         ("user", (node.get("user") or {}).get("name", "")),
         ("home", _home(node.get("home"))),
         ("online", "yes" if node.get("online") else "no"),

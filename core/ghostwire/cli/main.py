@@ -40,6 +40,7 @@ GWCTL = {
     "nodes": within("ghostwire.cli.gwctl_admin:nodes", "List, rename, expire and delete nodes."),
     "users": within("ghostwire.cli.gwctl_admin:users", "List, make, rename and delete users."),
     "relays": within("ghostwire.cli.gwctl_relays:relays", "List, make, change, drain and delete relays."),
+    "routes": within("ghostwire.cli.gwctl_routes:routes", "Approve what subnet routers and exit nodes offer."),
     "completion": within(
         "ghostwire.cli.completion:completion", "Print a script that completes gwctl's words in a shell."
     ),

@@ -30,6 +30,7 @@ from ghostwire.frontdoor.door import FrontDoor
 from ghostwire.keys import ControlKey, load_or_create_private_key
 from ghostwire.server.api.policy import PolicyRoutes
 from ghostwire.server.api.relays import RelayRoutes
+from ghostwire.server.api.route_routes import RouteRoutes
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.channel import ControlUpgrade
 from ghostwire.server.mesh import LiveMesh
@@ -37,6 +38,7 @@ from ghostwire.server.plane import ControlPlane
 from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.server.relays.derp_map_source import DerpMapSource
 from ghostwire.server.relays.embedded import Embedded, Place
+from ghostwire.server.routes.administration import RouteAdministration
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
@@ -175,6 +177,8 @@ class Server:
         yield CoreRoutes(mesh, plane.administration, presence, relays.homes, self._describe, unnamed)
         administration, load = RelayAdministration(mesh, relays, self._entropy), lambda: self.embedded.load
         yield RelayRoutes(administration, relays, load, partial(self.join_token, scheme=RELAY), mesh.now)
+        decisions = RouteAdministration(mesh, plane.routes, plane.administration.node)
+        yield RouteRoutes(mesh, decisions, plane.routes, plane.sessions.online)
         if plane.policies.engine is not None:
             yield PolicyRoutes(mesh, plane.policies)
 

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from ghostwire.capabilities.http import Routes
 from ghostwire.frontdoor.rest import body_of, caller, route
 from ghostwire.model import Node, Route
+from ghostwire.server.api.views import route_state
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.routes.administration import RouteAdministration
 from ghostwire.server.routes.reported import Reported
@@ -115,7 +116,7 @@ class RouteRoutes(Routes):
             "id": found.id,
             "node": self._node(found.node),
             "prefix": found.prefix,
-            "state": state_of(found),
+            "state": route_state(found),
             "approved_by": found.approved_by,
             "advertised": found.advertised,
             "online": self._online(found.node),
@@ -127,8 +128,3 @@ class RouteRoutes(Routes):
     def _node(self, id_: int) -> dict[str, Any]:
         node = self._mesh.state.get(Node, id_)
         return {"id": id_, "name": node.name if node else ""}
-
-
-def state_of(found: Route) -> str:
-    """``approved``; ``rejected``, by an administrator; or ``waiting`` for somebody's word."""
-    return "approved" if found.approved else "rejected" if found.approved_by else "waiting"

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from ghostwire.capabilities.http import Routes
 from ghostwire.frontdoor.rest import body_of, route
 from ghostwire.model import Node, Relay, User
-from ghostwire.server.api.views import home_view, node_view, user_view
+from ghostwire.server.api.views import home_view, node_view, routes_view, user_view
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.nodes.administration import Administration
 from ghostwire.server.nodes.presence import Presence
@@ -122,7 +122,8 @@ class CoreRoutes(Routes):
     def _view(self, node: Node) -> dict[str, Any]:
         owner = self._mesh.state.get(User, node.user)
         home = home_view(self._homes, node.id, self._relay_name)
-        return node_view(node, owner, self._presence.lease(node.id), home, self._mesh.now())
+        shown = node_view(node, owner, self._presence.lease(node.id), home, self._mesh.now())
+        return {**shown, "routes": routes_view(self._mesh.state.routes_of(node.id))}
 
     def _relay_name(self, id_: int) -> str:
         relay = self._mesh.state.get(Relay, id_)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ghostwire.model import Node, User
+from ghostwire.model import Node, Route, User
 from ghostwire.server.nodes.presence import Lease
 from ghostwire.server.relays.homes import Homes
 from ghostwire.server.state import expired
@@ -56,3 +56,13 @@ def node_view(node: Node, owner: User | None, lease: Lease, home: dict[str, Any]
         "endpoints": lease.endpoints,
         "home": home,
     }
+
+
+def routes_view(routes: Iterable[Route]) -> list[dict[str, Any]]:
+    """A node's routes in short."""
+    return [{"prefix": each.prefix, "state": route_state(each), "advertised": each.advertised} for each in routes]
+
+
+def route_state(found: Route) -> str:
+    """``approved``; ``rejected``, by an administrator; or ``waiting`` for somebody's word."""
+    return "approved" if found.approved else "rejected" if found.approved_by else "waiting"

@@ -12,8 +12,10 @@ from ghostwire.server.routes.judgement import Judgement
 from ghostwire.server.routes.ledger import AUTO, Ledger
 from ghostwire.server.routes.reported import Reported
 from ghostwire.server.routes.rules import known_prefix
-from ghostwire.wire.prefixes import Prefix, parse_prefix
+from ghostwire.wire.prefixes import DEFAULTS, Prefix, parse_prefix
 
+EXIT = "exit"
+"""The name of an exit node's two routes."""
 SOMEBODY = "administrator"
 """Who it was, where nobody knows his name."""
 
@@ -22,7 +24,7 @@ Work = Callable[[Ledger, Node, Iterable[Prefix]], Sequence[Route]]
 
 class RouteAdministration:
     """``node_of(text)`` finds a node by name or id. Its routes are named by their prefixes or ids; naming one of an
-    exit node's two names both."""
+    exit node's two names both, and so does `EXIT`."""
 
     def __init__(self, mesh: LiveMesh, reported: Reported, node_of: Callable[[str], Node]) -> None:
         self._mesh, self._reported, self._node_of = mesh, reported, node_of
@@ -77,6 +79,8 @@ class RouteAdministration:
         return changed
 
     def _prefix(self, node: Node, text: str) -> Prefix:
+        if text == EXIT:
+            return DEFAULTS[0]
         if text.isascii() and text.isdecimal() and len(text) < 19:
             route = self.route(int(text))
             if route.node != node.id:
