@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-from ghostwire.capabilities.policy import Prefix
+from ghostwire.capabilities.policy import Prefix, is_tag
 from ghostwire_policy_acl.ports import Unreadable
 
 SELF, INTERNET, DANGER_ALL = "autogroup:self", "autogroup:internet", "autogroup:danger-all"
@@ -21,7 +21,6 @@ ROLES = tuple(
 """Autogroups of the field that stand for something that GhostWire's users and nodes have not."""
 _SYNONYMS = {"autogroup:members": MEMBER}
 
-_TAG = re.compile(r"tag:[A-Za-z][A-Za-z0-9._-]{0,62}")
 _NAMED = re.compile(r"[^\s@:*]{1,100}")
 _DOMAIN = re.compile(r"[^\s@:*]{0,253}")
 _LOCAL = re.compile(r"[^\s@:]{1,100}")
@@ -81,7 +80,7 @@ def parse_alias(text: str) -> Alias:
 
 def check_tag(text: str) -> str:
     """A tag's name."""
-    if not _TAG.fullmatch(text):
+    if not is_tag(text):
         raise Unreadable(f"`{text}` is no tag: write tag:NAME, the name beginning with a letter")
     return text
 
