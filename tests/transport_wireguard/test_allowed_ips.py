@@ -37,6 +37,10 @@ def longest(owners: dict[Prefix, str], address: IPv4Address | IPv6Address) -> st
     return owners[max(holding, key=lambda prefix: prefix.prefixlen)] if holding else None
 
 
+def lengths(owners: dict[Prefix, str], address: IPv4Address | IPv6Address) -> list[int]:
+    return [prefix.prefixlen for prefix in owners if prefix.version == address.version and address in prefix]
+
+
 @given(changes, st.lists(addresses, max_size=20))
 def test_the_longest_prefix_decides_and_belongs_to_its_last_claimant(changes, asked) -> None:
     table: AllowedIps[str] = AllowedIps()
@@ -51,6 +55,7 @@ def test_the_longest_prefix_decides_and_belongs_to_its_last_claimant(changes, as
                 del owners[prefix]
         for address in [*asked, prefix.network_address, prefix.broadcast_address]:
             assert table.lookup(key(address)) == longest(owners, address)
+            assert table.length(key(address)) == max(lengths(owners, address), default=-1)
 
 
 def test_remembered_answers_are_bounded() -> None:

@@ -237,3 +237,24 @@ def test_the_table_of_sessions_does_not_grow_with_handshakes(pair: Any) -> None:
         assert len(end.engine._local.sessions) <= 3
         assert len(end.engine._local.pending) <= 1
         assert len(end.engine._local.timers._heap) <= 10
+
+
+@pytest.mark.parametrize(
+    ("source", "taken"),
+    [("10.1.2.3", True), ("10.1.7.3", False), ("10.2.0.1", False), ("fd77::1", True), ("fd78::1", False)],
+)
+def test_packets_of_accepted_prefixes_are_taken_where_no_longer_prefix_is_another_peers(
+    connected: Any, make_ipv4: Any, make_ipv6: Any, source: str, taken: bool
+) -> None:
+    """Peer 1 stands by for 10.1.0.0/16, which is peer 9's, as 10.1.7.0/24 in it is."""
+    engine, keypair = connected.b.engine, connected.a.engine.peers[1].sessions.current
+    spec = engine.peers[1].spec
+    other = TunnelPeer(9, THIRD, (net("10.1.0.0/16"), net("10.1.7.0/24"), net("fd77::/64")))
+    engine.apply([replace(spec, accepts=(net("10.1.0.0/16"), net("fd77::/64"))), other], connected.now)
+    packet = make_ipv6(source, "fd00::3") if ":" in source else make_ipv4(source, "100.64.0.3")
+    connected.receive(connected.b, connected.a.path, keypair.seal([packet], 1280))
+    assert connected.b.packets == ([packet] if taken else [])
+    assert engine.counters.bad_source == (not taken)
+    engine.apply([spec, other], connected.now)
+    connected.receive(connected.b, connected.a.path, keypair.seal([packet], 1280))
+    assert engine.counters.bad_source == (not taken) + 1, "accepted no longer"

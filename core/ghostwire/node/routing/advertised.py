@@ -43,6 +43,7 @@ class Advertised:
         self._timer: asyncio.TimerHandle | None = None
         self._unwatch: Callable[[], None] | None = None
         self._collect()
+        kept.forgotten = self.refresh
 
     def start(self) -> None:
         """Look now, and whenever links change."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,8 @@ class KeptPreferences:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self.value = self._load()
+        self.forgotten: Callable[[], object] = lambda: None
+        """Is called after they were forgotten."""
 
     def remember(self, value: Preferences) -> None:
         """Store them, durably; nothing is written where they did not change."""
@@ -54,6 +57,7 @@ class KeptPreferences:
         except OSError as error:
             raise StateError(f"{self._path}: cannot remove: {error.strerror}; remove it yourself") from None
         self.value = Preferences()
+        self.forgotten()
 
     def _load(self) -> Preferences:
         try:
