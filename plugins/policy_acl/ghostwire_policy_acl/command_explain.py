@@ -47,18 +47,20 @@ def explain(program: Program, source: str, destination: str, proto: str, json_: 
 def _print_answer(answer: Mapping[str, Any]) -> None:
     click.echo(plain(answer["summary"]))
     for rule in answer["rules"]:
-        click.echo(plain(_place(rule, rule["text"])))
+        _print_rule(rule)
     for miss in answer["near_misses"]:
-        click.echo(plain(_place(miss, miss["why"])))
-        click.echo(plain(f"      {miss['text']}"))
+        click.echo(plain(f"  not by line {miss['line']}: {miss['why']}"))
+        _print_rule(miss)
     for pair in answer["refused"] if answer["partly"] else ():
         click.echo(plain(f"  not {pair['source']} to {pair['destination']}"))
     for reason in answer["reasons"]:
         click.echo(plain(f"  {reason}"))
 
 
-def _place(rule: Mapping[str, Any], text: str) -> str:
-    return f"  line {rule['line']}: {text}" if rule["line"] else f"  {text}"
+def _print_rule(rule: Mapping[str, Any]) -> None:
+    """What stands in the policy, with the numbers of its lines."""
+    for number, line in enumerate(rule["text"].splitlines(), rule["line"]):
+        click.echo(plain(f"  {number:5}  {line}"))
 
 
 @click.command("compile", short_help="Compile a policy for a described mesh, without a server.")

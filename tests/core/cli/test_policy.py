@@ -235,7 +235,7 @@ ANSWER = {
     "allowed": True,
     "partly": False,
     "summary": "allowed: ada may reach web on tcp port 22, by the rule at line 7",
-    "rules": [{"line": 7, "column": 3, "text": '{"action": "accept"}'}],
+    "rules": [{"line": 7, "column": 3, "text": '{"action":\n "accept"}'}],
     "near_misses": [],
     "refused": [],
     "reasons": [],
@@ -247,7 +247,7 @@ def test_the_deciding_rule_is_explained(server: Any, run: Run) -> None:
     result = run(policy, "explain", "ada", "web:22", "--proto", "tcp")
     assert (result.exit_code, result.stdout.splitlines()) == (
         0,
-        [ANSWER["summary"], '  line 7: {"action": "accept"}'],
+        [ANSWER["summary"], '      7  {"action":', '      8   "accept"}'],
     )
     assert asked(server, "POST") == [{"source": "ada", "destination": "web:22", "protocol": "tcp"}]
     assert json.loads(run(policy, "explain", "ada", "web:22", "--json").stdout) == ANSWER
@@ -261,8 +261,8 @@ def test_where_none_decides_the_nearest_are_shown_and_the_exit_code_says_no(serv
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         "denied: no rule",
-        "  line 7: port 22 is allowed, not 23",
-        '      {"action": "accept"}',
+        "  not by line 7: port 22 is allowed, not 23",
+        '      7  {"action": "accept"}',
         "  so",
     ]
 

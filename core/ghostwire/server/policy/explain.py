@@ -151,7 +151,8 @@ class Inquiry:
         for rule in self._rules:
             fits = self._fit(rule, *shut[0])
             if sum(fits) == len(fits) - 1:
-                near.append((fits[::-1].index(False), rule, self._why(rule, fits, *shut[0])))
+                rank = len(fits) if rule.own and not fits.destination else fits[::-1].index(False)
+                near.append((rank, rule, self._why(rule, fits, *shut[0])))
         near.sort(key=lambda each: each[0])
         return [(rule, why) for _, rule, why in near[:MAX_MISSES]]
 

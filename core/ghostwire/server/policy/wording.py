@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from ghostwire.hints import one_line
-
 NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
-LISTED, MAX_LINES, MAX_EXCERPT = 6, 12, 200
+LISTED, MAX_LINES, MAX_EXCERPT = 6, 12, 600
 
 
 def protocol_text(number: int | None) -> str:
@@ -30,17 +28,18 @@ def listed(words: Iterable[str]) -> str:
 
 
 def excerpt(source: str, line: int, column: int) -> str:
-    """What stands there, as one line: an object to its end, where that is near; else the rest of its line."""
-    if not line:
-        return ""
-    lines = list(islice(source.split("\n"), line - 1, line - 1 + MAX_LINES))
+    """What stands there: an object to its end, where that is near; else the rest of its line."""
+    lines = list(islice(source.split("\n"), line - 1, line - 1 + MAX_LINES)) if line else []
     if not lines:
         return ""
-    first = lines[0][max(column - 1, 0) :]
-    if not first.startswith("{"):
-        return _cut(lines[0])
-    text = "\n".join([first, *lines[1:]])
-    return _cut(text[: _end(text)])
+    indent = max(column - 1, 0)
+    first = lines[0][indent:].rstrip()
+    text = "\n".join([first, *(_outdented(each, indent) for each in lines[1:])])
+    return _cut(text[: _end(text)] if first.startswith("{") else first)
+
+
+def _outdented(line: str, by: int) -> str:
+    return line[:by].lstrip() + line[by:].rstrip()
 
 
 def _end(text: str) -> int:
@@ -54,5 +53,4 @@ def _end(text: str) -> int:
 
 
 def _cut(text: str) -> str:
-    line = one_line(text)
-    return line if len(line) <= MAX_EXCERPT else f"{line[: MAX_EXCERPT - 3]}..."
+    return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 3]}..."
