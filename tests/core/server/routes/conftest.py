@@ -121,3 +121,9 @@ def _fields(record: Node | User) -> dict[str, Any]:
 def scene() -> type[Scene]:
     """Makes a `Scene` with its grants."""
     return Scene
+
+
+@pytest.fixture(scope="session")
+def grants() -> type[Grants]:
+    """``grants({"user1": ["10.0.0.0/8"]})``: a policy with these autoApprovers."""
+    return Grants
