@@ -17,7 +17,7 @@ from ghostwire.model import Node, Route, User
 from ghostwire.server.policy.bearers import all_bearers, person
 from ghostwire.server.policy.verdict import Party, party
 
-MAX_PLACES = 32
+MAX_PLACES = 16
 """Nodes of one selector that are looked at."""
 
 

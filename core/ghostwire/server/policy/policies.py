@@ -67,12 +67,13 @@ class Policies:
             self._log.warning("%s", self.warning)
             return
         try:
-            self._enforce(newest, self._reader(newest).compile(newest.source))
+            compiled = self._compiled(newest)
         except PolicyError as error:
             raise StateError(
                 f"the stored policy, version {newest.id}, is wrong for {newest.engine} as it is now: {error}; "
                 "start with the release that stored it, mend the policy, then come back"
             ) from None
+        self._enforce(newest, compiled)
 
     def follow(self, follower: Callable[[CompiledPolicy], None]) -> None:
         """Call this with every policy that comes into force later."""
@@ -94,7 +95,8 @@ class Policies:
     def describe(self) -> dict[str, Any]:
         """What holds, for programs, and as a line for people."""
         version = self.version
-        said = f"version {version.id} by {version.author or 'nobody known'}" if version else self.warning
+        by = f" by {version.author}" if version and version.author else ""
+        said = f"version {version.id}{by}" if version else self.warning
         return {"engine": self.engine, "version": self._number or None, "summary": said}
 
     def unnamed(self, tags: Sequence[str]) -> Sequence[str]:
@@ -185,7 +187,7 @@ class Policies:
         engine = self._reader(version)
         if self._read is not None and self._read[0] == version.source:
             return self._read[1]
-        return engine.compile(version.source)
+        return self._blaming(lambda: engine.compile(version.source))
 
     def _enforce(self, version: PolicyVersion, compiled: CompiledPolicy) -> None:
         self.version, self.current, self._read = version, compiled, None
@@ -210,9 +212,13 @@ class Policies:
         return await self._apart(examine)
 
     async def _apart(self, work: Callable[[], T]) -> T:
-        """Run an engine's work in a thread; what it raises that is no error of ours is its plugin's fault."""
+        """Run an engine's work in a thread."""
+        return await asyncio.to_thread(self._blaming, work)
+
+    def _blaming(self, work: Callable[[], T]) -> T:
+        """Run an engine's work; what it raises that is no error of ours is its plugin's fault."""
         try:
-            return await asyncio.to_thread(work)
+            return work()
         except GhostwireError:
             raise
         except Exception as error:

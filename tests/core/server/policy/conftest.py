@@ -207,3 +207,9 @@ def town() -> Sequence[Record]:
         Route(id=2, node=5, prefix="10.2.0.0/16"),
         Route(id=3, node=4, prefix="0.0.0.0/0", approved=True),
     ]
+
+
+@pytest.fixture
+def crowd() -> Sequence[Record]:
+    """40 nodes more, ada's all."""
+    return [make_node(number, f"node{number}", 1) for number in range(10, 50)]

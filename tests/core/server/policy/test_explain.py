@@ -1,7 +1,9 @@
 """Why one may reach another or not: the rule and its place, or what comes nearest."""
 
+import msgspec
 import pytest
 
+from ghostwire.config import ServerConfig
 from ghostwire.errors import NotFound, Refused
 from ghostwire.server.policy.explain import Question, explain, split_port
 from ghostwire.server.policy.wording import excerpt
@@ -133,9 +135,7 @@ async def test_selectors_that_nobody_carries_yet_are_judged_by_what_they_would_b
 
 async def test_a_node_that_is_called_as_a_user_is_taken_for_the_node_and_that_is_said(desk, town):
     async with desk() as d:
-        await d.put(
-            *town, type(town[2])(**{**{f: getattr(town[2], f) for f in town[2].__struct_fields__}, "name": "ada"})
-        )
+        await d.put(*town, msgspec.structs.replace(town[2], name="ada"))
         await d.policies.set(POLICY, "root", expected=0)
         answer = await explain(d.mesh, d.policies, Question("ada", "web:22"))
         assert answer["source"]["nodes"] == ["ada"]
@@ -147,6 +147,23 @@ async def test_a_name_that_means_nobody_is_refused_with_what_was_meant(ask):
         NotFound, match="'lptop' is no node, address, user or selector of the policy; did you mean 'lap"
     ):
         await ask("lptop", "web")
+
+
+async def test_where_no_policy_denies_all_that_is_the_reason(desk, town):
+    async with desk(config=ServerConfig(without_policy="deny")) as d:
+        await d.put(*town)
+        answer = await explain(d.mesh, d.policies, Question("laptop", "db:22"))
+        assert not answer["allowed"]
+        assert answer["reasons"][0].startswith("no policy is stored: no node may reach another")
+
+
+async def test_of_a_crowd_the_first_are_looked_at(desk, town, crowd):
+    async with desk() as d:
+        await d.put(*town, *crowd)
+        await d.policies.set("* > *", "root", expected=0)
+        answer = await explain(d.mesh, d.policies, Question("*", "web:22"))
+        assert answer["allowed"]
+        assert "* are 45 nodes, of which 16 were looked at" in answer["reasons"]
 
 
 async def test_without_a_policy_what_holds_is_said(ask):

@@ -68,7 +68,10 @@ async def test_another_servers_version_comes_into_force_here(desk):
         assert (d.policies.version.id, len(d.policies.current.rules)) == (1, 1)
 
 
-@pytest.mark.parametrize("version", [{"source": "???"}, {"engine": "another"}], ids=["wrong", "another engine's"])
+UNREADABLE = {"wrong": {"source": "???"}, "fatal": {"source": "explode"}, "another engine's": {"engine": "another"}}
+
+
+@pytest.mark.parametrize("version", UNREADABLE.values(), ids=UNREADABLE)
 async def test_another_servers_version_that_cannot_be_read_here_leaves_the_last_in_force(desk, caplog, version):
     async with desk() as d:
         await d.policies.set("ada > bob", "ada", expected=0)
@@ -185,6 +188,13 @@ async def test_who_changed_the_policy_is_logged(desk, caplog):
         await d.policies.set("ada > bob\nbob > ada", "ada", expected=0, note="both ways")
         assert "policy: version 1 by ada (both ways) is in force: 2 rules" in caplog.text
         assert d.policies.describe() == {"engine": "words", "version": 1, "summary": "version 1 by ada"}
+
+
+async def test_an_engine_that_breaks_on_the_stored_policy_refuses_the_start(desk, words):
+    async with desk() as d:
+        await d.put(PolicyVersion(id=1, source="explode", engine="words"))
+        with pytest.raises(PluginError, match="the policy engine words failed: boom"):
+            await d.restart(words())
 
 
 async def test_an_engine_that_breaks_is_named_and_changes_nothing(desk):
