@@ -12,6 +12,7 @@ from ghostwire.server.routes.judgement import Judgement
 from ghostwire.server.routes.ledger import AUTO, Ledger
 from ghostwire.server.routes.reported import Reported
 from ghostwire.server.routes.rules import known_prefix
+from ghostwire.server.state import expired
 from ghostwire.wire.prefixes import DEFAULTS, Prefix, parse_prefix
 
 EXIT = "exit"
@@ -47,7 +48,12 @@ class RouteAdministration:
     def notes(self, routes: Iterable[Route]) -> Mapping[int, str]:
         """What an administrator should know of each of these, where there is something."""
         judgement = Judgement(self._mesh.state, self._mesh.list(Route), self._reported.terms)
-        return {route.id: note for route in routes if (note := judgement.note(route))}
+        notes = ((route.id, judgement.note(route) or self._expiry(route)) for route in routes)
+        return {id_: note for id_, note in notes if note}
+
+    def _expiry(self, route: Route) -> str:
+        node = self._mesh.state.get(Node, route.node)
+        return "its node's key has expired" if node is not None and expired(node, self._mesh.now()) else ""
 
     async def approve(self, node: str, routes: Iterable[str], by: str) -> Sequence[Route]:
         """Let peers use them; Conflict where one is refused, or overlaps another router's and that is not to be."""
