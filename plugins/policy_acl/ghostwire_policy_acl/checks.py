@@ -10,8 +10,9 @@ from ghostwire_policy_acl import names
 from ghostwire_policy_acl.definitions import Definitions
 from ghostwire_policy_acl.hujson import Member, Value
 from ghostwire_policy_acl.names import Alias, Kind
-from ghostwire_policy_acl.ports import USUAL, Unreadable, parse_ports, parse_protocol
-from ghostwire_policy_acl.reading import Reader, shown
+from ghostwire_policy_acl.ports import USUAL, parse_ports, parse_protocol
+from ghostwire_policy_acl.reading import Reader
+from ghostwire_policy_acl.wording import Unreadable, shown
 
 _KEYS = ("src", "proto", "accept", "deny", "srcPostureAttrs")
 _PROTOCOLS = (6, 17, 132)

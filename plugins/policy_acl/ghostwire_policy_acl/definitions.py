@@ -10,8 +10,8 @@ from ghostwire.capabilities.policy import Prefix
 from ghostwire_policy_acl import names
 from ghostwire_policy_acl.hujson import Member, Value
 from ghostwire_policy_acl.names import Alias, Kind, parse_alias
-from ghostwire_policy_acl.ports import Unreadable
-from ghostwire_policy_acl.reading import Reader, shown
+from ghostwire_policy_acl.reading import Reader
+from ghostwire_policy_acl.wording import Unreadable, shown
 
 T = TypeVar("T")
 MAX_MEMBERS = 100_000
@@ -107,7 +107,7 @@ class Definitions:
             return None
         if "@" not in text:
             self._reader.wrong(
-                offset, f"{shown(text)} is no user: write NAME@DOMAIN, or `{text[:60]}@` for a name without domain"
+                offset, f"{shown(text)} is no user: write NAME@DOMAIN, or {shown(text + '@')} for a name without domain"
             )
             return None
         return self._try(offset, names.check_user, text.removeprefix("user:"))

@@ -13,10 +13,11 @@ from ghostwire_policy_acl.definitions import Definitions
 from ghostwire_policy_acl.hujson import Member, Value, parse
 from ghostwire_policy_acl.matching import Directory, Matcher
 from ghostwire_policy_acl.names import Alias, Kind, parse_alias
-from ghostwire_policy_acl.reading import Reader, shown
+from ghostwire_policy_acl.reading import Reader
 from ghostwire_policy_acl.rules import RuleReader
 from ghostwire_policy_acl.settings import Settings
 from ghostwire_policy_acl.trying import Trial
+from ghostwire_policy_acl.wording import shown
 
 WITHOUT_EFFECT = {
     "ssh": "these rules have no effect: who may log in by SSH is for the machines' own SSH servers to say",

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from ghostwire.capabilities.policy import Prefix, is_tag
-from ghostwire_policy_acl.ports import Unreadable
+from ghostwire_policy_acl.wording import Unreadable, shown
 
 SELF, INTERNET, DANGER_ALL = "autogroup:self", "autogroup:internet", "autogroup:danger-all"
 MEMBER, TAGGED = "autogroup:member", "autogroup:tagged"
@@ -81,14 +81,14 @@ def parse_alias(text: str) -> Alias:
 def check_tag(text: str) -> str:
     """A tag's name."""
     if not is_tag(text):
-        raise Unreadable(f"`{text}` is no tag: write tag:NAME, the name beginning with a letter")
+        raise Unreadable(f"{shown(text)} is no tag: write tag:NAME, the name beginning with a letter")
     return text
 
 
 def check_group(text: str) -> str:
     """A group's name."""
     if not text.startswith("group:"):
-        raise Unreadable(f"`{text}` is no group: write group:NAME")
+        raise Unreadable(f"{shown(text)} is no group: write group:NAME")
     return _checked(text, "group:")
 
 
@@ -96,7 +96,7 @@ def check_host(text: str) -> str:
     """A name for an address or prefix."""
     if not _NAMED.fullmatch(text) or parse_prefix(text) is not None:
         raise Unreadable(
-            f"`{text}` means nothing here: write `*`, a user (NAME@DOMAIN), group:NAME, tag:NAME, autogroup:NAME, "
+            f"{shown(text)} means nothing here: write `*`, a user (NAME@DOMAIN), group:NAME, tag:NAME, autogroup:NAME, "
             "ipset:NAME, an address or prefix, or a name of `hosts`"
         )
     return text
@@ -106,13 +106,13 @@ def check_user(text: str) -> str:
     """A user's name or e-mail address, in which a ``*`` may stand in for any part of what precedes the domain."""
     local, _, domain = text.rpartition("@")
     if not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain) or ("*" in local and not domain):
-        raise Unreadable(f"`{text}` is no user: write NAME@DOMAIN, NAME@ (a name without domain), or *@DOMAIN")
+        raise Unreadable(f"{shown(text)} is no user: write NAME@DOMAIN, NAME@ (a name without domain), or *@DOMAIN")
     return text if "*" not in local else f"{local}@{domain.lower()}"
 
 
 def _checked(text: str, head: str) -> str:
     if not _NAMED.fullmatch(text[len(head) :]):
-        raise Unreadable(f"`{text}` has a name that is empty, too long, or has a character that names have not")
+        raise Unreadable(f"{shown(text)} has a name that is empty, too long, or has a character that names have not")
     return text
 
 
@@ -122,9 +122,9 @@ def split_destination(text: str) -> tuple[str, str]:
         address, bracket, rest = text[1:].partition("]")
         prefix = parse_prefix(address)
         if not bracket or prefix is None or prefix.version == 4 or "/" in address or rest[:1] not in (":", "/"):
-            raise Unreadable(f"`{text}`: brackets stand around an IPv6 address, as in `[fd00::1]:22`")
+            raise Unreadable(f"{shown(text)}: brackets stand around an IPv6 address, as in `[fd00::1]:22`")
         text = address + rest
     name, colon, ports = text.rpartition(":")
     if not colon or not name or not ports or name in ("group", "tag", "autogroup", "ipset"):
-        raise Unreadable(f"`{text}` has no ports: write NAME:PORTS, as in `tag:web:80,443` or `*:*`")
+        raise Unreadable(f"{shown(text)} has no ports: write NAME:PORTS, as in `tag:web:80,443` or `*:*`")
     return name, ports

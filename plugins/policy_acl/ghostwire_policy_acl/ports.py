@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TypeAlias
 
+from ghostwire_policy_acl.wording import Unreadable, shown
+
 Ports: TypeAlias = "tuple[tuple[int, int], ...]"
 
 PROTOCOLS = {
@@ -29,10 +31,6 @@ USUAL = (1, 6, 17, 58)
 WITH_PORTS = frozenset({6, 17, 132})
 
 
-class Unreadable(ValueError):
-    """A text is not of the form that it should be; the message says which it should be."""
-
-
 @lru_cache(maxsize=4096)
 def parse_ports(text: str) -> Ports:
     """``*``, or ports and ranges between commas; ``*`` gives no pair, which means any."""
@@ -46,15 +44,15 @@ def _range(part: str, text: str) -> tuple[int, int]:
     low = _port(first, text)
     high = _port(last, text) if dash else low
     if not dash and low == 0:
-        raise Unreadable(f"`{text}`: ports begin with 1; `*` means all")
+        raise Unreadable(f"{shown(text)}: ports begin with 1; `*` means all")
     if low > high:
-        raise Unreadable(f"`{text}`: the range {part} ends before it begins")
+        raise Unreadable(f"{shown(text)}: the range {shown(part)} ends before it begins")
     return low, high
 
 
 def _port(text: str, all_: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535):
-        raise Unreadable(f"`{all_}` are no ports: write `*`, or numbers up to 65535 and ranges, as in `22,80-443`")
+        raise Unreadable(f"{shown(all_)} are no ports: write `*`, or numbers up to 65535 and ranges, as in `22,80-443`")
     return int(text)
 
 
@@ -66,7 +64,7 @@ def parse_protocol(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255 and not text.startswith("0"):
         return int(text)
     names = ", ".join(PROTOCOLS)
-    raise Unreadable(f"`{text}` is no protocol: write its number, from 1 to 255, or one of {names}")
+    raise Unreadable(f"{shown(text)} is no protocol: write its number, from 1 to 255, or one of {names}")
 
 
 def check_ports(protocol: int, ports: Ports) -> None:
@@ -82,7 +80,7 @@ def parse_service(text: str) -> tuple[tuple[int, ...], Ports]:
     if not colon:
         return USUAL, parse_ports(text)
     if ":" in ports:
-        raise Unreadable(f"`{text}` has more than one colon: write PROTOCOL:PORTS, as in `tcp:443`")
+        raise Unreadable(f"{shown(text)} has more than one colon: write PROTOCOL:PORTS, as in `tcp:443`")
     number, found = parse_protocol(protocol), parse_ports(ports)
     check_ports(number, found)
     return (number,), found

@@ -6,19 +6,13 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from ghostwire.errors import Finding
-from ghostwire.hints import one_line
 from ghostwire_policy_acl.hujson import Document, Member, Value
+from ghostwire_policy_acl.wording import shown
 
 MAX_FINDINGS = 1000
 """Of more than these it is only said how many there are."""
 MAX_GUESSES = 50
 """For how many unknown words something similar is looked for."""
-
-
-def shown(text: str) -> str:
-    """What was written, to be quoted in an error."""
-    line = one_line(text)
-    return f"`{line if len(line) <= 80 else line[:77] + '...'}`"
 
 
 class Reader:

@@ -15,14 +15,14 @@ from ghostwire_policy_acl.names import Alias, Kind
 from ghostwire_policy_acl.ports import (
     USUAL,
     Ports,
-    Unreadable,
     check_ports,
     parse_ports,
     parse_protocol,
     parse_service,
 )
 from ghostwire_policy_acl.prefixes import INTERNET
-from ghostwire_policy_acl.reading import Reader, shown
+from ghostwire_policy_acl.reading import Reader
+from ghostwire_policy_acl.wording import Unreadable, shown
 
 ALL = ("0.0.0.0/0", "::/0")
 _INTERNET = tuple(str(prefix) for prefix in INTERNET)

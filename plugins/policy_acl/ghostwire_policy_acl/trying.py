@@ -14,7 +14,7 @@ from ghostwire_policy_acl.checks import Check, Target, failure
 from ghostwire_policy_acl.compiled import AclPolicy
 from ghostwire_policy_acl.matching import Directory, Matcher
 from ghostwire_policy_acl.names import Alias, Kind
-from ghostwire_policy_acl.reading import shown
+from ghostwire_policy_acl.wording import shown
 
 
 class Endpoint(NamedTuple):
