@@ -33,7 +33,8 @@ def ghostwire_policies():
 def command(state: Path, *plugins: str) -> list[str]:
     """A server's command line; its STUN server takes any free port."""
     config = state / "config.toml"
-    config.write_text('[plugin.derp]\nstun = "127.0.0.1:0"\n[plugin.rival]\ntrusted = true\n')
+    trust = "".join(f"[plugin.{plugin}]\ntrusted = true\n" for plugin in plugins if not plugin.startswith("-"))
+    config.write_text(f'[plugin.derp]\nstun = "127.0.0.1:0"\n{trust}')
     named = [word for plugin in plugins for word in ("--plugin", plugin)]
     listen = ["server", "--no-tls", "--listen", "127.0.0.1:0"]
     return [GHOSTWIRE, "--config", str(config), "--state", str(state), *named, *listen]
