@@ -8,7 +8,7 @@ All are immutable; ids are positive integers and never reused; times are whole s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
 import msgspec
@@ -170,12 +170,15 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
     """Where in the change log a reader stands.
 
     ``mark`` is the random mark of that revision: another mark there means another history (a restored backup).
-    ``clock`` is the presence vector clock: server id -> counter.
+    ``clock`` is the presence vector clock: server id -> counter. ``newest`` is the highest node id given out by then.
+    ``view`` is a digest of what the reader sees by: its labels, where they lead, its rules (0 in a change: as before).
     """
 
     revision: int
     mark: bytes
     clock: dict[str, int] = {}
+    newest: int = 0
+    view: int = 0
 
 
 class Endpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -273,7 +276,8 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
     The viewer's own node is among ``nodes``, so that it learns its own name and labels as others do. ``homes`` are the
     new home regions of nodes that are as they were otherwise (None: it has none any more). ``own_labels`` are the
-    labels that the viewer carries, as far as its rules name them (None: as before).
+    labels that the viewer carries, as far as its rules name them (None: as before). A node that is removed leaves all
+    sets; ``set_changes`` do not say so again.
     """
 
     cursor: Cursor
@@ -311,6 +315,7 @@ class NetworkMap:
             self.nodes, self.rules, self.sets, self.routes, self.relays = {}, {}, {}, {}, {}
             self.own_labels = frozenset()
         _merge(self.nodes, change.nodes, change.removed_nodes)
+        self._leave_sets(change.removed_nodes)
         for id_ in change.homes.keys() & self.nodes.keys():
             self.nodes[id_] = msgspec.structs.replace(self.nodes[id_], home=change.homes[id_])
         _merge(self.rules, change.rules, change.removed_rules)
@@ -321,7 +326,12 @@ class NetworkMap:
         if change.own_labels is not None:
             self.own_labels = frozenset(change.own_labels)
         _merge(self.relays, change.relays, change.removed_relays)
-        self.cursor = change.cursor
+        self.cursor = _moved(self.cursor, change.cursor)
+
+    def _leave_sets(self, gone: Collection[int]) -> None:
+        for held in self.sets.values() if gone else ():
+            if not set(gone).isdisjoint(held.nodes):
+                self._change_set(SetChange(id=held.id, removed=tuple(gone)))
 
     def _change_set(self, change: SetChange) -> None:
         held = self.sets.get(change.id)
@@ -343,6 +353,10 @@ class NetworkMap:
             own_labels=tuple(self.own_labels),
             relays=tuple(self.relays.values()),
         )
+
+
+def _moved(held: Cursor | None, new: Cursor) -> Cursor:
+    return new if new.view or held is None else msgspec.structs.replace(new, view=held.view)
 
 
 def _merge(held: dict[int, Any], changed: Iterable[Any], removed: Iterable[int]) -> None:

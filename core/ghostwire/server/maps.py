@@ -1,212 +1,175 @@
-"""The network map as the server holds it, and frames of what changed since any position.
-
-A position is (revision, counter): the last commit and the last presence event that a viewer's map contains. What
-changed since is read off backwards from two lists in order of last change, so a frame costs what it holds.
-"""
+"""The network map as the server holds it: follows commits and presence, and says what each viewer is to be told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from hashlib import blake2s
 
-import msgspec
-
-from ghostwire.capabilities.storage import Change, Commit, Snapshot
-from ghostwire.model import Cursor, MapNode, Node, Relay, pack
-from ghostwire.server.pieces import Pieces, Recency
-from ghostwire.server.policy import OpenPolicy
+from ghostwire.capabilities.policy import CompiledPolicy
+from ghostwire.capabilities.storage import Commit, Snapshot
+from ghostwire.model import Cursor, MapNode, Node, Relay, Route
+from ghostwire.server.policy.labels import Labels
 from ghostwire.server.relays import records
+from ghostwire.server.session import Session
 from ghostwire.server.state import expired
-from ghostwire.server.streams import Frame
+from ghostwire.server.views.changes import Changes
+from ghostwire.server.views.history import Clock, Trace
+from ghostwire.server.views.loading import Past
+from ghostwire.server.views.outbox import ALL, Key, Outbox, Outboxes
+from ghostwire.server.views.roster import Roster
+from ghostwire.server.views.scene import Item, Scene
+from ghostwire.server.views.telling import Telling
 
-
-class Position(NamedTuple):
-    """Where a viewer's map stands."""
-
-    revision: int
-    counter: int
-
-
-class _MapFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
-    """`MapChange` of parts that are encoded already."""
-
-    cursor: Cursor
-    full: bool = False
-    nodes: Sequence[msgspec.Raw] = ()
-    removed_nodes: Sequence[int] = ()
-    homes: Mapping[int, int | None] = {}
-    rules: Sequence[msgspec.Raw] = ()
-    sets: Sequence[msgspec.Raw] = ()
-    own_labels: Sequence[int] | None = None
-    relays: Sequence[msgspec.Raw] = ()
-    removed_relays: Sequence[int] = ()
+LAG = 1024
+"""Revisions after which a viewer whom nothing concerned is told where the map stands, so that it can come back."""
 
 
 class Maps:
-    """Every node and relay as viewers see them: nodes whose key has expired are seen by nobody.
+    """Every node, route and relay as viewers see them: nodes whose key has expired are seen by nobody.
 
-    ``server`` is this start's random id in the presence clock; ``now`` gives Unix seconds.
+    ``server`` is this start's random id in the presence clock; ``now`` gives Unix seconds. ``epoch`` is what else than
+    records decides what a policy means (settings, a version): who was told under another one begins anew.
     """
 
-    def __init__(self, policy: OpenPolicy, server: str, now: Callable[[], int]) -> None:
-        self._policy, self._server, self._now = policy, server, now
-        self._rules = [msgspec.Raw(pack(rule)) for rule in policy.rules]
-        self._sets = [msgspec.Raw(pack(set_)) for set_ in policy.sets]
-        self._nodes: dict[int, Node] = {}
-        self._shown, self._relays = Pieces(), Pieces()
-        self._homes: dict[int, int | None] = {}  # absent: not heard of since the start, when viewers know what was
-        self._marks: dict[int, bytes] = {}
-        self._moved: Recency[int] = Recency()
-        self._counter = 0
-        self._revision, self._oldest = 0, 1
+    def __init__(self, policy: CompiledPolicy, server: str, now: Callable[[], int], epoch: str = "") -> None:
+        self._now = now
+        self.outboxes = Outboxes()
+        self._scene, self._roster, self._clock = Scene(Labels()), Roster(), Clock(server)
+        digest = int.from_bytes(blake2s(epoch.encode()).digest()[:7])
+        self._telling = Telling(self._scene, self._roster, self._clock, digest)
+        self._changes = Changes(policy, self._scene, self._roster, self._clock, self._telling, self.outboxes)
 
     def load(self, snapshot: Snapshot, log: Sequence[Commit]) -> None:
         """Take over all records, and from the log what changed when."""
+        Past(self._telling, self._clock, self._roster).read(snapshot, log)
+        self._clock.event()
+        for node in self._roster.nodes.values():
+            if expired(node, self._now()):
+                self._telling.nodes.leave(Trace(self._clock.tick, node.id, self._changes.standing(node)))
+            else:
+                self._changes.begin(node)
+        for route in self._roster.routes.values():
+            self._changes.begin_route(route)
         for record in snapshot.records:
-            if isinstance(record, Node):
-                self._put(record)
-                self.expire(record.id)
-            elif isinstance(record, Relay):
-                self._put_relay(record)
-        for commit in log:
-            self._mark(commit)
-            for change in commit.changes:
-                if pieces := self._shelf(change):
-                    pieces.changed.touch(change.id, commit.revision)
-        self._revision, self._oldest = snapshot.revision, snapshot.oldest
-        self._marks[snapshot.revision] = snapshot.mark
+            if isinstance(record, Relay) and records.usable(record):
+                self._scene.relays.show(record.id, records.seen(record))
 
     def apply(self, commit: Commit) -> None:
         """Take over one commit."""
-        self._mark(commit)
+        self._clock.commit(commit.revision, commit.mark)
+        nodes: dict[int, None] = {}
         for change in commit.changes:
-            if (pieces := self._shelf(change)) and self._take(change):
-                pieces.changed.touch(change.id, commit.revision)
+            if isinstance(change.record, Node) and change.id not in self._roster.nodes:
+                self._scene.homes[change.id] = None
+                self._clock.newest = max(self._clock.newest, change.id)
+            nodes |= dict.fromkeys(self._roster.take(change))
+            if change.kind is Relay:
+                self._take_relay(change.id, change.record if isinstance(change.record, Relay) else None)
+        for node in nodes:
+            self._settle(node)
+        for change in commit.changes:
+            if change.kind is Route:
+                self._changes.settle_route(change.id)
+        if commit.revision % LAG == 0:
+            self.outboxes.remind(commit.revision - LAG)
+
+    def adopt(self, policy: CompiledPolicy) -> None:
+        """Put another policy in force."""
+        self._clock.event()
+        self._changes.adopt(policy)
 
     def move(self, node: int, home: int | None) -> bool:
         """Note a node's home relay; whether that is news to its viewers."""
-        held = self._nodes.get(node)
-        if held is None or self._homes.get(node, ...) == home:
+        held, homes = self._roster.nodes.get(node), self._scene.homes
+        if held is None or homes.get(node, ...) == home:
             return False
-        self._homes[node] = home
-        self._put(held)
-        self._touch(node)
+        self._clock.event()
+        homes[node] = home
+        self._telling.homes.touch(node, self._clock.tick)
+        if node in self._scene.nodes:
+            self._scene.nodes.show(node, self.seen(held))
+            self.outboxes.mark(self._changes.audience(node), Key("home", node))
         return True
 
     def expire(self, node: int) -> bool:
         """Take a node out of sight if its key has expired; whether it has."""
-        held = self._nodes.get(node)
+        held = self._roster.nodes.get(node)
         if held is None or not expired(held, self._now()):
             return False
-        self._shown.hide(node)
-        self._touch(node)
+        self._clock.event()
+        self._settle(node)
         return True
 
-    def seen(self, node: Node) -> MapNode:
-        """A node as other nodes see it."""
-        return MapNode(
-            id=node.id,
-            stable_id=node.stable_id,
-            name=node.name,
-            node_key=node.node_key,
-            disco_key=node.disco_key,
-            addresses=node.addresses,
-            user=node.user,
-            tags=node.tags,
-            home=self._homes.get(node.id),
-        )
+    def route_down(self, node: int, down: frozenset[str]) -> None:
+        """Note which of its prefixes the node cannot reach at present."""
+        self._clock.event()
+        self._changes.set_down(node, down)
+
+    def compact(self, before: int) -> None:
+        """Forget what only viewers need that were told last before that revision; remind those that are connected."""
+        tick = self._clock.compact(before)
+        self.outboxes.remind(self._clock.revision - LAG)
+        telling, scene = self._telling, self._scene
+        telling.nodes.compact(tick, scene.nodes)
+        telling.routes.compact(tick, scene.routes)
+        telling.relays.compact(tick, scene.relays)
+        telling.homes.compact(tick, scene.nodes)
 
     @property
-    def position(self) -> Position:
-        """Where the newest map stands."""
-        return Position(self._revision, self._counter)
-
-    def resume(self, cursor: Cursor | None) -> Position | None:
-        """Where a viewer that holds this cursor stands; None where it must begin anew."""
-        if cursor is None or self._marks.get(cursor.revision) != cursor.mark or cursor.revision + 1 < self._oldest:
-            return None
-        return Position(cursor.revision, cursor.clock.get(self._server, 0))
-
-    def frame(self, since: Position | None) -> Frame[Position]:
-        """What changed since then; everything where ``since`` is None, or so old that its removals are forgotten."""
-        if since is None or since.revision + 1 < self._oldest:
-            return Frame(self._whole(), self.position)
-        nodes = set(self._shown.changed.since(since.revision))
-        moved = set(self._moved.since(since.counter)) - nodes
-        relays = set(self._relays.changed.since(since.revision))
-        return Frame(self._delta(nodes, moved, relays) if nodes or moved or relays else None, self.position)
-
-    def greeting(self, since: Position | None) -> Frame[Position]:
-        """The first frame of a stream, which says where the map stands even where nothing changed."""
-        frame = self.frame(since)
-        return frame if frame.content is not None else Frame(self._delta(set(), set(), set()), frame.target)
+    def examined(self) -> int:
+        """Connected viewers that the last policy made look anew."""
+        return self._changes.examined
 
     @property
     def cursor(self) -> Cursor:
-        """The position as viewers keep it."""
-        return Cursor(self._revision, self._marks.get(self._revision, b""), {self._server: self._counter})
+        """Where the map stands, as viewers keep it."""
+        return self._clock.cursor
 
-    def compact(self, before: int) -> None:
-        """Forget marks and removed objects of revisions before that one."""
-        for revision in range(self._oldest, min(before, self._revision)):
-            self._marks.pop(revision, None)
-        self._shown.compact(before)
-        self._relays.compact(before)
-        self._oldest = max(self._oldest, min(before, self._revision))
+    @property
+    def tick(self) -> int:
+        """Grows with every change."""
+        return self._clock.tick
 
-    def _whole(self) -> bytes:
-        shown, relays = self._shown.all(), self._relays.all()
-        rules, sets, labels = self._rules, self._sets, self._policy.labels
-        return pack(
-            _MapFrame(
-                cursor=self.cursor, full=True, nodes=shown, rules=rules, sets=sets, own_labels=labels, relays=relays
-            )
-        )
+    def seen(self, node: Node) -> MapNode:
+        """A node as other nodes see it."""
+        return self._changes.seen(node)
 
-    def _delta(self, nodes: Set[int], moved: Set[int], relays: Set[int]) -> bytes:
-        """``moved`` nodes have another home, or came to the end of their key, and are else as they were."""
-        homes = {id_: self._homes[id_] for id_ in moved & self._homes.keys() if id_ in self._shown}
-        shown, gone = self._shown.pick(nodes | (moved - homes.keys()))
-        there, away = self._relays.pick(relays)
-        frame = _MapFrame(
-            cursor=self.cursor, nodes=shown, removed_nodes=gone, homes=homes, relays=there, removed_relays=away
-        )
-        return pack(frame)
+    def sees(self, viewer: int, node: int) -> bool:
+        """Whether the two nodes are told of each other."""
+        return self._scene.sight.sees(viewer, node)
 
-    def _mark(self, commit: Commit) -> None:
-        self._revision = commit.revision
-        self._marks[commit.revision] = commit.mark
+    def watch(self, session: Session[Cursor]) -> Outbox:
+        """Serve this session from the cursor on that is its position."""
+        cursor = session.position
+        since = self._clock.resume(cursor)
+        if since is None or cursor is None or cursor.view != self._telling.view(session.id):
+            return self.outboxes.add(session, ALL)
+        return self.outboxes.add(session, since)
 
-    def _touch(self, node: int) -> None:
-        self._counter += 1
-        self._moved.touch(node, self._counter)
+    def frame(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> bytes | None:
+        """What the viewer lacks, None for nothing; those that lack the same share a frame of ``made``."""
+        full = box.since == ALL
+        items = self._telling.whole(box.session.id) if full else self._telling.news(box)
+        if not items:
+            return None
+        if items not in made:
+            if full:
+                made.clear()  # one whole map is kept at a time: they may be large
+            every = self._telling.everything(box.session.id) if full else items
+            made[items] = self._scene.frame(self._clock.cursor, every, full=full)
+        return made[items]
 
-    def _shelf(self, change: Change) -> Pieces | None:
-        """Where the objects of this change's kind are; None where it is not in the map."""
-        return self._shown if change.kind is Node else self._relays if change.kind is Relay else None
+    def _settle(self, id_: int) -> None:
+        node = self._roster.nodes.get(id_)
+        self._changes.settle(id_, hidden=node is not None and expired(node, self._now()))
+        if node is None:
+            self._scene.homes.pop(id_, None)
+            self._telling.homes.forget(id_)
+            self._changes.forget(id_)
 
-    def _take(self, change: Change) -> bool:
-        """Whether viewers see anything of this change."""
-        if isinstance(change.record, Node):
-            if change.id not in self._nodes:
-                self._homes[change.id] = None
-            return self._put(change.record)
-        if isinstance(change.record, Relay):
-            return self._put_relay(change.record)
-        return self._remove(change.id) if change.kind is Node else self._relays.hide(change.id)
-
-    def _put(self, node: Node) -> bool:
-        self._nodes[node.id] = node
-        return self._shown.hide(node.id) if expired(node, self._now()) else self._shown.show(node.id, self.seen(node))
-
-    def _put_relay(self, relay: Relay) -> bool:
-        usable = records.usable(relay)
-        return self._relays.show(relay.id, records.seen(relay)) if usable else self._relays.hide(relay.id)
-
-    def _remove(self, id_: int) -> bool:
-        """True in any case: that the node's key had expired may not have been told yet."""
-        self._nodes.pop(id_, None)
-        self._shown.hide(id_)
-        self._homes.pop(id_, None)
-        self._moved.forget(id_)
-        return True
+    def _take_relay(self, id_: int, relay: Relay | None) -> None:
+        shelf = self._scene.relays
+        usable = relay is not None and records.usable(relay)
+        if shelf.show(id_, records.seen(relay)) if relay and usable else shelf.hide(id_):
+            self._telling.relays.touch(id_, self._clock.tick)
+            self.outboxes.mark(self.outboxes.held, Key("relay", id_))

@@ -1,8 +1,8 @@
-"""The network map's objects, each encoded once per change, and which of them changed since when."""
+"""The network map's objects, each encoded once per change, and ids in order of their last change."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterator, KeysView
 from typing import Generic, TypeVar
 
 import msgspec
@@ -43,6 +43,12 @@ class Recency(Generic[K]):
             found.append(id_)
         return found
 
+    def compact(self, number: int, alive: Container[K]) -> None:
+        """Forget those of `up_to` that are not alive."""
+        for id_ in self.up_to(number):
+            if id_ not in alive:
+                self.forget(id_)
+
     def trim(self, most: int) -> int:
         """Forget the oldest but for ``most``; the number of the last forgotten, 0 for none."""
         forgotten = 0
@@ -56,8 +62,6 @@ class Pieces:
 
     def __init__(self) -> None:
         self._held: dict[int, msgspec.Raw] = {}
-        self.changed: Recency[int] = Recency()
-        """By the revision of the commit."""
 
     def show(self, id_: int, seen: object) -> bool:
         """Viewers see this from now on; False where they did before."""
@@ -72,20 +76,12 @@ class Pieces:
         """Viewers see it no longer; False where they did not before."""
         return self._held.pop(id_, None) is not None
 
-    def __contains__(self, id_: int) -> bool:
+    def __contains__(self, id_: object) -> bool:
         return id_ in self._held
 
-    def all(self) -> list[msgspec.Raw]:
-        """All that is seen."""
-        return list(self._held.values())
+    def __getitem__(self, id_: int) -> msgspec.Raw:
+        return self._held[id_]
 
-    def pick(self, ids: Iterable[int]) -> tuple[list[msgspec.Raw], list[int]]:
-        """Those of these ids that are seen, and the ids of those that are not; by id."""
-        ordered = sorted(ids)
-        return [self._held[id_] for id_ in ordered if id_ in self._held], [i for i in ordered if i not in self._held]
-
-    def compact(self, before: int) -> None:
-        """Forget what went before that revision: who is older than that begins anew."""
-        for id_ in self.changed.up_to(before - 1):
-            if id_ not in self._held:
-                self.changed.forget(id_)
+    def ids(self) -> KeysView[int]:
+        """Of all that are seen."""
+        return self._held.keys()

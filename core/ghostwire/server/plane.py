@@ -19,7 +19,7 @@ from ghostwire.engine import Clock, Entropy
 from ghostwire.model import Node, Relay, User
 from ghostwire.server.compaction import Compaction
 from ghostwire.server.gate import Gate
-from ghostwire.server.maps import Maps, Position
+from ghostwire.server.maps import Maps
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.nodes.addresses import AddressPlan, stored_prefix
 from ghostwire.server.nodes.administration import Administration, make_user
@@ -27,12 +27,11 @@ from ghostwire.server.nodes.enrolment import Enrolment
 from ghostwire.server.nodes.ephemeral import Ephemeral
 from ghostwire.server.nodes.expiry import Expiry
 from ghostwire.server.nodes.sessions import EXPIRED, REMOVED, Sessions
-from ghostwire.server.policy import OpenPolicy
 from ghostwire.server.policy.policies import Policies
 from ghostwire.server.relays.relays import Relays
 from ghostwire.server.routes.reported import Reported
 from ghostwire.server.routes.rules import Rules
-from ghostwire.server.streams import Streams
+from ghostwire.server.views.fanout import Fanout
 from ghostwire.wire.messages import HomeRelay, RelayHello
 
 if TYPE_CHECKING:
@@ -55,14 +54,15 @@ class ControlPlane:
         entropy: Entropy,
         log: logging.Logger,
         engine: PolicyEngine | None = None,
+        epoch: str = "",
     ) -> None:
         self.mesh = mesh
         self._authenticators = {authenticator.name: authenticator for authenticator in authenticators}
         self._storage, self._config, self._clock, self._entropy, self._log = storage, config, clock, entropy, log
         self.policies = Policies(mesh, engine, config.without_policy, log)
-        self._policy = OpenPolicy()
-        self.maps = Maps(self._policy, entropy(8).hex(), self.mesh.now)
-        self.streams: Streams[Position] = Streams(self.maps)
+        self.maps = Maps(self.policies.current, entropy(8).hex(), self.mesh.now, epoch)
+        self.policies.follow(self.maps.adopt)
+        self.streams = Fanout(self.maps)
         self.gate = Gate(mesh, clock, log)
         self.relays = Relays(mesh, self.gate, self._tell, clock=clock, entropy=entropy, log=log)
         self.plan: AddressPlan
@@ -187,7 +187,6 @@ class ControlPlane:
     def _committed(self, commit: Commit) -> None:
         self.maps.apply(commit)
         self.policies.committed(commit)
-        self.streams.changed()
         if not self._started:
             return
         for change in commit.changes:
@@ -201,8 +200,7 @@ class ControlPlane:
         self.routes.committed(commit)
 
     def _key_ended(self, node: Node) -> None:
-        if self.maps.expire(node.id):
-            self.streams.changed()
+        self.maps.expire(node.id)
         self.sessions.end(node.id, EXPIRED)
         self.relays.expired(node)
 

@@ -7,9 +7,12 @@ import msgspec
 from ghostwire.config import ServerConfig
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey
 from ghostwire.model import MapChange, Node
-from ghostwire.server import streams
+from ghostwire.server import rounds
+from ghostwire.server.policy.labels import label_id
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
 from ghostwire.wire.messages import Host, Leave, Refused, Report
+
+EVERYONE = label_id("*")
 
 
 def names(network):
@@ -32,7 +35,7 @@ async def test_the_first_map_is_full_and_holds_the_rule_that_lets_everything_in(
         await client.join()
         (first,) = changes(client)
         assert first.full
-        assert [(rule.sources, rule.destinations) for rule in first.rules] == [((0,), (0,))]
+        assert [(rule.sources, rule.destinations) for rule in first.rules] == [((EVERYONE,), (EVERYONE,))]
         assert first.sets[0].everyone
         assert first.cursor.revision == rig.plane.mesh.state.revision
 
@@ -230,7 +233,7 @@ async def test_a_compacted_revision_means_a_full_map(serve):
 
 
 @simulated
-async def test_a_stream_that_stood_still_for_longer_than_the_log_reaches_gets_a_full_map(serve):
+async def test_a_stream_that_stood_still_for_longer_than_the_log_reaches_gets_what_it_lacks(serve):
     async with serve(config=ServerConfig(keep_revisions=10)) as rig:
         slow, gone = await rig.clients(2)
         await rig.settle()
@@ -241,7 +244,8 @@ async def test_a_stream_that_stood_still_for_longer_than_the_log_reaches_gets_a_
         await asyncio.sleep(3700)
         slow.stream.drain()
         await rig.settle()
-        assert changes(slow)[-1].full
+        last = changes(slow)[-1]
+        assert (last.full, len(last.nodes), len(last.removed_nodes)) == (False, 1, 1)
         assert names(slow.read()) == ["name-19"]
 
 
@@ -344,7 +348,7 @@ async def test_a_home_that_a_node_gave_up_while_the_server_restarted_is_no_home(
 
 @simulated
 async def test_fan_out_to_many_streams_lets_other_work_have_its_turn(serve, monkeypatch):
-    monkeypatch.setattr(streams, "ROUND", 10)
+    monkeypatch.setattr(rounds, "ROUND", 10)
     async with serve() as rig:
         clients = await rig.clients(100)
         await rig.settle()

@@ -13,17 +13,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ghostwire.errors import GhostwireError
-from ghostwire.model import Node
+from ghostwire.model import Cursor, Node
 from ghostwire.server.gate import CLOSING, UNSTORED, Gate
-from ghostwire.server.maps import Maps, Position
+from ghostwire.server.maps import Maps
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.nodes.enrolment import Claim, Enrolment
 from ghostwire.server.nodes.presence import Presence
 from ghostwire.server.session import Session
 from ghostwire.server.state import expired
-from ghostwire.server.streams import Streams
+from ghostwire.server.views.fanout import Fanout
 from ghostwire.wire import messages
-from ghostwire.wire.messages import Hello, HomeRelay, Interest, Leave, PeerEndpoints, Refused, Report, Welcome
+from ghostwire.wire.messages import (
+    MAX_ROUTES,
+    Hello,
+    HomeRelay,
+    Interest,
+    Leave,
+    PeerEndpoints,
+    Refused,
+    Report,
+    Welcome,
+)
 
 if TYPE_CHECKING:
     from ghostwire.server.channel import ControlStream
@@ -42,7 +52,7 @@ class Sessions:
         self,
         mesh: LiveMesh,
         maps: Maps,
-        streams: Streams[Position],
+        streams: Fanout,
         enrolment: Enrolment,
         gate: Gate,
         remove: Callable[[int], Awaitable[object]],
@@ -52,8 +62,8 @@ class Sessions:
     ) -> None:
         self._mesh, self._maps, self._streams, self._enrolment = mesh, maps, streams, enrolment
         self._gate, self._remove, self._domain, self._log = gate, remove, domain, log
-        self.presence = Presence(self.tell)
-        self._sessions: dict[int, Session[Position]] = {}
+        self.presence = Presence(self._introduce)
+        self._sessions: dict[int, Session[Cursor]] = {}
         self.arrived: Callable[[int], None] = _nobody
         self.departed: Callable[[int], None] = _nobody
         self.missed: Callable[[int], None] = _nobody
@@ -115,7 +125,7 @@ class Sessions:
         assert current is not None
         older = self._sessions.get(current.id)
         self._gate.begins("node", current.id)
-        session = Session(current.id, stream, self._maps.resume(hello.cursor))
+        session = Session(current.id, stream, hello.cursor)
         self._sessions[current.id] = session
         if older is not None:
             older.end(REPLACED)
@@ -127,7 +137,7 @@ class Sessions:
         stream.on_message(lambda message: self._take(session, message))
         self._streams.add(session)
 
-    def _welcome(self, session: Session[Position], node: Node) -> None:
+    def _welcome(self, session: Session[Cursor], node: Node) -> None:
         welcome = Welcome(
             protocol=messages.PROTOCOL,
             node=self._maps.seen(node),
@@ -137,11 +147,11 @@ class Sessions:
         )
         session.push(messages.encode(welcome))
 
-    def _take(self, session: Session[Position], message: Any) -> None:
+    def _take(self, session: Session[Cursor], message: Any) -> None:
         if isinstance(message, Report):
             self._report(session.id, message)
         elif isinstance(message, Interest):
-            if message.node != session.id and self._mesh.state.get(Node, message.node) is not None:
+            if message.node != session.id and (not message.wanted or self._maps.sees(session.id, message.node)):
                 self.presence.interest(session.id, message.node, message.wanted)
         elif isinstance(message, Leave):
             self._leave(session, message)
@@ -150,16 +160,21 @@ class Sessions:
         if not self.presence.report(node, report, self._mesh.now()):
             return
         self.routed(node, report)
-        if self._maps.move(node, self.homed(node, report.home, report.relay)):
-            self._streams.changed()
+        self._maps.move(node, self.homed(node, report.home, report.relay))
+        self._maps.route_down(node, frozenset(report.down[:MAX_ROUTES]))
 
-    def _leave(self, session: Session[Position], message: Leave) -> None:
+    def _introduce(self, node: int, message: PeerEndpoints) -> None:
+        """Where a peer is, is for those alone who see it, though they may have wanted it when they still did."""
+        if self._maps.sees(node, message.node):
+            self.tell(node, message)
+
+    def _leave(self, session: Session[Cursor], message: Leave) -> None:
         if message.logout:
             self._gate.spawn(self._log_out(session))
         else:
             session.stream.close("the node left")
 
-    async def _log_out(self, session: Session[Position]) -> None:
+    async def _log_out(self, session: Session[Cursor]) -> None:
         """The node forgets itself when it hears that it is removed, so it hears that once it is stored."""
         try:
             await self._remove(session.id)
@@ -169,19 +184,19 @@ class Sessions:
         else:
             session.end(REMOVED)
 
-    def _closed(self, session: Session[Position]) -> None:
+    def _closed(self, session: Session[Cursor]) -> None:
         self._streams.remove(session)
         if self._sessions.get(session.id) is session:
             del self._sessions[session.id]
             self.presence.depart(session.id, self._mesh.now())
             self.departed(session.id)
 
-    def _drained(self, session: Session[Position]) -> None:
+    def _drained(self, session: Session[Cursor]) -> None:
         if session.missed:
             session.missed = False
             self.presence.refresh(session.id)
             self.missed(session.id)
-        self._streams.changed()
+        self._streams.drained(session)
 
 
 def _outdated(current: Node | None, hello: Hello, now: int) -> Refused | None:

@@ -102,6 +102,10 @@ class Labels:
         """The wire's ids of a mask's labels, ascending."""
         return tuple(sorted(chosen(self._ids, mask)))
 
+    def wasted(self, used: int) -> int:
+        """How many are known outside ``used``."""
+        return len(self._bits) - used.bit_count()
+
     def release(self, used: int) -> int:
         """Let the bits of all selectors outside ``used`` stand for others later; which these are."""
         gone = {selector: bit for selector, bit in self._bits.items() if not used >> bit & 1}

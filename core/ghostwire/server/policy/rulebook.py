@@ -63,6 +63,10 @@ class Rulebook:
             if any(mine.get(bit) != theirs.get(bit) for mine, theirs in tables)
         )
 
+    def differs_for_own(self, other: Rulebook) -> bool:
+        """Whether rules with `own` are others here than there."""
+        return self.own_rules != other.own_rules
+
     def _add(self, rule: PolicyRule) -> None:
         id_ = rule_id(rule)
         if id_ in self.rules:

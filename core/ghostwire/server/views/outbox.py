@@ -1,0 +1,121 @@
+"""What each connected viewer has yet to be told: keys of objects, each told as it is by the time that it is sent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from ghostwire.model import Cursor
+from ghostwire.server.policy.labels import bits
+from ghostwire.server.policy.sight import Lens, Sight, Standing
+from ghostwire.server.session import Session
+
+ALL: Literal["all"] = "all"
+"""In place of a tick: the viewer has nothing, or nothing that counts."""
+ANYONE = -1
+"""In place of a user's id: nobody knows whose it was."""
+
+
+class Key(NamedTuple):
+    """An object that changed: ``kind`` is node, home, route or relay; or ``place`` for a node's place in the sets of
+    the labels in ``touched``, and ``owner`` whose it was before."""
+
+    kind: str
+    id: int
+    touched: int = 0
+    owner: int = 0
+
+
+class Turn:
+    """One policy's replacement: how things were seen ``before``, and which nodes it moved (with touched labels)."""
+
+    def __init__(self, before: Sight, moved: dict[int, tuple[Standing, int]]) -> None:
+        self.before = before
+        self._moved = moved
+
+    @cached_property
+    def by_label(self) -> dict[int, list[Key]]:
+        """For each touched label the nodes that it touched."""
+        found: defaultdict[int, list[Key]] = defaultdict(list)
+        for node, (was, touched) in self._moved.items():
+            for bit in bits(touched):
+                found[bit].append(Key("place", node, 1 << bit, was.owner))
+        return found
+
+
+class Outbox:
+    """One viewer's. ``since`` is up to which tick its map goes (None: nothing but ``keys`` is lacking)."""
+
+    __slots__ = ("before", "keys", "session", "since", "turn")
+
+    def __init__(self, session: Session[Cursor], since: int | Literal["all"]) -> None:
+        self.session = session
+        self.since: int | Literal["all"] | None = since
+        self.keys: set[Key] = set()
+        self.before: Lens | None = None
+        """What it saw by when it was last told, where that is another now."""
+        self.turn: Turn | None = None
+        """The new policy that it has yet to be told of."""
+
+    def told(self, cursor: Cursor | None) -> None:
+        """It has everything; as of this cursor, where it was told one."""
+        if cursor is not None:
+            self.session.position, self.session.greeted = cursor, True
+        self.since = self.before = self.turn = None
+        self.keys.clear()
+
+
+class Outboxes:
+    """All of them, by the viewer's node id. ``woken`` is called when one has something to send."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, Outbox] = {}
+        self.ready: dict[Outbox, None] = {}
+        self.woken: Callable[[], Any] = lambda: None
+
+    def add(self, session: Session[Cursor], since: int | Literal["all"]) -> Outbox:
+        """Serve this session from that tick on."""
+        self.remove(self.held.get(session.id))
+        box = self.held[session.id] = Outbox(session, since)
+        self.touch(box)
+        return box
+
+    def remove(self, box: Outbox | None) -> None:
+        """Serve it no more."""
+        if box is not None:
+            self.ready.pop(box, None)
+            if self.held.get(box.session.id) is box:
+                del self.held[box.session.id]
+
+    def of(self, session: Session[Cursor]) -> Outbox | None:
+        """That session's."""
+        box = self.held.get(session.id)
+        return box if box is not None and box.session is session else None
+
+    def mark(self, nodes: Iterable[int], *keys: Key) -> None:
+        """Those of these nodes that are connected are to be told of these objects."""
+        held, ready = self.held, self.ready
+        for node in held.keys() & nodes:
+            box = held[node]
+            box.keys.update(keys)
+            ready[box] = None
+        self.woken()
+
+    def touch(self, box: Outbox) -> None:
+        """It has something to send, or room for it."""
+        self.ready[box] = None
+        self.woken()
+
+    def remind(self, before: int) -> None:
+        """Tell who was last told anything before that revision where the map stands, so that it can come back."""
+        for box in self.held.values():
+            told = box.session.position
+            if box.session.greeted and told is not None and told.revision < before:
+                box.keys.add(CURSOR)
+                self.touch(box)
+
+
+CURSOR = Key("cursor", 0)
+"""Nothing but where the map stands."""

@@ -1,0 +1,179 @@
+"""What one viewer is to be told: everything, or what changed since it was told last; as the mesh is now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from ghostwire.server.pieces import Recency
+from ghostwire.server.policy.labels import bits
+from ghostwire.server.policy.sight import Lens, Passage, Standing
+from ghostwire.server.views.history import Clock, Trace, Trail, Unknown
+from ghostwire.server.views.outbox import ANYONE, CURSOR, Key, Outbox
+from ghostwire.server.views.roster import Roster
+from ghostwire.server.views.scene import Item, Scene
+
+
+class Telling:
+    """Reads the scene and its history; changes nothing. ``epoch`` is part of what views are told apart by."""
+
+    def __init__(self, scene: Scene, roster: Roster, clock: Clock, epoch: int) -> None:
+        self._scene, self._roster, self._clock, self._epoch = scene, roster, clock, epoch
+        self.nodes: Trail[Standing] = Trail(clock)
+        self.routes: Trail[Passage] = Trail(clock)
+        self.homes: Recency[int] = Recency()
+        self.relays: Recency[int] = Recency()
+
+    def view(self, viewer: int) -> int:
+        """A digest of what the viewer sees by; 0 where it sees nothing."""
+        lens = self._scene.sight.lens(viewer)
+        return (lens.digest ^ self._epoch) or 1 if lens else 0
+
+    def everything(self, viewer: int) -> Iterator[Item]:
+        """The viewer's whole map."""
+        sight = self._scene.sight
+        lens, standing = sight.lens(viewer), sight.standing(viewer)
+        if lens is None or standing is None:
+            return
+        for node in sight.company(standing) | {viewer}:
+            yield "nodes", node
+        for rule in lens.rules:
+            yield "rules", rule
+        for bit in bits(lens.held):
+            yield "sets", (bit, lens.scope(bit))
+        for route in sight.routes(viewer, self._roster.routes_of(viewer)):
+            yield "routes", route
+        for relay in self._scene.relays.ids():
+            yield "relays", relay
+        yield "own_labels", self._scene.labels.ids(lens.own_labels)
+        yield "view", self.view(viewer)
+
+    def whole(self, viewer: int) -> frozenset[Item]:
+        """What viewers have in common that have the same whole map; nothing where the viewer is seen by nobody."""
+        sight = self._scene.sight
+        standing = sight.standing(viewer)
+        if standing is None:
+            return frozenset()
+        alone = bool(self._roster.routes_of(viewer)) or not sight.links(viewer, standing)
+        return frozenset({("whole", (standing, viewer if alone else 0))})
+
+    def news(self, box: Outbox) -> frozenset[Item]:
+        """What is in the outbox, and what the viewer missed where it came back."""
+        viewer = box.session.id
+        lens = self._scene.sight.lens(viewer)
+        if lens is None:
+            return frozenset()
+        keys, found = box.keys, set[Item]()
+        if isinstance(box.since, int):
+            keys = keys | self._missed(viewer, box.since, box.session.position.newest if box.session.position else 0)
+            found.add(("view", self.view(viewer)))
+        if box.turn is not None:
+            keys = keys | self._turned(box, lens)
+        if box.before is not None:
+            found.update(self._other_lens(box.before, lens, viewer))
+        for key in keys:
+            found.update(self._read(viewer, lens, key))
+        return frozenset(found - {("homes", id_) for field, id_ in found if field == "nodes"})
+
+    def _read(self, viewer: int, lens: Lens, key: Key) -> Iterable[Item]:
+        """What a key means for this viewer by now."""
+        id_, sight = key.id, self._scene.sight
+        match key.kind:
+            case "node":
+                return ((_field("nodes", sight.sees(viewer, id_)), id_),)
+            case "home":
+                shown = sight.sees(viewer, id_) and id_ in self._scene.homes
+                return (("homes", id_),) if shown else ()
+            case "place":
+                return self._places(viewer, lens, key)
+            case "route":
+                return ((_field("routes", sight.sees_route(viewer, id_)), id_),)
+            case "relay":
+                return ((_field("relays", id_ in self._scene.relays), id_),)
+            case _:
+                return (("cursor", 0),) if key is CURSOR else ()
+
+    def _places(self, viewer: int, lens: Lens, key: Key) -> Iterator[Item]:
+        """In which of the viewer's sets the node is, as far as that changed; a set that it is told anew says it too."""
+        sight = self._scene.sight
+        standing = sight.standing(key.id)
+        if standing is None or not sight.sees(viewer, key.id):
+            return
+        for bit in bits(lens.held & key.touched & ~sight.book.everyone if key.touched >= 0 else lens.held):
+            carries = bool(standing.vector >> bit & 1)
+            if not lens.sets >> bit & 1:
+                if key.owner >= 0 and lens.owner not in (key.owner, standing.owner):
+                    continue
+                carries = carries and lens.owner == standing.owner
+            if not sight.book.everyone >> bit & 1:
+                yield "set_changes", (bit, key.id, carries)
+
+    def _other_lens(self, before: Lens, lens: Lens, viewer: int) -> Iterator[Item]:
+        """Rules, sets and labels that the viewer came to see or no longer sees."""
+        ids = self._scene.labels.id
+        for rule in lens.rules - before.rules:
+            yield "rules", rule
+        for rule in before.rules - lens.rules:
+            yield "removed_rules", rule
+        for bit in bits(before.held & ~lens.held):
+            yield "removed_sets", ids(bit)
+        for bit in bits(lens.held):
+            if not before.held >> bit & 1 or before.scope(bit) != lens.scope(bit):
+                yield "sets", (bit, lens.scope(bit))
+        if before.own_labels != lens.own_labels:
+            yield "own_labels", self._scene.labels.ids(lens.own_labels)
+        if before.digest != lens.digest:
+            yield "view", self.view(viewer)
+
+    def _turned(self, box: Outbox, lens: Lens) -> set[Key]:
+        """What another policy shows, hides and moves for this viewer."""
+        assert box.turn is not None
+        viewer, old, new = box.session.id, box.turn.before, self._scene.sight
+        keys: set[Key] = set()
+        was, is_ = old.standing(viewer), new.standing(viewer)
+        if was is not None and is_ is not None:
+            keys.update(Key("node", node) for node in old.company(was) ^ new.company(is_) if node != viewer)
+        own = self._roster.routes_of(viewer)
+        keys.update(Key("route", route) for route in old.routes(viewer, own) ^ new.routes(viewer, own))
+        for bit in bits(lens.held):
+            keys.update(box.turn.by_label.get(bit, ()))
+        return keys
+
+    def _missed(self, viewer: int, since: int, newest: int) -> set[Key]:
+        """What changed after that tick, as far as it concerns the viewer; ``newest`` is the last node it may know."""
+        sight = self._scene.sight
+        keys = {Key("node", node) for node in self.nodes.changed.since(since) if sight.sees(viewer, node)}
+        keys.update(Key("home", node) for node in self.homes.since(since))
+        keys.update(Key("relay", relay) for relay in self.relays.since(since))
+        for trace in self.nodes.since(since):
+            keys.update(self._moved(viewer, trace, newest))
+        keys.update(
+            Key("route", route) for route in self.routes.changed.since(since) if sight.sees_route(viewer, route)
+        )
+        for way in self.routes.since(since):
+            knew = isinstance(way.was, Unknown) or (way.was is not None and sight.leads(viewer, way.was))
+            if knew or sight.sees_route(viewer, way.id):
+                keys.add(Key("route", way.id))
+        return keys
+
+    def _moved(self, viewer: int, trace: Trace[Standing], newest: int) -> Iterator[Key]:
+        sight, node, was = self._scene.sight, trace.id, trace.was
+        now = sight.standing(node)
+        if now is not None and sight.sees(viewer, node):
+            if isinstance(was, Unknown):
+                yield from (Key("node", node), Key("place", node, -1, ANYONE))
+            elif was is None:
+                yield from (Key("node", node), Key("place", node, now.vector, now.owner))
+            else:
+                yield Key("place", node, was.vector | now.vector, was.owner)
+                if not sight.links(viewer, was) and viewer != node:
+                    yield Key("node", node)
+        elif isinstance(was, Unknown):
+            if node <= newest or not newest:
+                yield Key("node", node)
+        elif was is not None and sight.links(viewer, was):
+            yield Key("node", node)
+
+
+def _field(name: Literal["nodes", "routes", "relays"], shown: bool) -> str:
+    return name if shown else f"removed_{name}"
