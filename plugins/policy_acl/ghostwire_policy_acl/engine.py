@@ -26,7 +26,6 @@ WITHOUT_EFFECT = {
     "OneCGNATRoute": "this has no effect: nodes route the mesh's prefix alone",
     "derpMap": "this has no effect: relays are added on the server, see `gwctl relay`",
     "extraDNSRecords": "this has no effect: names are no part of the policy",
-    "attrConfig": "this has no effect",
 }
 """Keys of the field's policies that mean nothing here, and leave out nothing that keeps traffic away."""
 REFUSED = {
