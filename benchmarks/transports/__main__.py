@@ -4,8 +4,9 @@ Two processes on loopback: bursts of 64 datagrams of 1312 bytes, as fast as they
 second), one small datagram and its answer at a time (latency), and half the maximum (seconds of processor a Gbit, of
 both ends). Of derp the relay is measured, by the generator of benchmarks/relay. ``mesh`` is what users feel of
 isolation: TCP through the whole tunnel over udp, between two namespaces (as root); ``isolated_ratio`` is what it keeps
-of its throughput, ``isolated_ratio_NAME`` what a transport alone keeps that is flooded with one burst again and again. A part is the name of a group of
-rows: udp, quic, quic_aioquic, websocket, derp, mesh; also by PART=quic,udp.
+of its throughput, ``isolated_ratio_NAME`` what a transport alone keeps that is flooded with one burst
+again and again. A part is the name of a group of rows: udp, quic, quic_aioquic, websocket, derp, mesh; also by
+PART=quic,udp.
 """
 
 from __future__ import annotations
