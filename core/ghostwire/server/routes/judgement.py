@@ -1,7 +1,7 @@
 """Who may approve a route: the policy by its autoApprovers, an administrator, or nobody.
 
-First come, first served: the policy never approves a route that takes traffic from another node's approved one, as a
-more specific prefix would do.
+First come, first served: the policy never approves a route that overlaps another node's approved one, whose traffic a
+more specific prefix would take. Another router of the same prefix is welcome.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from ghostwire.capabilities.policy import CompiledPolicy
 from ghostwire.model import Node, Record, Route, User
 from ghostwire.server.policy.bearers import bearer
-from ghostwire.server.routes.overlaps import Overlaps
+from ghostwire.server.routes.overlaps import Overlaps, Rival
 from ghostwire.server.routes.rules import Rules, known_prefix
 from ghostwire.wire.prefixes import DEFAULTS, is_default
 
@@ -29,7 +29,7 @@ class Records(Protocol):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """By what routes are judged; ``longest``: one may lie in another router's if an administrator says so."""
+    """By what routes are judged; ``longest``: one may overlap another router's if an administrator says so."""
 
     policy: CompiledPolicy
     rules: Rules
@@ -53,37 +53,40 @@ class Judgement:
         return all(self._terms.policy.approves(who, each) for each in both)
 
     def may_be_automatic(self, route: Route) -> bool:
-        """Whether the policy approves it, and nothing stands against that."""
-        return self.granted(route) and not self._in_the_way(route, automatic=True)
+        """Whether the policy approves it, and it takes no traffic of another node's approved route, nor may lose any
+        to one."""
+        return self.granted(route) and self._rival(route) is None
 
     def objection(self, route: Route) -> str:
-        """Why not even an administrator may approve it; empty where he may."""
-        refusal = self._terms.rules.refusal(known_prefix(route.prefix))
-        return refusal or self._in_the_way(route, automatic=False)
+        """Why not even an administrator may approve it; empty where he may.
+
+        That it overlaps others is none where another node routes the same prefix already: who has which traffic stays
+        as it is.
+        """
+        prefix = known_prefix(route.prefix)
+        if refusal := self._terms.rules.refusal(prefix):
+            return refusal
+        rival = self._rival(route)
+        if rival is None or self._terms.longest or self.approved.routers(prefix) - {route.node}:
+            return ""
+        return f'{self._overlap(rival)}, which overlapping_routes = "refuse" in [server] does not let be'
 
     def note(self, route: Route) -> str:
         """What an administrator should know of a route; empty where there is nothing to say."""
-        refusal = self._terms.rules.refusal(known_prefix(route.prefix))
-        decided = route.approved or route.approved_by
-        return refusal or ("" if decided else self._in_the_way(route, automatic=self.granted(route)))
+        if route.approved or route.approved_by:
+            return self._terms.rules.refusal(known_prefix(route.prefix))
+        rival = self._rival(route)
+        alone = f"{self._overlap(rival)}, so that only an administrator may approve it" if rival else ""
+        return self.objection(route) or (alone if self.granted(route) else "")
 
     def name(self, node: int) -> str:
         """The node's name."""
         found = self._records.get(Node, node)
         return found.name if found else f"node {node}"
 
-    def _in_the_way(self, route: Route, *, automatic: bool) -> str:
-        """Which other node's route stands against approving this one; empty where none does.
+    def _rival(self, route: Route) -> Rival | None:
+        """Another node's approved route that this one overlaps without being the same, a wider one first."""
+        return next(self.approved.rivals(known_prefix(route.prefix), route.node), None)
 
-        To an administrator's word none does if another node routes the same prefix already: who has which traffic
-        stays as it is.
-        """
-        prefix = known_prefix(route.prefix)
-        shared = not automatic and bool(self.approved.routers(prefix) - {route.node})
-        for rival in self.approved.rivals(prefix, route.node):
-            text = f"it overlaps {rival.prefix} of {self.name(rival.node)}"
-            if automatic and rival.wider:
-                return f"{text}, and only an administrator may approve a part of another node's route"
-            if not self._terms.longest and not shared:
-                return f'{text}, which overlapping_routes = "refuse" in [server] does not let be'
-        return ""
+    def _overlap(self, rival: Rival) -> str:
+        return f"it overlaps {rival.prefix} of {self.name(rival.node)}"

@@ -136,14 +136,13 @@ def test_what_is_taken_back_makes_room_in_the_same_change(scene):
     assert s.shown(2) == {"10.1.0.0/16": "+auto"}
 
 
-def test_a_wider_route_than_another_nodes_is_approved_automatically_only_where_the_longest_wins(scene):
+@pytest.mark.parametrize("longest", [False, True])
+def test_a_wider_route_than_another_nodes_is_not_approved_automatically_either(scene, longest):
     s = scene(user1=["10.0.0.0/8"])
+    s.longest = longest
     s.report(1, "10.1.0.0/16")
     s.report(2, "10.0.0.0/8")
     assert s.shown(2) == {"10.0.0.0/8": "-"}
-    s.longest = True
-    s.judge()
-    assert s.shown(2) == {"10.0.0.0/8": "+auto"}
 
 
 def test_a_nodes_own_routes_may_overlap(scene):
