@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +18,14 @@ from ghostwire.testing.namespace import Work
 from ghostwire_net_linux.platform import LinuxPlatform
 from ghostwire_net_linux.settings import Settings
 
+STATE = tempfile.TemporaryDirectory(prefix="ghostwire-net-linux-")
+"""Where platforms keep what they remember, which is of one namespace."""
+
 
 def bare_context(**settings: Any) -> Any:
     """What a platform uses of its context."""
-    return SimpleNamespace(settings=Settings(**settings), log=logging.getLogger("test"), metrics=Metrics())
+    state = Path(STATE.name)
+    return SimpleNamespace(settings=Settings(**settings), log=logging.getLogger("test"), metrics=Metrics(), state=state)
 
 
 def make_platform(**settings: Any) -> LinuxPlatform:

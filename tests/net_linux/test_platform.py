@@ -10,24 +10,26 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ghostwire import NetworkConfig
 from ghostwire.errors import PermissionDenied, PlatformError
 from ghostwire_net_linux import plugin
+from ghostwire_net_linux.command import run_child
 from ghostwire_net_linux.configure import Request
-from ghostwire_net_linux.platform import run_child
 
-from .conftest import bare_context, ip, make_platform
+from .conftest import STATE, bare_context, ip, make_platform
 
 pytestmark = pytest.mark.lab
 
 FIRST = NetworkConfig("gwt0", 1280, ("100.64.0.2/32", "fd7a::2/128"), ("100.64.0.0/16", "fd7a::/48"))
 SECOND = NetworkConfig("gwt0", 1300, ("100.64.0.3/32", "fd7a::2/128"), ("100.64.0.0/16", "100.70.0.0/16"))
+VICTIM = (sys.executable, str(Path(__file__).with_name("victim.py")), STATE.name)
 
 
 def request(network: NetworkConfig) -> Request:
-    return Request(network.interface, network.mtu, network.addresses, network.routes)
+    return Request(network.interface, network.mtu, network.addresses, network.routes, network.lan)
 
 
 def addresses(interface: str) -> set[str]:
@@ -36,7 +38,7 @@ def addresses(interface: str) -> set[str]:
 
 
 def routes(interface: str) -> set[str]:
-    lines = (ip("route", "show", "dev", interface) + ip("-6", "route", "show", "dev", interface)).splitlines()
+    lines = ip("route", "show", "table", "all", "dev", interface).splitlines()
     return {line.split()[0] for line in lines if "proto 71" in line}
 
 
@@ -147,7 +149,7 @@ def test_restoring_takes_back_everything_and_twice_does_no_harm(in_namespace):
 def test_a_killed_process_leaves_no_interface_address_or_route(in_namespace):
     async def work() -> None:
         victim = await asyncio.create_subprocess_exec(
-            sys.executable, str(Path(__file__).with_name("victim.py")), stdout=asyncio.subprocess.PIPE
+            *VICTIM, msgspec.json.encode(FIRST), stdout=asyncio.subprocess.PIPE
         )
         assert victim.stdout is not None
         assert await victim.stdout.readline() == b"configured\n"

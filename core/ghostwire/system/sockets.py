@@ -32,8 +32,8 @@ def set_mark(target: socket.socket, mark: int) -> None:
 class SystemSockets(Sockets):
     """Sockets of this machine, each with ``mark`` where we may set one (0: none).
 
-    ``resolve`` gives a host's addresses (see `Resolver`). Its questions are the system's, on sockets without a mark: they
-    go where routes lead, with an exit node in use to the resolver as the exit node reaches it.
+    ``resolve`` gives a host's addresses (see `Resolver`). Its questions are the system's, on sockets without a mark:
+    they go where routes lead, with an exit node in use through that.
     """
 
     def __init__(self, mark: int = 0) -> None:

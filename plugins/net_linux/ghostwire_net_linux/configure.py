@@ -10,19 +10,26 @@ import sys
 
 import msgspec
 
-ROUTE_PROTOCOL = 71
-"""Marks our routes (rtm_protocol); free in /etc/iproute2/rt_protos."""
 QUEUE = 2_000
 """Packets that wait for us in the kernel: at 1 Gbit/s what comes while the scheduler lets others run for 20 ms."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the interface should have; ``up`` False takes it down, with everything of ours on it."""
+    """What the interface should have; ``up`` False takes it down, with everything of ours on it.
 
-    interface: str
-    mtu: int
-    addresses: tuple[str, ...]
-    routes: tuple[str, ...]
+    ``connected`` are the networks that this machine is directly on, ``forward`` the prefixes that it passes packets on
+    to, ``saved`` the file that remembers what the kernel's settings were. Without an ``interface`` it is asked to clean
+    up after nodes that are no more.
+    """
+
+    interface: str = ""
+    mtu: int = 0
+    addresses: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    lan: bool = False
+    connected: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
+    saved: str = ""
     up: bool = True
 
 
@@ -37,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Answer the request on stdin."""
-    from ghostwire_net_linux.interface import carry_out
+    from ghostwire_net_linux.child import carry_out
 
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     sys.stdout.buffer.write(msgspec.json.encode(carry_out(request)))

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 Parsed = TypeVar("Parsed")
@@ -25,9 +26,10 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _ERROR, _DONE = 2, 3
 _GET_ADDRESS, _NEW_ADDRESS = 22, 20
 _GET_ROUTE, _NEW_ROUTE, _DELETED_ROUTE = 26, 24, 25
-_REQUEST_DUMP = 0x301
+_NEW_RULE, _DELETED_RULE = 32, 33
+_REQUEST, _REQUEST_DUMP = 0x1, 0x301
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 4, 5, 6, 9
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_MARK = 1, 4, 5, 6, 9, 16
 _MAIN_TABLE, _UNICAST = 254, 1
 _DEAD_FLAGS = 0x01 | 0x10
 """RTNH_F_DEAD, RTNH_F_LINKDOWN."""
@@ -35,6 +37,14 @@ _SOL_NETLINK, _STRICT_CHECK = 270, 12
 """With NETLINK_GET_STRICT_CHK the kernel dumps what matches the request's header alone."""
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR."""
+_RULE_GROUPS = (8, 19)
+"""RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE."""
+_ADD_MEMBERSHIP = 1
+_NETLINK_NETFILTER, _NFTABLES_GROUP, _NFGENMSG = 12, 7, 4
+_NEW_TABLE, _DELETED_TABLE, _NFTA_TABLE_NAME = 10 << 8, 10 << 8 | 2, 1
+"""Layouts: linux/netfilter/nfnetlink.h, nf_tables.h."""
+RULE_LOST = -1
+"""Stands among the indexes of `changed_interfaces` for a rule that is no more."""
 _SKIPPED_FLAGS = 0x08 | 0x20 | 0x40
 """IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE."""
 _RECEIVE_BYTES = 64 << 10
@@ -48,6 +58,8 @@ class InterfaceAddress:
     address: str
     flags: int
     scope: int
+    length: int = 0
+    """Of the prefix of its network."""
 
     @property
     def usable(self) -> bool:
@@ -75,28 +87,103 @@ def default_routes() -> list[DefaultRoute]:
     return sorted(_dump(_GET_ROUTE, header, _NEW_ROUTE, _default_route), key=lambda route: route.metric)
 
 
+def way_to(address: str, mark: int) -> int:
+    """The index of the interface by which packets with this mark go to that address; 0 where there is no way."""
+    target = ipaddress.ip_address(address)
+    family = socket.AF_INET if target.version == 4 else socket.AF_INET6
+    body = _ROUTE.pack(family, target.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body += _attribute(_RTA_DST, target.packed) + _attribute(_RTA_MARK, struct.pack("=I", mark))
+    found = chain.from_iterable(_ask(_GET_ROUTE, _REQUEST, body, _NEW_ROUTE, _way))
+    return next(found, 0)
+
+
+def _way(payload: memoryview) -> Iterator[int]:
+    kind = _ROUTE.unpack_from(payload)[7]
+    found = _attributes(payload[_ROUTE.size :])
+    if kind == _UNICAST and _RTA_OIF in found:
+        yield _number(found[_RTA_OIF])
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data
+
+
 def _dump(request: int, body: bytes, wanted: int, parse: Callable[[memoryview], Iterator[Parsed]]) -> Iterator[Parsed]:
+    return chain.from_iterable(_ask(request, _REQUEST_DUMP, body, wanted, parse))
+
+
+def _ask(
+    request: int, flags: int, body: bytes, wanted: int, parse: Callable[[memoryview], Iterator[Parsed]]
+) -> Iterator[Iterator[Parsed]]:
+    """What each message of the answer holds."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as dump:
         dump.settimeout(2)
         with suppress(OSError):  # older kernels dump everything
             dump.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
         dump.bind((0, 0))
-        dump.send(_HEADER.pack(_HEADER.size + len(body), request, _REQUEST_DUMP, 1, 0) + body)
+        dump.send(_HEADER.pack(_HEADER.size + len(body), request, flags, 1, 0) + body)
         while True:
             for kind, payload in messages(dump.recv(_RECEIVE_BYTES)):
                 if kind in (_DONE, _ERROR):
                     return
                 if kind == wanted:
-                    yield from parse(payload)
+                    yield parse(payload)
+                if flags == _REQUEST:
+                    return
 
 
-def open_monitor() -> socket.socket:
-    """A non-blocking socket that gets a message whenever a link, an address or an IPv4 route changes."""
+def open_table_monitor() -> socket.socket:
+    """A non-blocking socket that gets a message whenever nftables change."""
+    monitor = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
+    )
+    try:
+        monitor.bind((0, 0))
+        monitor.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+    except BaseException:
+        monitor.close()
+        raise
+    return monitor
+
+
+def changed_tables(monitor: socket.socket) -> dict[str, bool] | None:
+    """Drain the monitor: names of tables that came (True) or went, by what happened last; None where the kernel lost
+    some messages."""
+    changed: dict[str, bool] = {}
+    for data in _drained(monitor):
+        if data is None:
+            return None
+        for kind, payload in messages(data):
+            if kind in (_NEW_TABLE, _DELETED_TABLE):
+                name = bytes(_attributes(payload[_NFGENMSG:]).get(_NFTA_TABLE_NAME, b""))
+                changed[name.rstrip(b"\0").decode(errors="replace")] = kind == _NEW_TABLE
+    return changed
+
+
+def _drained(monitor: socket.socket) -> Iterator[bytes | None]:
+    """What waits there from the kernel; None where some was lost."""
+    while True:
+        try:
+            data, (sender, _) = monitor.recvfrom(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            yield None
+            return
+        if sender == 0:
+            yield data
+
+
+def open_monitor(*, rules: bool = False) -> socket.socket:
+    """A non-blocking socket that gets a message whenever a link, an address or an IPv4 route changes; with ``rules``
+    also when a rule does."""
     monitor = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
     try:
         monitor.bind((0, _GROUPS))
+        for group in _RULE_GROUPS if rules else ():
+            monitor.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
     except BaseException:
         monitor.close()
         raise
@@ -104,18 +191,14 @@ def open_monitor() -> socket.socket:
 
 
 def changed_interfaces(monitor: socket.socket) -> set[int] | None:
-    """Drain the monitor: indexes of the interfaces that changed, or that a default route leads or led out of; None
-    where the kernel lost some messages."""
+    """Drain the monitor: indexes of the interfaces that changed, or that a default route leads or led out of, and
+    `RULE_LOST`; None where the kernel lost some messages."""
     changed: set[int] = set()
-    while True:
-        try:
-            data, (sender, _) = monitor.recvfrom(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return changed
-        except OSError:
+    for data in _drained(monitor):
+        if data is None:
             return None
-        if sender == 0:
-            changed.update(index for kind, payload in messages(data) for index in _interfaces(kind, payload))
+        changed.update(index for kind, payload in messages(data) for index in _interfaces(kind, payload))
+    return changed
 
 
 def _interfaces(kind: int, payload: memoryview) -> Iterator[int]:
@@ -123,6 +206,10 @@ def _interfaces(kind: int, payload: memoryview) -> Iterator[int]:
     if kind in (_NEW_ROUTE, _DELETED_ROUTE):
         if len(payload) >= _ROUTE.size:
             yield from (route.index for route in _default_route(payload))
+    elif kind == _DELETED_RULE:
+        yield RULE_LOST
+    elif kind == _NEW_RULE:
+        return
     elif len(payload) >= _IFADDR.size:
         yield struct.unpack_from("=I", payload, 4)[0]
 
@@ -150,7 +237,7 @@ def _attributes(data: memoryview) -> dict[int, memoryview]:
 
 
 def _address(payload: memoryview) -> Iterator[InterfaceAddress]:
-    family, _, flags, scope, index = _IFADDR.unpack_from(payload)
+    family, length, flags, scope, index = _IFADDR.unpack_from(payload)
     if family not in (socket.AF_INET, socket.AF_INET6):
         return
     found = _attributes(payload[_IFADDR.size :])
@@ -158,7 +245,7 @@ def _address(payload: memoryview) -> Iterator[InterfaceAddress]:
     if raw is not None:
         if _IFA_FLAGS in found:
             flags = struct.unpack("=I", found[_IFA_FLAGS])[0]
-        yield InterfaceAddress(index, str(ipaddress.ip_address(bytes(raw))), flags, scope)
+        yield InterfaceAddress(index, str(ipaddress.ip_address(bytes(raw))), flags, scope, length)
 
 
 def _default_route(payload: memoryview) -> Iterator[DefaultRoute]:

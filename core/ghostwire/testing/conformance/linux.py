@@ -19,14 +19,15 @@ class Kernel(System):
     """Linux, seen with iproute2 and ordinary sockets."""
 
     def observe(self) -> NetworkConfig | None:
-        """What `ip` shows of the interface, without what the kernel adds by itself."""
+        """What `ip` shows of the interface, in all tables, without what the kernel adds by itself."""
         link = next((each for each in _ip("link") if each["ifname"] == "gwtest0"), None)
         if link is None:
             return None
-        (shown,) = _ip("address", "show", "dev", "gwtest0")
-        held = [each for each in shown["addr_info"] if each["scope"] != "link"]
+        (described,) = _ip("address", "show", "dev", "gwtest0")
+        held = [each for each in described["addr_info"] if each["scope"] != "link"]
         addresses = tuple(f"{each['local']}/{each['prefixlen']}" for each in held)
-        routes = [route["dst"] for version in ("-4", "-6") for route in _ip(version, "route", "show", "dev", "gwtest0")]
+        shown = [(each, _ip(each, "route", "show", "table", "all", "dev", "gwtest0")) for each in ("-4", "-6")]
+        routes = [_prefix(route["dst"], version) for version, found in shown for route in found if _leads(route)]
         ours = tuple(route for route in routes if not _automatic(route, addresses))
         return NetworkConfig("gwtest0", link["mtu"], addresses, ours)
 
@@ -59,6 +60,16 @@ class InstalledLinuxPlatform(OfInstalled, PlatformContract):
 
 def _ip(*arguments: str) -> Any:
     return json.loads(subprocess.run(["ip", "-j", *arguments], check=True, capture_output=True, text=True).stdout)
+
+
+def _leads(route: dict[str, Any]) -> bool:
+    return route.get("table") != "local" and route.get("type", "unicast") == "unicast"
+
+
+def _prefix(shown: str, version: str) -> str:
+    if shown == "default":
+        return "0.0.0.0/0" if version == "-4" else "::/0"
+    return shown
 
 
 def _automatic(route: str, addresses: tuple[str, ...]) -> bool:
