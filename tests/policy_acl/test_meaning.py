@@ -47,7 +47,7 @@ GROUPS = {"group:all": ["carol@company.com", "*.ops@company.com"]}
         (Person("x", email="carol@company.com"), {"*@company.com", "group:all"}),
         (Person("", email=""), set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_words_for_users_mean_names_and_verified_addresses(
     who: Person, words: set[str], compile_policy: Compile
