@@ -22,13 +22,14 @@ from typing import Final, NamedTuple
 
 from ghostwire.engine import MILLISECOND, SECOND
 
-POLL: Final = SECOND
-"""Time between two looks at a router that data goes to."""
-PATIENCE: Final = 3_500 * MILLISECOND
+POLL, WAITING_POLL = SECOND, 500 * MILLISECOND
+"""Time between two looks at a router that data goes to: in general, and while some waits for an answer."""
+PATIENCE: Final = 2_500 * MILLISECOND
 CARRIAGE, CARRIAGE_GAP = 5 * SECOND, 15 * SECOND
 """The same where pongs come, and how long a handshake that was answered speaks for the router then."""
-AGAIN: Final = SECOND
-VERDICT: Final = 3 * SECOND
+AGAIN: Final = 800 * MILLISECOND
+VERDICT: Final = 2_400 * MILLISECOND
+"""All in all under six seconds, before a TCP stream's sender waits for twice as long until he tries again."""
 RETRY, LONGEST_RETRY = 5 * SECOND, 60 * SECOND
 CHECK: Final = 10 * SECOND
 HOLD, LONGEST_HOLD = 30 * SECOND, 600 * SECOND
@@ -146,7 +147,7 @@ class Health:
             self.level, self.since = level, now
 
     def _plan(self, signs: Signs, now: int) -> None:
-        look = None if signs.asleep else now + POLL
+        look = None if signs.asleep else now + (WAITING_POLL if signs.unanswered else POLL)
         if self.level is Level.WORKS:
             self.due = look
         elif self.level is Level.DEAD:

@@ -34,7 +34,7 @@ def fall_over(world: World) -> float:
 
 
 def test_a_router_that_dies_under_traffic_is_left_well_within_ten_seconds(pair: World) -> None:
-    assert fall_over(pair) < 8
+    assert fall_over(pair) < 6
     assert len([peer for _, peer in pair.asked if peer == 2]) == 3
 
 
@@ -59,7 +59,7 @@ def test_one_way_traffic_makes_a_live_router_answer_and_keep_its_prefix(pair: Wo
         pair.run(1)
         pair.see(2, unanswered=pair.signs[2].unanswered or pair.now)
     assert pair.via(LAN) == 2
-    assert 5 < len(pair.asked) < 20
+    assert 5 < len(pair.asked) <= 24
 
 
 def test_where_pongs_come_a_silent_router_is_asked_rarely(pair: World) -> None:
