@@ -70,7 +70,7 @@ def test_its_rules_can_be_shared_among_processes(judge: Judge) -> None:
         (["--ghostwire-conformance=transprot", "udp"], "no capability 'transprot'; did you mean 'transport'?"),
         (["--ghostwire-conformance=transport", "upd"], "provides the transport 'upd'; did you mean 'udp'? (installed:"),
         (["--ghostwire-conformance=transport"], "name one provider: pytest --ghostwire-conformance=CAPABILITY NAME"),
-        (["--ghostwire-conformance=policy", "acl"], "provides the policy 'acl' (none is installed)"),
+        (["--ghostwire-conformance=resolver", "dns"], "provides the resolver 'dns' (none is installed)"),
         (
             ["--ghostwire-conformance=transport", "udp", "--ghostwire-settings=none.toml"],
             "none.toml: no such file",

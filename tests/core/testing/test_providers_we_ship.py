@@ -23,6 +23,7 @@ OURS: dict[tuple[str, str], set[str]] = {
     ("platform", "linux"): set(),
     ("authenticator", "auth_key"): set(),
     ("storage", "sql"): set(),
+    ("policy", "acl"): set(),
 }
 """Each provider, and the rules that are not asked of it."""
 
