@@ -42,10 +42,11 @@ class Labels:
 
     def bearers(self, label: int) -> set[int]:
         """The nodes that a set names."""
+        if label not in self._sets:
+            return set()
         nodes = self._nodes.get(label)
         if nodes is None:
-            held = self._sets.get(label)
-            nodes = self._nodes[label] = set(held.nodes) if held is not None else set()
+            nodes = self._nodes[label] = set(self._sets[label].nodes)
         return nodes
 
 

@@ -8,8 +8,9 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6, IPv6ExtHdrHopByHop
 from scapy.packet import Packet, Raw
 
+from ghostwire import Metrics
 from ghostwire.engine import SECOND
-from ghostwire.model import Cursor, LabelSet, MapChange, NetworkMap, Rule
+from ghostwire.model import Cursor, LabelSet, MapChange, MapRoute, NetworkMap, Rule, SetChange
 from ghostwire.node.filter import MapFilter
 from ghostwire.node.flows import OTHER_IDLE, TCP_IDLE
 from ghostwire.testing import ManualClock
@@ -209,3 +210,156 @@ def test_a_peer_without_rules_loses_its_access_with_the_next_map(kit: Any, clock
     bare = network(kit)
     limited.update(bare, bare.nodes[1])
     assert not admits(limited, tcp(PEER, OWN, 1, 22))
+
+
+EVERYONE = LabelSet(id=0, everyone=True)
+OPEN = Rule(id=9, sources=(0,), destinations=(0,), destination_prefixes=("0.0.0.0/0", "::/0"))
+
+
+def changed(filter_: MapFilter, network_: NetworkMap, **what: Any) -> None:
+    change = MapChange(cursor=Cursor(2, b"m"), **what)
+    network_.apply(change)
+    filter_.update(network_, network_.nodes[1], change)
+
+
+def test_a_policy_that_comes_ends_what_a_peer_began_although_this_node_answers(kit: Any, clock: ManualClock) -> None:
+    held, filter_ = network(kit, OPEN, sets=[EVERYONE]), MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    arriving, answer = tcp(PEER, OWN, 40000, 22), bytes(tcp(OWN, PEER, 22, 40000))
+    arriving[TCP].flags = "S"
+    assert admits(filter_, arriving)
+    filter_.record([answer])
+    changed(filter_, held, rules=(SSH,), removed_rules=(9,))
+    filter_.record([answer])
+    assert admits(filter_, arriving)  # which the new policy lets in, too
+    changed(filter_, held, removed_rules=(1,))
+    for _ in range(3):
+        filter_.record([answer])
+        assert not admits(filter_, arriving)
+
+
+def test_what_this_node_began_goes_on_under_every_policy(kit: Any, clock: ManualClock) -> None:
+    held, filter_ = network(kit, OPEN, sets=[EVERYONE]), MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    first = tcp(OWN, PEER, 40000, 443)
+    first[TCP].flags = "S"
+    filter_.record([bytes(first)])
+    assert admits(filter_, tcp(PEER, OWN, 443, 40000))
+    changed(filter_, held, removed_rules=(9,))
+    assert admits(filter_, tcp(PEER, OWN, 443, 40000))
+    changed(filter_, held, removed_nodes=(2,))
+    assert not admits(filter_, tcp(PEER, OWN, 443, 40000))
+
+
+def test_a_flow_whose_beginning_was_not_seen_is_the_peers_where_rules_let_it_in(kit: Any, clock: ManualClock) -> None:
+    held, filter_ = network(kit, SSH), MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    midst = tcp(OWN, PEER, 22, 40000)
+    midst[TCP].flags = "PA"
+    filter_.record([bytes(midst)])
+    assert admits(filter_, tcp(PEER, OWN, 40000, 22))
+    changed(filter_, held, removed_rules=(1,))
+    filter_.record([bytes(midst)])
+    assert not admits(filter_, tcp(PEER, OWN, 40000, 22))
+    midst[TCP].dport = 40001
+    filter_.record([bytes(midst)])
+    assert admits(filter_, tcp(PEER, OWN, 40001, 22))
+
+
+def test_a_node_that_leaves_a_set_loses_its_live_flows_at_once(kit: Any, clock: ManualClock) -> None:
+    held, filter_ = network(kit, SSH), MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    assert admits(filter_, tcp(PEER, OWN, 40000, 22))
+    changed(filter_, held, set_changes=(SetChange(id=20, added=(3,), removed=(2,)),))
+    assert not admits(filter_, tcp(PEER, OWN, 40000, 22))
+    assert admits(filter_, tcp(THIRD, OWN, 40000, 22), 3)
+
+
+def test_what_an_exit_node_passes_on_comes_in_as_an_answer_alone(kit: Any, clock: ManualClock) -> None:
+    held = network(kit, OPEN, sets=[EVERYONE])
+    held.apply(MapChange(cursor=Cursor(2, b"m"), routes=(MapRoute(id=1, prefix="0.0.0.0/0", router=2),)))
+    filter_ = MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    assert filter_.admits_all
+    assert not admits(filter_, tcp("8.8.8.8", OWN, 443, 40000))
+    filter_.record([bytes(tcp(OWN, "8.8.8.8", 40000, 443))])
+    assert admits(filter_, tcp("8.8.8.8", OWN, 443, 40000))
+    assert admits(filter_, tcp(PEER, OWN, 1, 22))
+
+
+def test_a_rule_between_nodes_of_one_owner_is_none_for_hosts_behind_them(kit: Any, clock: ManualClock) -> None:
+    rule = Rule(id=1, sources=(0,), own=True)
+    held = network(kit, rule, sets=[EVERYONE])
+    held.apply(MapChange(cursor=Cursor(2, b"m"), routes=(MapRoute(id=1, prefix="10.1.0.0/16", router=2),)))
+    filter_ = MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    assert admits(filter_, tcp(PEER, OWN, 1, 22))
+    assert not admits(filter_, tcp("10.1.0.5", OWN, 1, 22))
+    changed(filter_, held, nodes=(kit.map_node(2, tags=("tag:web",)), kit.map_node(3, user=2)))
+    assert not admits(filter_, tcp(PEER, OWN, 1, 22))
+    assert not admits(filter_, tcp(THIRD, OWN, 1, 22), 3)
+
+
+def test_a_subnet_router_passes_both_ways_what_may_be(kit: Any, clock: ManualClock) -> None:
+    rule = Rule(id=1, sources=(20,), destination_prefixes=("10.0.0.0/8",), protocols=(6,), ports=((80, 80),))
+    held = network(kit, rule)
+    held.apply(MapChange(cursor=Cursor(2, b"m"), routes=(MapRoute(id=1, prefix="10.1.0.0/16", router=1),)))
+    filter_ = MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    assert admits(filter_, tcp(PEER, "10.1.0.5", 1, 80))
+    assert not admits(filter_, tcp(PEER, "10.2.0.5", 1, 80))  # which is no route of this node
+    assert not admits(filter_, tcp(PEER, OWN, 1, 80))
+    assert not admits(filter_, tcp(THIRD, "10.1.0.5", 443, 40000), 3)
+    filter_.record([bytes(tcp("10.1.0.5", THIRD, 40000, 443))])
+    assert admits(filter_, tcp(THIRD, "10.1.0.5", 443, 40000), 3)
+    assert filter_.misdirected == 1
+
+
+def test_icmp_is_let_in_whatever_a_rules_ports_are(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, Rule(id=1, sources=(20,), destinations=(10,), ports=((22, 22),)))
+    assert admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=8, id=7) / b"12345678")
+    assert admits(limited, IPv6(src=PEER6, dst=OWN6) / ICMPv6EchoRequest(id=7))
+    assert not admits(filtering(kit, clock, SSH), IP(src=PEER, dst=OWN) / ICMP(type=8, id=7) / b"12345678")
+
+
+def test_an_error_about_an_answer_is_admitted_while_its_flow_is(kit: Any, clock: ManualClock) -> None:
+    held, filter_ = network(kit, SSH), MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    assert admits(filter_, tcp(PEER, OWN, 40000, 22))
+    answer = bytes(tcp(OWN, PEER, 22, 40000))
+    too_big = IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / Raw(answer[:28])
+    assert admits(filter_, too_big, 3)
+    changed(filter_, held, removed_rules=(1,))
+    assert not admits(filter_, too_big, 3)
+
+
+def test_a_fragment_in_the_midst_of_a_tcp_header_is_refused(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, SSH)
+    first = bytes(IP(src=PEER, dst=OWN, id=5, flags="MF") / TCP(dport=22) / bytes(8))
+    overwriting = bytes(IP(src=PEER, dst=OWN, id=5, proto=6, frag=1) / bytes(16))
+    later = bytes(IP(src=PEER, dst=OWN, id=5, proto=6, frag=4) / bytes(16))
+    assert limited.admit(2, [first, overwriting, later]) == [first, later]
+
+
+def test_a_known_flow_is_known_by_its_whole_head(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock, SSH)
+    good = bytes(tcp(PEER, OWN, 40000, 22))
+    assert limited.admit(2, [good] * 3) == [good] * 3
+    bad = bytes(tcp(PEER, OWN, 40000, 23))
+    assert limited.admit(2, [good, bad, good, b""]) == [good, good]
+    assert limited.admit(3, [good]) == []
+    assert (limited.denied, limited.malformed) == (2, 1)
+
+
+def test_while_the_system_filters_all_passes(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock)
+    limited.delegated = True
+    burst = [b"anything at all"]
+    assert limited.admit(2, burst) is burst
+
+
+def test_counters_are_there_to_be_read(kit: Any, clock: ManualClock) -> None:
+    limited, metrics = filtering(kit, clock, SSH), Metrics()
+    limited.register(metrics)
+    limited.admit(2, [bytes(tcp(PEER, OWN, 1, 22)), bytes(tcp(PEER, THIRD, 1, 22)), b"", bytes(tcp(PEER, OWN, 1, 2))])
+    assert list(metrics.values().values()) == [3, 1, 1, 1]
