@@ -173,7 +173,7 @@ class ControlPlane:
         self.sessions.arrived, self.sessions.departed = self._arrived, self._ephemeral.departed
         self.sessions.homed, self.sessions.missed = self.relays.homes.reported, self.relays.homes.missed
         self.routes = self._reported_routes()
-        self.sessions.routed = self.routes.take
+        self.sessions.routed, self.routes.down = self.routes.take, self.maps.route_down
         self.policies.follow(self.routes.policy_changed)
         self._expiry = Expiry(self.mesh.state, self.mesh.now, self._key_ended)
         self._compaction = Compaction(self._storage, self.mesh, self.maps, self._config.keep_revisions, self._log)

@@ -24,7 +24,6 @@ from ghostwire.server.state import expired
 from ghostwire.server.views.fanout import Fanout
 from ghostwire.wire import messages
 from ghostwire.wire.messages import (
-    MAX_ROUTES,
     Hello,
     HomeRelay,
     Interest,
@@ -161,7 +160,6 @@ class Sessions:
             return
         self.routed(node, report)
         self._maps.move(node, self.homed(node, report.home, report.relay))
-        self._maps.route_down(node, frozenset(report.down[:MAX_ROUTES]))
 
     def _introduce(self, node: int, message: PeerEndpoints) -> None:
         """Where a peer is, is for those alone who see it, though they may have wanted it when they still did."""
