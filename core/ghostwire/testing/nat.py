@@ -44,7 +44,8 @@ class Nat:
 
     ``outer`` is the translator it is itself behind. With ``hairpin`` its hosts reach each other by their outer
     addresses. With ``open_input`` it takes a datagram that belongs to no mapping for one to itself and remembers
-    that: what a host then sends there must leave through another port, as it must through Linux's.
+    that: what a host then sends there must leave through another port, as it must through Linux's, and so does what
+    the same socket sends to whom it had not sent before, as long as that port is in use.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Nat:
         self._by_source: dict[object, _Mapping] = {}
         self._by_port: dict[int, _Mapping] = {}
         self._taken: dict[tuple[int, Address], int] = {}
+        self._odd: dict[Address, _Mapping] = {}
+        """The other port that a host's socket had to take last."""
 
     def outward(self, inner: Address, target: Address, now: int) -> Address:
         """The outer address under which a datagram from ``inner`` to ``target`` leaves."""
@@ -111,6 +114,7 @@ class Nat:
         self._by_source.clear()
         self._by_port.clear()
         self._taken.clear()
+        self._odd.clear()
 
     def switch(self, kind: NatKind) -> None:
         """Become a translator of another kind; mappings are lost."""
@@ -125,10 +129,14 @@ class Nat:
         own = self._by_source.get(flow)
         if self.kind is NatKind.SYMMETRIC or (own is not None and self._alive(own, now)):
             return self._keep(flow, inner, now)
-        shared = self._keep(inner, inner, now)
+        shared, odd = self._keep(inner, inner, now), self._odd.get(inner)
+        begins = now - shared.contacted.get(target, now - self.timeout) >= self.timeout
+        if begins and odd is not None and self._alive(odd, now):
+            self._by_source[flow] = odd
+            return odd
         if now - self._taken.get((shared.port, target), now - UNANSWERED) >= UNANSWERED:
             return shared
-        other = self._keep(flow, inner, now)
+        other = self._odd[inner] = self._keep(flow, inner, now)
         other.answered = False
         return other
 
@@ -149,6 +157,7 @@ class Nat:
     def _expire(self, now: int) -> None:
         self._by_source = {key: each for key, each in self._by_source.items() if self._alive(each, now)}
         self._by_port = {each.port: each for each in self._by_source.values()}
+        self._odd = {inner: each for inner, each in self._odd.items() if self._alive(each, now)}
         self._taken = {place: at for place, at in self._taken.items() if now - at < UNANSWERED}
 
 

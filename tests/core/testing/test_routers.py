@@ -134,6 +134,24 @@ async def test_what_knocks_at_an_open_input_takes_the_port_for_itself_until_it_i
 
 
 @simulated
+async def test_a_port_that_a_socket_had_to_take_is_that_of_all_it_begins_until_nobody_uses_it() -> None:
+    network = Network()
+    router = network.nat("router", "203.0.113.1", NatKind.PORT_RESTRICTED, open_input=True)
+    inside = network.host("inside", "10.0.0.5", nat=router)
+    early, late, mirror = (network.host(name, f"192.0.2.{number}") for number, name in enumerate("abc", 1))
+    (port, _), (knocker, seen) = opened(inside), opened(early)
+    own = await mapped(port, mirror)
+    knocker.send(own, [b"knock"])
+    await asyncio.sleep(1)
+    port.send(("192.0.2.1", 7), [b"too late"])
+    other = await mapped(port, late)
+    assert other == seen[-1][0] != own
+    assert await mapped(port, mirror) == own
+    await asyncio.sleep(2 * router.timeout / SECOND)
+    assert await mapped(port, late) == own
+
+
+@simulated
 async def test_who_goes_on_knocking_at_an_open_input_keeps_the_port_taken() -> None:
     network = Network()
     router = network.nat("router", "203.0.113.1", NatKind.PORT_RESTRICTED, open_input=True)
