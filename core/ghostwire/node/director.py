@@ -11,7 +11,7 @@ from ghostwire.engine import Clock, Entropy
 from ghostwire.model import Endpoint
 from ghostwire.node.candidates import Candidates
 from ghostwire.node.interest import Interests
-from ghostwire.node.paths.decisions import Attach, Call, Decision, Ping, Rest, Trial, Trust, Want
+from ghostwire.node.paths.decisions import Ask, Attach, Call, Decision, Ping, Rest, Trial, Trust, Want
 from ghostwire.node.paths.paths import Paths
 from ghostwire.node.paths.peer import PeerPaths
 from ghostwire.wire.messages import MAX_ENDPOINTS, Interest
@@ -200,6 +200,8 @@ class Director:
                 self._disco.ping(peer, path, transaction, padded=padded, ttl=ttl)
             case Call(peer, relay):
                 self._call(peer, relay)
+            case Ask(peer, relay, transaction):
+                self._disco.ping(peer, relay, transaction, padded=False)
             case Want(peer):
                 self._interests.want(peer, self._clock.now())
                 self._interest_driver.settle()

@@ -166,3 +166,41 @@ async def test_a_port_that_an_early_ping_took_at_an_open_input_is_had_back(other
         async with Pulse(one, two, every=0.5) as pulse:
             await mesh.direct(one, two, timeout=HARD)
             assert pulse.gap() < 2
+
+
+@pytest.mark.parametrize("lag", [400, 800, 1500])
+@pytest.mark.parametrize("asks", [True, False])
+@simulated
+async def test_a_node_behind_an_open_input_that_has_little_time_is_not_pinged_before_it_has_knocked(
+    asks: bool, lag: int
+) -> None:
+    """Its machine is crowded: whatever it hears, or says, is late by so many milliseconds."""
+    async with MemoryMesh(relaying=True) as mesh:
+        busy, strict = await mesh.join("busy", at="open input"), await mesh.join("strict", at="port-restricted")
+        await mesh.converged()
+        await mesh.at_home()
+        mesh.network.link(busy.host, mesh.server.host, Link(latency=lag * MILLISECOND))
+        one, two = (busy, strict) if asks else (strict, busy)
+        async with Pulse(one, two, every=0.2):
+            assert await mesh.direct(one, two) < 2 + 4 * lag / 1000
+
+
+@pytest.mark.parametrize("place", ["port-restricted", "double NAT", "open input"])
+@simulated
+async def test_a_port_that_a_stray_datagram_took_from_one_peer_is_lost_for_no_other(place: str) -> None:
+    """The router gives all that its node begins the odd port by then, and relays still see the old one."""
+    async with MemoryMesh(relaying=True) as mesh:
+        victim, first = await mesh.join("victim", at="open input"), await mesh.join("first", at="port-restricted")
+        public, other = await mesh.join("public", at="none"), await mesh.join("other", at=place)
+        await mesh.converged()
+        await mesh.at_home()
+        router = mesh.whereabouts["victim"].router
+        assert router is not None
+        (port,) = first.host.ports.values()
+        port.send((router.address, port.number), [b"stray"])
+        await first.ping(victim)
+        async with Pulse(first, victim, every=0.2), Pulse(victim, public, every=0.2):
+            await mesh.direct(victim, public, timeout=2)
+            async with Pulse(other, victim, every=0.2):
+                await mesh.direct(other, victim, timeout=2)
+            await mesh.direct(first, victim, timeout=20)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
 from ghostwire import Activity, Path
 from ghostwire.model import Endpoint, MapRelay, NetworkMap
 from ghostwire.node.candidates import Candidates
@@ -13,6 +15,8 @@ from ghostwire.wire.messages import Interest
 
 FRA = MapRelay(id=1, name="fra1", region=5, region_name="fra", host="192.0.2.50", stun_port=0)
 ENDPOINT = "192.0.2.2:1"
+SEEN = "198.51.100.1:70"
+"""Where peers see this node's pings come from."""
 
 
 class Disco:
@@ -21,6 +25,7 @@ class Disco:
     def __init__(self) -> None:
         self.pings: list[tuple[int, str, bytes, bool]] = []
         self.calls: list[tuple[int, tuple[str, ...]]] = []
+        self.callable = True
 
     def ping(self, peer: int, path: Path, transaction: bytes, *, padded: bool, ttl: int | None = None) -> bool:
         self.pings.append((peer, path.endpoint, transaction, padded))
@@ -29,7 +34,7 @@ class Disco:
     def call_me_maybe(self, peer: int, path: Path, endpoints: Sequence[str]) -> bool:
         assert path.relayed
         self.calls.append((peer, tuple(endpoints)))
-        return True
+        return self.callable
 
 
 class Whereabouts:
@@ -105,7 +110,7 @@ class Scene:
     def pong(self, number: int = -1) -> None:
         """Answer a ping, the last one."""
         peer, endpoint, transaction, _ = self.disco.pings[number]
-        self.director.ponged(peer, self.transport.path(endpoint), transaction, "")
+        self.director.ponged(peer, self.transport.path(endpoint), transaction, SEEN)
 
 
 def _relayed(path: Any) -> Any:
@@ -167,6 +172,27 @@ async def test_the_path_that_answers_is_attached_and_remembered_first(kit: Any) 
     assert scene.endpoints[2] == udp("192.0.2.2:2", "192.0.2.2:1")
     assert scene.moves == 1
     assert not scene.whereabouts.active
+
+
+@simulated
+async def test_where_a_peer_sees_this_node_is_told_once_and_only_of_what_was_asked(kit: Any) -> None:
+    scene = Scene(kit, {2: udp(ENDPOINT)})
+    scene.director.awake(2)
+    scene.director.ponged(2, scene.transport.path(ENDPOINT), bytes(12), "198.51.100.66:6")
+    scene.pong()
+    scene.pong(0)
+    assert scene.whereabouts.mapped == [SEEN]
+
+
+@pytest.mark.parametrize("possible", [True, False])
+@simulated
+async def test_a_peer_that_could_not_be_called_is_not_waited_for(kit: Any, possible: bool) -> None:
+    scene = Scene(kit, {2: udp(ENDPOINT)}, relayed=True)
+    scene.disco.callable = possible
+    scene.director.awake(2)
+    knocks = len(scene.disco.pings)
+    await asyncio.sleep(1)
+    assert (len(scene.disco.pings) > knocks) is not possible
 
 
 @simulated

@@ -64,7 +64,7 @@ class Discovery:
         self._round: asyncio.Task[None] | None = None
         self._asked: int | None = None
         self._then: list[Callable[[], object]] = []
-        self._addresses: tuple[str, ...] = ()
+        self._local: Sequence[str] = ()
         self._endpoints: tuple[Endpoint, ...] | None = None
         netcheck.measuring.asking.heard = self._heard
         netcheck.mapping = mapping
@@ -93,7 +93,8 @@ class Discovery:
 
     def addresses(self) -> tuple[str, ...]:
         """The same of the bare transport alone, as they are at this moment: ``host:port``, for call-me-maybe."""
-        return self._addresses
+        lately = self._observed.lately(self._parts.clock.now())
+        return self._known(self._local, (*self._observed.endpoints(), *lately))
 
     @property
     def fresh(self) -> bool:
@@ -112,8 +113,7 @@ class Discovery:
 
     def seen(self, mapped: str) -> None:
         """A peer sees this node's packets come from there (``host:port``)."""
-        if self._observed.seen(mapped, self._parts.clock.now()):
-            self.review()
+        self._observed.seen(mapped, self._parts.clock.now())
 
     def busy(self, active: bool) -> None:
         """Whether packets move: only then are relays asked again and again."""
@@ -148,8 +148,7 @@ class Discovery:
         offers = [(each.name, list(each.endpoints())) for each in direct]
         local = next((texts for name, texts in offers if name == self._parts.bare), [])
         self._forward(local)
-        lately = self._observed.lately(self._parts.clock.now())
-        self._addresses = self._known(local, (*self._observed.endpoints(), *lately))
+        self._local = local
         steady = self._known(local, self._observed.steady())
         own = [(name, steady if name == self._parts.bare else self._fit(texts)) for name, texts in offers]
         before, self._endpoints = self._endpoints, shared(own)
@@ -197,7 +196,6 @@ class Discovery:
             self._parts.log.exception("internal error in asking relays for this node's endpoints")
         self._round = None
         self._asked = self._parts.clock.now()
-        self.review()
         told, self._then = self._then, []
         for then in told:
             then()

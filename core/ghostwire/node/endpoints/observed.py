@@ -5,7 +5,7 @@ Peers have little use for these ports, so `steady` does not follow them while th
 
 Some translators give all new flows of a port another outer one as long as one flow had to take that, since its own was
 taken (Linux), while what relays see stays. Only peers see that; their word counts for ports of an address that relays
-see.
+see, unless the mapping varies anyway.
 """
 
 from __future__ import annotations
@@ -63,22 +63,23 @@ class Observed:
                 each.best = each.steady = ""
         return (self.endpoints(), self.steady(), self.varies) != before
 
-    def seen(self, endpoint: str, now: int) -> bool:
-        """A peer sees this node there; whether that is news."""
-        known = self.endpoints()
-        if endpoint in known or host_of(endpoint) not in map(host_of, known):
-            return False
-        news = endpoint not in self.lately(now)
-        self._seen.pop(endpoint, None)
-        self._seen = dict([*self._seen.items(), (endpoint, now)][-FEW:])
-        return news
+    def seen(self, endpoint: str, now: int) -> None:
+        """A peer sees this node there."""
+        if self._elsewhere(endpoint):
+            self._seen.pop(endpoint, None)
+            self._seen = dict([*self._seen.items(), (endpoint, now)][-FEW:])
 
     def lately(self, now: int) -> tuple[str, ...]:
         """Where peers, and no relays, have seen this node lately; the last first."""
-        known = self.endpoints()
-        hosts = {host_of(text) for text in known}
         fresh = (text for text, at in self._seen.items() if now - at < LATELY)
-        return tuple(text for text in fresh if text not in known and host_of(text) in hosts)[::-1]
+        return tuple(text for text in fresh if self._elsewhere(text))[::-1]
+
+    def _elsewhere(self, endpoint: str) -> bool:
+        """Whether it is another port of an address that relays see."""
+        if self.varies:
+            return False
+        best = [family.best for family in self._families.values()]
+        return endpoint not in best and host_of(endpoint) in [host_of(text) for text in best if text]
 
     def forget(self) -> None:
         """This machine is elsewhere."""

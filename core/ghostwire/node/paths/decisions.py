@@ -32,6 +32,14 @@ class Call(NamedTuple):
     relay: Path
 
 
+class Ask(NamedTuple):
+    """Send a disco ping over this relayed path: its pong says that the calls before it were heard."""
+
+    peer: int
+    relay: Path
+    transaction: bytes
+
+
 class Want(NamedTuple):
     """Tell the server of an interest in this peer."""
 
@@ -58,4 +66,4 @@ class Trust(NamedTuple):
     path: Path
 
 
-Decision = Attach | Ping | Call | Want | Trial | Rest | Trust
+Decision = Attach | Ping | Call | Ask | Want | Trial | Rest | Trust

@@ -8,6 +8,7 @@ from typing import Final
 from ghostwire import Path
 from ghostwire.node.paths.candidate import Candidate, Learned
 from ghostwire.node.paths.points import address_points
+from ghostwire.node.paths.timing import LATELY
 
 MOST: Final = 64
 """The most candidates of one peer: what two nodes may tell of it, and what was seen."""
@@ -34,6 +35,10 @@ class Known:
     def lack(self, paths: Iterable[Path]) -> bool:
         """Whether any of these is none of the candidates."""
         return any(path not in self._candidates for path in paths)
+
+    def lost(self, now: int) -> bool:
+        """Whether a way answered of late, which may come back."""
+        return any(each.answered is not None and now - each.answered < LATELY for each in self)
 
     def add(self, path: Path, learned: Learned, now: int) -> Candidate:
         """The candidate with this path, new or not, of which somebody speaks now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ghostwire import Path
 from ghostwire.node.paths.candidate import Candidate
-from ghostwire.node.paths.decisions import Attach, Call, Ping, Rest, Trial, Trust, Want
+from ghostwire.node.paths.decisions import Ask, Attach, Call, Ping, Rest, Trial, Trust, Want
 from ghostwire.node.paths.shared import Shared
 from ghostwire.node.paths.timing import CALL_GAP, LATELY_CALLED, RECENT
 
@@ -12,7 +12,7 @@ from ghostwire.node.paths.timing import CALL_GAP, LATELY_CALLED, RECENT
 class Orders:
     """Puts a peer's decisions into the list that all share. ``attached`` is None as long as nothing ever was."""
 
-    __slots__ = ("_called", "_peer", "_shared", "attached", "call_at")
+    __slots__ = ("_called", "_peer", "_shared", "attached", "call_at", "heard")
 
     def __init__(self, shared: Shared, peer: int) -> None:
         self._shared, self._peer = shared, peer
@@ -20,6 +20,8 @@ class Orders:
         self._called: int | None = None
         self.call_at: int | None = None
         """When a call that had to wait is due."""
+        self.heard = False
+        """Whether the peer has heard the last call, and so lets this node's pings in."""
 
     def attach(self, paths: tuple[Path, ...], *, anew: bool = False) -> None:
         """Send over these paths; the same again are news only ``anew``."""
@@ -49,11 +51,12 @@ class Orders:
             return
         self.call_at = None if self._called is None else self._called + CALL_GAP
         if self.call_at is None or self.call_at <= now:
-            self._called, self.call_at = now, None
-            self._shared.decisions.append(Call(self._peer, relay))
+            self._called, self.call_at, self.heard = now, None, False
+            transaction = self._shared.pings.add(self._peer, None, now, self._shared.entropy, padded=False)
+            self._shared.decisions += [Call(self._peer, relay), Ask(self._peer, relay, transaction)]
 
     def called_lately(self, now: int) -> bool:
-        """Whether the peer must know by now where this node is."""
+        """Whether the peer was told of late where this node is."""
         return self._called is not None and now - self._called < LATELY_CALLED
 
     def want(self) -> None:

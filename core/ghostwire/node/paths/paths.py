@@ -59,15 +59,18 @@ class Paths:
         self._settle(self._peer(peer, now), PeerPaths.pinged, source, now)
 
     def ponged(self, peer: int, source: Path, transaction: bytes, now: int) -> bool:
-        """A disco pong came from there, whether to a ping that went out; over a relay it says nothing of a direct
-        path."""
+        """A disco pong came from there; whether it answers a ping over a direct path. Over a relay it says nothing of
+        one."""
         asked = self._shared.pings.take(transaction, peer, now)
         state = self._peers.get(peer)
-        if asked is None or state is None or source.relayed:
+        if asked is None or state is None or source.relayed is not (asked.candidate is None):
             return False
-        state.ponged(asked.candidate, now - asked.at, now, padded=asked.padded)
+        if asked.candidate is None:
+            state.proceed(now, heard=True)
+        else:
+            state.ponged(asked.candidate, now - asked.at, now, padded=asked.padded)
         self._arm(state)
-        return True
+        return asked.candidate is not None
 
     def called(self, peer: int, paths: Collection[Path], now: int) -> None:
         """The peer asks to be pinged over these paths."""
@@ -76,7 +79,8 @@ class Paths:
     def uncalled(self, peer: int, now: int) -> None:
         """A call to this peer could not be sent."""
         if state := self._peers.get(peer):
-            self._settle(state, PeerPaths.uncalled, now)
+            state.proceed(now, heard=False)
+            self._arm(state)
 
     def offered(self, peer: int, paths: Iterable[Path], now: int) -> None:
         """The server says over which paths the peer may be reached."""

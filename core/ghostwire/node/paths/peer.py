@@ -8,7 +8,7 @@
                                                                                          whose turn it is (`stages`),
                                                                                          call, tell the server
                                       the peer calls                          searching  ping where it says; before that
-                                                                                         knock and call back, where it
+                                                                                         knock, and call back where it
                                                                                          was not called lately
                                       data unanswered, as `revival` says      searching  a handshake over the relay
                                       a pong                                  searching  ping padded to the mesh's MTU
@@ -49,7 +49,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from typing import Final
 
 from ghostwire import Activity, Path
 from ghostwire.node.paths import timing
@@ -61,11 +60,8 @@ from ghostwire.node.paths.orders import Orders
 from ghostwire.node.paths.points import better, reason
 from ghostwire.node.paths.revival import Revival
 from ghostwire.node.paths.rounds import NEAREST, Rounds
-from ghostwire.node.paths.shared import Shared, State, name, seconds
+from ghostwire.node.paths.shared import REMEMBERED, Shared, State, name, seconds
 from ghostwire.node.paths.stages import Stages
-
-REMEMBERED: Final = 16
-"""Decisions kept for people."""
 
 
 class PeerPaths:
@@ -181,7 +177,7 @@ class PeerPaths:
             self.wake(now, "the peer called", wants=False)
         news = self.candidates.lack(paths)
         said = [self.candidates.add(path, Learned.CALL, now) for path in paths]
-        if known or self.state is State.DIRECT:
+        if self.state is State.DIRECT or (known and (self._orders.heard or self.candidates.lost(now))):
             self._rounds.heard(now)
             for each in [each for each in said if each is not self.best]:
                 self._orders.ping(each, now)
@@ -191,12 +187,16 @@ class PeerPaths:
             self._rounds.heard(now)
         else:
             self._knock(said, NEAREST, now)
-            self._call(now)
-            self._rounds.hurry(now)
+            if not known:
+                self._call(now)
+                self._rounds.hurry(now, lost=self.candidates.lost(now))
         self._schedule(now)
 
-    def uncalled(self, now: int) -> None:
-        """A call could not be sent, so that the peer cannot be waited for."""
+    def proceed(self, now: int, *, heard: bool) -> None:
+        """The peer has ``heard`` the last call, or that can't be sent: it is waited for no longer."""
+        self._orders.heard = heard
+        if heard and self.state is State.SEARCHING:
+            self._ping_all(now)
         self._rounds.heard(now)
         self._schedule(now)
 
@@ -316,8 +316,7 @@ class PeerPaths:
 
     def _begin_round(self, now: int) -> None:
         """Ping all, and have ourselves pinged; the first round of a burst leaves pinging to the peer."""
-        lost = any(each.answered is not None and now - each.answered < timing.LATELY for each in self.candidates)
-        ttl = self._rounds.begin(now, lost=lost, knocks=self.relay is not None)
+        ttl = self._rounds.begin(now, lost=self.candidates.lost(now), knocks=self.relay is not None)
         if self._wants:
             self._orders.want()
         self._drop_silent_guess()

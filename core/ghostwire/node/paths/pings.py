@@ -14,10 +14,10 @@ MOST: Final = 65_536
 
 
 class Asked(NamedTuple):
-    """A ping: whom it went to, over which candidate, when, and whether it was padded."""
+    """A ping: whom it went to, over which candidate (None: the relay), when, and whether it was padded."""
 
     peer: int
-    candidate: Candidate
+    candidate: Candidate | None
     at: int
     padded: bool
 
@@ -33,7 +33,7 @@ class Pings:
     def __len__(self) -> int:
         return len(self._asked)
 
-    def add(self, peer: int, candidate: Candidate, now: int, entropy: Entropy, *, padded: bool) -> bytes:
+    def add(self, peer: int, candidate: Candidate | None, now: int, entropy: Entropy, *, padded: bool) -> bytes:
         """The transaction id of a new ping."""
         self._drop_old(now)
         transaction = entropy(TRANSACTION_BYTES)

@@ -6,11 +6,16 @@
     still for `STILL` and up to `SPREAD` more       after each burst, where none ever did, and after each ping
 
 Some routers take a ping that comes before their own node has sent anything for one to themselves: as long as such
-pings come, they keep that port, and give their node's packets another (Linux for 30 s after the last one). So the
-first round of a burst only knocks: its pings die behind this side's routers, which lets the peer's in. Who is called
-does the same and calls back, and then both ping. A peer on a busy machine may be slow to do so: one that never
-answered is given `PATIENCE`. Where that was in vain (a burst's other rounds reach the far side), only stillness
-helps, and of both sides: who is called while it is still, by a peer that says nothing new, is still for longer.
+pings come, they keep that port, and give their node's packets another, those to this peer and then to all others
+(Linux for 30 s after the last one, and up to 60 s more until it looks for what is over). So the first round of a
+burst only knocks: its pings die behind this side's routers, which lets the peer's in. Who is called does the same and
+calls back, and then both ping.
+
+Machines may be busy, and whoever calls may not know yet where to knock. So a ping over the relay follows each call:
+one who never answered is pinged when its pong, or any other word of the peer, says that the call was heard, and
+without it after `PATIENCE`. Where that was in vain (a burst's other rounds reach the far side) a third node may see
+the other port, which calls then name. Else only stillness helps, and of both: who is called while it is still, by a
+peer that says nothing new, is still for longer.
 """
 
 from __future__ import annotations
@@ -22,14 +27,14 @@ from ghostwire.engine import MILLISECOND, SECOND, Entropy
 GAPS: Final = tuple(each * MILLISECOND for each in (300, 700, 1_000, 2_000, 4_000, 8_000, 16_000))
 AFTER_KNOCKS: Final = 700 * MILLISECOND
 """By then calls have gone both ways, and pings have come."""
-PATIENCE: Final = 5 * SECOND
-"""The same where the machines are busy, or the relay is far."""
 AFTER_CALL: Final = 300 * MILLISECOND
 """By then who called has heard the call back, and let our pings in."""
+PATIENCE: Final = 5 * SECOND
+"""The same where nothing says so, for those who never answered."""
 RETURN: Final = 20 * SECOND
-REMEMBERED: Final = 30 * SECOND
-"""So long Linux keeps what nobody answers."""
-STILL, SPREAD = 32 * SECOND, 4 * SECOND
+REMEMBERED: Final = 92 * SECOND
+"""So long a router may give a port that it once had to give."""
+STILL, SPREAD = 95 * SECOND, 4 * SECOND
 LATE: Final = 6
 NEAREST, FARTHEST = 2, 4
 """Times to live of knocks, in turn: behind one router, two, three."""
@@ -38,11 +43,11 @@ NEAREST, FARTHEST = 2, 4
 class Rounds:
     """``next`` is when the next round begins."""
 
-    __slots__ = ("_entropy", "_knocked", "_number", "_pinged", "_ttl", "next")
+    __slots__ = ("_entropy", "_number", "_pinged", "_soonest", "_ttl", "next")
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
-        self.next = self._number = self._knocked = self._pinged = 0
+        self.next = self._number = self._pinged = self._soonest = 0
         self._ttl = NEAREST
 
     @property
@@ -59,15 +64,18 @@ class Rounds:
         """Whether the search holds still, and a router may yet remember its pings."""
         return self._number == 0 and now < self.next and now - self._pinged < REMEMBERED
 
-    def hurry(self, now: int) -> None:
+    def hurry(self, now: int, *, lost: bool) -> None:
         """The peer was knocked at and called back: ping it soon."""
-        self.next, self._number = min(self.next, now + AFTER_CALL), max(1, self._number)
+        if lost or self._number > 1:
+            self.next = min(self.next, now + AFTER_CALL)
+        else:
+            self.next, self._number, self._soonest = now + PATIENCE, 1, now
 
     def heard(self, now: int) -> None:
-        """The peer lets pings in, or cannot be asked to, so that who knocked waits no longer; or it goes on pinging or
-        is pinged, so that who is still stays so."""
+        """The peer lets pings in, or cannot be asked to: who knocked waits no longer. Or it goes on pinging, or is
+        pinged: who is still stays so."""
         if self._number == 1:
-            self.next = min(self.next, max(now, self._knocked + AFTER_KNOCKS))
+            self.next = min(self.next, max(now, self._soonest))
         elif self._number == 0:
             self.next, self._pinged = max(self.next, now + STILL), now
 
@@ -77,7 +85,8 @@ class Rounds:
         ttl = self._ttl if self._number == 0 and knocks else None
         self._pinged = self._pinged if ttl is not None else now
         if ttl is not None:
-            self.next, self._number, self._knocked = now + (AFTER_KNOCKS if lost else PATIENCE), 1, now
+            self._number, self._soonest = 1, now + AFTER_KNOCKS
+            self.next = self._soonest if lost else now + PATIENCE
         elif self._number < len(GAPS):
             self.next = now + GAPS[self._number]
             self._number += 1

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from ghostwire import Activity, Path
 from ghostwire.engine import SECOND, Entropy
 from ghostwire.node.paths.decisions import Decision
 from ghostwire.node.paths.pings import Pings
+
+REMEMBERED: Final = 16
+"""Decisions kept for people."""
 
 
 class State(StrEnum):

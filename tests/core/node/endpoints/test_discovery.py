@@ -74,6 +74,20 @@ async def test_ports_that_a_symmetric_router_draws_anew_are_told_to_peers_alone(
 
 
 @simulated
+async def test_another_port_that_peers_see_is_told_in_calls_alone(world: Make) -> None:
+    here = world(NatKind.PORT_RESTRICTED)
+    discovery = await here.start()
+    here.told.clear()
+    discovery.seen("203.0.113.7:1234")
+    assert discovery.addresses() == (LOCAL, SEEN, "203.0.113.7:1234")
+    assert texts(discovery) == (LOCAL, SEEN)
+    await asyncio.sleep(200)
+    assert discovery.addresses() == (LOCAL, SEEN)
+    assert here.told == []
+    await here.close(discovery)
+
+
+@simulated
 async def test_another_port_of_an_ordinary_router_is_told_once_and_at_once(world: Make) -> None:
     here = world(NatKind.PORT_RESTRICTED)
     discovery = await here.start()

@@ -3,7 +3,7 @@
 import pytest
 
 from ghostwire.engine import MILLISECOND, SECOND
-from ghostwire.node.endpoints.observed import MEMORY, MOST, ROUND, Observed
+from ghostwire.node.endpoints.observed import FEW, LATELY, MEMORY, MOST, ROUND, Observed
 
 NOW = 1_000 * SECOND
 HOST = "203.0.113.7"
@@ -94,3 +94,38 @@ def test_the_number_of_answers_is_bounded(observed: Observed) -> None:
     for number in range(3 * MOST):
         observed.answered(f"relay{number}", (HOST, number + 1), NOW + ROUND // 2)
     assert all(len(family.answers) <= MOST for family in observed._families.values())
+
+
+def test_another_port_that_a_peer_sees_counts_for_a_while_and_moves_nothing_else(observed: Observed) -> None:
+    round_of(observed, NOW, 5, 5)
+    observed.seen(f"{HOST}:6", NOW + SECOND)
+    observed.seen(f"{HOST}:5", NOW + SECOND)
+    assert observed.lately(NOW + SECOND) == (f"{HOST}:6",)
+    assert observed.endpoints() == observed.steady() == (f"{HOST}:5",)
+    assert observed.lately(NOW + SECOND + LATELY) == ()
+    round_of(observed, NOW + 20 * SECOND, 6, 6)
+    assert observed.lately(NOW + 20 * SECOND) == ()
+
+
+@pytest.mark.parametrize("said", ["198.51.100.66:5", "[2001:db8::66]:5", ""])
+def test_an_address_that_no_relay_sees_is_not_taken_from_a_peer(observed: Observed, said: str) -> None:
+    observed.seen(said, NOW)
+    round_of(observed, NOW, 5, 5)
+    observed.seen(said, NOW)
+    assert observed.lately(NOW) == ()
+
+
+def test_where_the_mapping_varies_a_peers_word_says_nothing_for_others(observed: Observed) -> None:
+    round_of(observed, NOW, 5, 6)
+    observed.seen(f"{HOST}:7", NOW)
+    assert observed.lately(NOW) == ()
+
+
+def test_peers_push_out_no_more_than_what_peers_said_and_links_that_change_all_of_it(observed: Observed) -> None:
+    round_of(observed, NOW, 5, 5)
+    for port in range(100, 200):
+        observed.seen(f"{HOST}:{port}", NOW)
+    assert observed.lately(NOW) == tuple(f"{HOST}:{port}" for port in range(199, 199 - FEW, -1))
+    observed.forget()
+    round_of(observed, NOW, 5, 5)
+    assert observed.lately(NOW) == ()

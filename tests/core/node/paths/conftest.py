@@ -9,7 +9,7 @@ import pytest
 
 from ghostwire import Activity, Buffer, Path
 from ghostwire.engine import MILLISECOND, SECOND
-from ghostwire.node.paths.decisions import Attach, Call, Decision, Ping, Rest, Trial, Trust, Want
+from ghostwire.node.paths.decisions import Ask, Attach, Call, Decision, Ping, Rest, Trial, Trust, Want
 from ghostwire.node.paths.paths import Paths
 from ghostwire.node.paths.peer import PeerPaths
 from ghostwire.testing import ManualClock, SeededEntropy
@@ -88,14 +88,15 @@ class World:
                 self.attached = paths
             case Ping(peer, path, transaction, _, None) if path in self.answering:
                 self._later(self.answering[path], lambda: self.paths.ponged(peer, path, transaction, self.now))
-            case Call() if self.calls_back is not None and self.state == "searching":
-                self._later(self.calls_back, self._call_back)
+            case Ask(peer, relay, transaction) if self.calls_back is not None and self.state == "searching":
+                self._later(self.calls_back, lambda: self._call_back(relay, transaction))
             case Trial(peer, path) if path in self.carrying:
                 self._later(20 * MILLISECOND, lambda: self.paths.established(peer, path, self.now))
 
-    def _call_back(self) -> None:
+    def _call_back(self, relay: Path, transaction: bytes) -> None:
         if self.paths.get(PEER) is not None:
             self.paths.called(PEER, (), self.now)
+            self.paths.ponged(PEER, relay, transaction, self.now)
 
     def _later(self, delay: int, event: Callable[[], None]) -> None:
         self._answers.append((self.now + delay, len(self.decisions), event))
