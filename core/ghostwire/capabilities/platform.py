@@ -114,6 +114,11 @@ class Platform(ABC):
     def local_addresses(self) -> Sequence[str]:
         """This machine's unicast addresses that peers might reach, without loopback, link-local and mesh ones."""
 
+    def networks(self) -> Sequence[str]:
+        """The prefixes of the networks that this machine is directly on, its own devices' aside; empty where that is
+        not known."""
+        return ()
+
     def gateway(self) -> str | None:
         """The IPv4 address of the router by which this machine reaches the internet; None where there is none."""
         return None

@@ -20,8 +20,8 @@ Prefix = IPv4Network | IPv6Network
 class TunnelPeer(msgspec.Struct, frozen=True):
     """A peer the tunnel should have. ``keepalive`` is in seconds, 0 for none.
 
-    Packets to ``allowed_ips`` go to it, and its own must come from there. ``accepts`` are further prefixes that they may
-    come from although packets go to them by another peer, as long as that one does not have a longer prefix.
+    Packets to ``allowed_ips`` go to it, and its own must come from there. ``accepts`` are further prefixes that they
+    may come from although packets go to them by another peer, as long as that one does not have a longer prefix.
     """
 
     id: int

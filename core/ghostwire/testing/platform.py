@@ -229,6 +229,8 @@ class MemoryPlatform(Platform):
         """What `configure` and `restore` did to the system, one line each; a no-op adds none."""
         self.router: str | None = None
         """What `gateway` tells."""
+        self.directly_on: list[str] = []
+        """What `networks` tells."""
         self.unreachable: set[str] = set()
         """Prefixes that `reaches` says no of."""
 
@@ -269,6 +271,10 @@ class MemoryPlatform(Platform):
     def reaches(self, prefix: str) -> bool:
         """Whether the test did not put it into ``unreachable``."""
         return prefix not in self.unreachable
+
+    def networks(self) -> Sequence[str]:
+        """``directly_on``, which the test sets."""
+        return self.directly_on
 
     def gateway(self) -> str | None:
         """``router``, which the test sets."""

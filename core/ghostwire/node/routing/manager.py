@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from ghostwire.driver import Driver
@@ -53,6 +53,7 @@ class RouteManager:
         self._guarded = Guarded(parts.lookup, parts.resolvers, self._guarded_changed)
         self._mesh: tuple[Prefix, ...] = ()
         self._own: MapNode | None = None
+        self._on = self._look_around()
         self._exit: int | None = None
         self._told: dict[Prefix, str] = {}
         self._prober: Prober
@@ -100,6 +101,7 @@ class RouteManager:
 
     def links_changed(self) -> None:
         """This machine's links changed."""
+        self._on = self._look_around()
         self._guarded.look_again()
         self._obey()
         self._settle()
@@ -177,10 +179,14 @@ class RouteManager:
     def _obey(self) -> None:
         if self._own is None:
             return
-        addresses = tuple(ip_address(text) for text in self._parts.platform.local_addresses())
         offered = frozenset(prefix for prefix in self._around.advertised.prefixes if not is_default(prefix))
-        rules = Rules(self._mesh, self._guarded.addresses, addresses, offered)
+        rules = Rules(self._mesh, self._guarded.addresses, self._on, offered)
         self.router.obey(rules, self._parts.clock.now())
+
+    def _look_around(self) -> tuple[Prefix, ...]:
+        """The networks that this machine is on, and its addresses."""
+        platform = self._parts.platform
+        return tuple(ip_network(text) for text in (*platform.networks(), *platform.local_addresses()))
 
     def _prefer(self) -> None:
         self.router.prefer(self._exit, accept=self._accepts(), now=self._parts.clock.now())

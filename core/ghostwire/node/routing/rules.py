@@ -16,12 +16,13 @@ class Rules(msgspec.Struct, frozen=True):
     """What a route must not lead to; default routes are another matter.
 
     ``mesh`` are the mesh's prefixes, ``guarded`` the addresses that this node needs for the mesh itself, with what
-    lives there, ``own`` this machine's addresses outside the mesh, ``offered`` the prefixes that it is a router of.
+    lives there, ``own`` the networks that this machine is on itself, and its own addresses; ``offered`` are the
+    prefixes that it is a router of.
     """
 
     mesh: tuple[Prefix, ...] = ()
     guarded: Mapping[Address, str] = {}
-    own: tuple[Address, ...] = ()
+    own: tuple[Prefix, ...] = ()
     offered: frozenset[Prefix] = frozenset()
 
     def refusal(self, prefix: Prefix) -> str:
@@ -36,8 +37,8 @@ class Rules(msgspec.Struct, frozen=True):
         for address, what in self.guarded.items():
             if address in prefix:
                 return f"it holds {address}, {what}"
-        own = next((address for address in self.own if address in prefix), None)
-        return f"this machine is on it itself, as {own}" if own is not None else ""
+        own = next((network for network in self.own if _within(prefix, network)), None)
+        return f"this machine is on {own} itself" if own is not None else ""
 
 
 def within_mesh(prefix: Prefix, mesh: tuple[Prefix, ...]) -> str:

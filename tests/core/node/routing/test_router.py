@@ -113,9 +113,9 @@ def test_a_router_that_goes_down_again_and_again_has_to_be_well_for_longer_each_
 
 def test_what_is_refused_is_not_used_and_says_why(world: World) -> None:
     guarded = {ip_address("10.9.0.1"): "the mesh's server"}
-    rules = Rules((ip_network("100.64.0.0/10"),), guarded, (ip_address("192.168.1.7"),), frozenset())
+    rules = Rules((ip_network("100.64.0.0/10"),), guarded, (ip_network("192.168.1.0/24"),), frozenset())
     world.router.obey(rules, world.now)
-    prefixes = ("100.64.5.0/24", "10.8.0.0/15", "192.168.1.0/24", "127.0.0.0/8", "10.1.0.0/16")
+    prefixes = ("100.64.5.0/24", "10.8.0.0/15", "192.168.1.0/25", "127.0.0.0/8", "10.1.0.0/16")
     for id_, prefix in enumerate(prefixes, 5):
         world.route(id_, prefix, 2)
     assert world.router.texts() == ("10.1.0.0/16",)
@@ -123,11 +123,17 @@ def test_what_is_refused_is_not_used_and_says_why(world: World) -> None:
     assert refused == {
         "100.64.5.0/24": "it lies in the mesh's own 100.64.0.0/10",
         "10.8.0.0/15": "it holds 10.9.0.1, the mesh's server",
-        "192.168.1.0/24": "this machine is on it itself, as 192.168.1.7",
+        "192.168.1.0/25": "this machine is on 192.168.1.0/24 itself",
         "127.0.0.0/8": "loopback addresses are not routed",
     }
     world.router.obey(Rules(), world.now)
     assert len(world.router.texts()) == 4
+
+
+def test_a_route_around_a_network_that_this_machine_is_on_is_used(world: World) -> None:
+    world.router.obey(Rules(own=(ip_network("10.9.8.0/24"),)), world.now)
+    world.route(5, "10.0.0.0/8", 2)
+    assert world.router.texts() == ("10.0.0.0/8",)
 
 
 def test_what_this_node_is_a_router_of_itself_goes_through_no_other(world: World) -> None:
