@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghostwire.errors import PolicyError
 from ghostwire_policy_acl.hujson import MAX_DEPTH, MAX_SIZE, Document, Value, parse
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 scalars = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=20)
@@ -57,17 +59,20 @@ def spans(value: Value) -> Iterator[Value]:
             yield from spans(member.value)
 
 
+@patient
 @given(values, st.integers(0, 4) | st.none())
 def test_plain_json_is_read_as_json_reads_it(value: Any, indent: int | None) -> None:
     assert parse(json.dumps(value, indent=indent)).root.plain() == value
 
 
+@patient
 @given(documents)
 def test_comments_and_trailing_commas_change_nothing(document: tuple[Any, str]) -> None:
     value, text = document
     assert parse(text).root.plain() == value
 
 
+@patient
 @given(documents)
 def test_every_value_stands_where_its_span_says(document: tuple[Any, str]) -> None:
     _, text = document
@@ -78,6 +83,7 @@ def test_every_value_stands_where_its_span_says(document: tuple[Any, str]) -> No
         assert sum(len(each) + 1 for each in text.split("\n")[: line - 1]) + column - 1 == value.start
 
 
+@patient
 @given(st.text(max_size=60) | st.text(alphabet='{}[]:,"\\/*-+.eE019truefalsn \n', max_size=60))
 def test_any_text_is_read_or_refused_with_one_finding_within_it(text: str) -> None:
     try:
@@ -90,6 +96,7 @@ def test_any_text_is_read_or_refused_with_one_finding_within_it(text: str) -> No
         assert finding.message.isprintable()
 
 
+@patient
 @given(documents, st.integers(0, 10_000), st.sampled_from(["", ",", "]", "{", '"', "1", "/", " ", "x"]))
 def test_what_another_reader_of_the_format_refuses_is_refused(document: tuple[Any, str], at: int, put: str) -> None:
     grammar = pytest.importorskip("tree_sitter_hujson")
@@ -105,6 +112,7 @@ def test_what_another_reader_of_the_format_refuses_is_refused(document: tuple[An
     assert not other.root_node.has_error, changed
 
 
+@patient
 @given(documents)
 def test_another_reader_of_the_format_accepts_what_is_accepted(document: tuple[Any, str]) -> None:
     grammar = pytest.importorskip("tree_sitter_hujson")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghostwire import Bearer
@@ -15,6 +15,8 @@ from ghostwire.errors import Finding, PolicyError
 from ghostwire_policy_acl.compiled import AclPolicy
 from ghostwire_policy_acl.engine import AclEngine
 from ghostwire_policy_acl.settings import Settings
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 Compile = Callable[..., AclPolicy]
 Refuse = Callable[[Any], Sequence[Finding]]
@@ -163,6 +165,11 @@ WRONG = {
     "an approver that is none": ({"autoApprovers": {"exitNode": ["group:x"]}}, "unknown group `group:x`"),
     "attributes of self": ({"nodeAttrs": [{"target": ["autogroup:self"]}]}, "can't have attributes"),
     "a set of unknown hosts": ({"ipsets": {"ipset:a": ["host:b"]}}, "unknown host `b`"),
+    "a set of too many": ({"ipsets": {"ipset:a": [f"10.0.{n // 250}.{n % 250}" for n in range(1001)]}}, "at most 1000"),
+    "a set in too many pieces": (
+        {"ipsets": {"ipset:a": ["0.0.0.0/0", *(f"remove 10.{n}.7.7" for n in range(250))]}},
+        "at most 1000",
+    ),
     "a key twice": ('{"acls": [], "acls": []}', "the key `acls` is there twice"),
 }
 
@@ -288,6 +295,7 @@ def compiled_or_none(compile_policy: Compile, policy: Any) -> AclPolicy | None:
         return None
 
 
+@patient
 @given(st.dictionaries(st.sampled_from(SECTIONS), junk))
 def test_whatever_stands_in_a_section_is_read_or_refused(compile_policy: Compile, bearer: Make, policy: Any) -> None:
     compiled = compiled_or_none(compile_policy, policy)
@@ -295,6 +303,7 @@ def test_whatever_stands_in_a_section_is_read_or_refused(compile_policy: Compile
         compiled.selectors(bearer("10.0.0.1", "a", "tag:t", routes=["10.0.0.0/8"]))
 
 
+@patient
 @given(st.text())
 def test_any_text_is_read_or_refused(compile_policy: Compile, text: str) -> None:
     compiled_or_none(compile_policy, text)

@@ -5,12 +5,14 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghostwire import Bearer, Person
 from ghostwire_policy_acl.compiled import AclPolicy
 from ghostwire_policy_acl.prefixes import INTERNET, PrefixIndex
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 Compile = Callable[..., AclPolicy]
 Make = Callable[..., Bearer]
@@ -238,6 +240,7 @@ prefixes = st.builds(
 )
 
 
+@patient
 @given(st.lists(prefixes, max_size=20), st.lists(prefixes, max_size=5))
 def test_the_index_of_prefixes_finds_what_looking_at_all_would_find(held: Any, asked: Any) -> None:
     index = PrefixIndex(held)

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghostwire import Bearer, Person
@@ -15,6 +15,8 @@ from ghostwire.errors import PolicyError, UsageError
 from ghostwire.server.policy.verdict import Flow, admitting, party
 from ghostwire_policy_acl.compiled import AclPolicy
 from ghostwire_policy_acl.offline import compile_for, expand
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 Compile = Callable[..., AclPolicy]
 
@@ -131,6 +133,7 @@ def admitted(filters: Sequence[Mapping[str, Any]], source: Address, to: Address,
     )
 
 
+@patient
 @given(policies, meshes(), st.data())
 def test_a_policy_in_a_mesh_is_what_its_rules_say_of_each_pair(
     compile_policy: Compile, policy: dict[str, Any], mesh: dict[str, Bearer], data: st.DataObject

@@ -14,7 +14,8 @@ from ghostwire_policy_acl.reading import Reader
 from ghostwire_policy_acl.wording import Unreadable, shown
 
 T = TypeVar("T")
-MAX_MEMBERS = 100_000
+MAX_PREFIXES = 1000
+"""Of one IP set, and how many items it is written with."""
 
 
 class Definitions:
@@ -152,11 +153,16 @@ class Definitions:
 
     def _ipset(self, value: Value, name: str) -> Sequence[Prefix]:
         held: list[Prefix] = []
-        for text, offset in self._reader.texts(value, shown(name)):
+        items = self._reader.texts(value, shown(name))
+        for text, offset in items[:MAX_PREFIXES]:
             action, _, rest = text.partition(" ") if text.startswith(("add ", "remove ")) else ("add", "", text)
             changed = self._set_item(rest.strip(), offset)
             held = [*held, *changed] if action == "add" else [left for each in held for left in _without(each, changed)]
-        return collapsed(held)
+            held = list(collapsed(held))
+            if len(items) > MAX_PREFIXES or len(held) > MAX_PREFIXES:
+                self._reader.wrong(offset, f"an IP set has at most {MAX_PREFIXES} items and prefixes")
+                break
+        return tuple(held)
 
     def _set_item(self, text: str, offset: int) -> Sequence[Prefix]:
         if text.startswith("ipset:"):

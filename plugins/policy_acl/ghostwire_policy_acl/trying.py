@@ -31,6 +31,7 @@ class Trial:
 
     def __init__(self, policy: AclPolicy, directory: Directory, nodes: Sequence[Bearer]) -> None:
         self._policy, self._directory = policy, directory
+        self._found: dict[Alias, list[Endpoint]] = {}
         self._nodes = [(node, _endpoint(policy, node)) for node in nodes]
         routes = {route for node in nodes for route in node.routes if route.prefixlen}
         self._routes = tuple(routes)
@@ -52,11 +53,16 @@ class Trial:
                 yield Finding(target.line, target.column, text)
                 continue
             rules = [rule for rule in self._policy.rules if self._may_apply(rule, check, target, ends)]
-            reached = [self._reaches(source, ends, rules) for source in sources]
+            reached = (self._reaches(source, ends, rules) for source in sources)
             if not all(reached) if target.accept else any(reached):
                 yield failure(target, check.source.text, not target.accept)
 
     def _ends(self, alias: Alias) -> list[Endpoint]:
+        if alias not in self._found:
+            self._found[alias] = self._find(alias)
+        return self._found[alias]
+
+    def _find(self, alias: Alias) -> list[Endpoint]:
         networks = tuple(self._directory.prefixes(alias))
         if networks:
             return [self._literal(network) for network in networks]
