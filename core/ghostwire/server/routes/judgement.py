@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from ghostwire.capabilities.policy import CompiledPolicy
+from ghostwire.capabilities.policy import Bearer, CompiledPolicy
 from ghostwire.model import Node, Record, Route, User
 from ghostwire.server.policy.bearers import bearer
 from ghostwire.server.routes.overlaps import Overlaps, Rival
@@ -42,15 +42,13 @@ class Judgement:
     def __init__(self, records: Records, routes: Iterable[Route], terms: Terms) -> None:
         self._records, self._terms = records, terms
         self.approved = Overlaps(route for route in routes if route.approved)
+        self._bearers: dict[int, Bearer] = {}
 
     def granted(self, route: Route) -> bool:
         """Whether the policy approves it; an exit node's two together."""
-        node = self._records.get(Node, route.node)
-        if node is None:
-            return False
-        who, prefix = bearer(node, self._records.get(User, node.user)), known_prefix(route.prefix)
+        router, prefix = self._bearer(route.node), known_prefix(route.prefix)
         both = DEFAULTS if is_default(prefix) else (prefix,)
-        return all(self._terms.policy.approves(who, each) for each in both)
+        return router is not None and all(self._terms.policy.approves(router, each) for each in both)
 
     def may_be_automatic(self, route: Route) -> bool:
         """Whether the policy approves it, and it takes no traffic of another node's approved route, nor may lose any
@@ -83,6 +81,11 @@ class Judgement:
         """The node's name."""
         found = self._records.get(Node, node)
         return found.name if found else f"node {node}"
+
+    def _bearer(self, id_: int) -> Bearer | None:
+        if id_ not in self._bearers and (node := self._records.get(Node, id_)) is not None:
+            self._bearers[id_] = bearer(node, self._records.get(User, node.user))
+        return self._bearers.get(id_)
 
     def _rival(self, route: Route) -> Rival | None:
         """Another node's approved route that this one overlaps without being the same, a wider one first."""

@@ -28,10 +28,11 @@ class Ledger:
 
     def __init__(self, transaction: Transaction, terms: Terms, now: int) -> None:
         self._transaction, self._rules, self._now = transaction, terms.rules, now
-        self._held: defaultdict[int, dict[Prefix, Route]] = defaultdict(dict)
+        self._held: dict[int, dict[Prefix, Route]] = {}
+        self._routes: defaultdict[int, list[Route]] = defaultdict(list)
         routes = transaction.find(Route)
         for route in routes:
-            self._held[route.node][known_prefix(route.prefix)] = route
+            self._routes[route.node].append(route)
         self._judgement = Judgement(transaction, routes, terms)
         self.said: list[str] = []
 
@@ -65,7 +66,7 @@ class Ledger:
     # What is advertised
 
     def _advertise(self, node: int, offered: Collection[Prefix] | None) -> None:
-        held = self._held[node]
+        held = self._of(node)
         wanted = offered if offered is not None else [prefix for prefix, route in held.items() if route.advertised]
         taken = {prefix: None for prefix in wanted if not self._rules.refusal(prefix)}
         for prefix, route in list(held.items()):
@@ -91,7 +92,7 @@ class Ledger:
 
     def _left_to_policy(self, nodes: Iterable[int]) -> list[Route]:
         """The nodes' routes about which no administrator has said anything, the oldest first."""
-        routes = (route for node in nodes for route in self._held[node].values())
+        routes = (route for node in nodes for route in self._of(node).values())
         return sorted(filter(_left_to_policy, routes), key=lambda route: route.id)
 
     def _approve(self, route: Route, by: str) -> Route:
@@ -108,7 +109,7 @@ class Ledger:
     # Records
 
     def _find(self, node: Node, prefixes: Iterable[Prefix]) -> list[Route]:
-        held = self._held[node.id]
+        held = self._of(node.id)
         wanted = dict.fromkeys(each for prefix in prefixes for each in _whole(prefix, held))
         for prefix in wanted:
             if prefix not in held:
@@ -116,9 +117,15 @@ class Ledger:
                 raise NotFound(f"{node.name} has no route {prefix}; it offers {known}")
         return [held[prefix] for prefix in wanted]
 
+    def _of(self, node: int) -> dict[Prefix, Route]:
+        """The node's routes by prefix, kept in step."""
+        if node not in self._held:
+            self._held[node] = {known_prefix(route.prefix): route for route in self._routes[node]}
+        return self._held[node]
+
     def _put(self, route: Route) -> Route:
         prefix, approved = known_prefix(route.prefix), self._judgement.approved
-        self._held[route.node][prefix] = route
+        self._of(route.node)[prefix] = route
         change = approved.add if route.approved else approved.discard
         change(prefix, route.node)
         self._transaction.put(route)
@@ -126,7 +133,7 @@ class Ledger:
 
     def _forget(self, route: Route) -> None:
         prefix = known_prefix(route.prefix)
-        del self._held[route.node][prefix]
+        del self._of(route.node)[prefix]
         self._judgement.approved.discard(prefix, route.node)
         self._transaction.delete(Route, route.id)
 

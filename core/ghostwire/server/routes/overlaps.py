@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
+from functools import lru_cache
 from typing import NamedTuple
 
 from ghostwire.model import Route
@@ -30,13 +31,15 @@ class Overlaps:
         self._lengths: Counter[tuple[int, int]] = Counter()
         self._order: list[_Key] = []
         for route in routes:
-            self._hold(known_prefix(route.prefix), route.node)
+            key, prefix = _known(route.prefix)
+            self._hold(key, prefix, route.node)
         self._order = sorted(self._held)
 
     def add(self, prefix: Prefix, node: int) -> None:
         """The node routes it."""
-        if self._hold(prefix, node):
-            insort(self._order, _key(prefix))
+        key = _key(prefix)
+        if self._hold(key, prefix, node):
+            insort(self._order, key)
 
     def discard(self, prefix: Prefix, node: int) -> None:
         """The node no longer does; harmless where it did not."""
@@ -60,14 +63,16 @@ class Overlaps:
                 if other != node:
                     yield Rival(held, other, held.prefixlen < prefix.prefixlen)
 
-    def _hold(self, prefix: Prefix, node: int) -> bool:
+    def _hold(self, key: _Key, prefix: Prefix, node: int) -> bool:
         """Whether nobody held the prefix before."""
-        if is_default(prefix):
+        version, _, length = key
+        if not length:
             return False
-        holders = self._held.setdefault(_key(prefix), {})
+        holders = self._held.setdefault(key, {})
         first = not holders
         holders[node] = prefix
-        self._lengths[prefix.version, prefix.prefixlen] += first
+        if first:
+            self._lengths[version, length] += 1
         return first
 
     def _around(self, prefix: Prefix) -> Iterator[_Key]:
@@ -88,3 +93,10 @@ class Overlaps:
 
 def _key(prefix: Prefix) -> _Key:
     return prefix.version, int(prefix.network_address), prefix.prefixlen
+
+
+@lru_cache(1 << 16)
+def _known(text: str) -> tuple[_Key, Prefix]:
+    """A record's prefix, with its key."""
+    prefix = known_prefix(text)
+    return _key(prefix), prefix
