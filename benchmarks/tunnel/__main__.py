@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -28,13 +30,19 @@ UNITS = {
 LESS_IS_BETTER = {"latency_p50", "latency_p99", "cpu", "rss"}
 NEEDED = {"ip": "iproute2", "iperf3": "iperf3", "wireguard-go": "wireguard-go", "wg": "wireguard-tools"}
 DEBIANS = "wireguard-go (Debian)"
+RULES = 100
+POLICED = f"ours, {RULES} rules"
 Results = dict[str, list[dict[str, float]]]
 
 
 def main() -> None:
     options = _options()
     _install_what_is_missing()
-    tunnels: dict[str, Tunnel] = {"ours": ours, DEBIANS: wireguard_go("wireguard-go")}
+    tunnels: dict[str, Tunnel] = {
+        "ours": ours,
+        POLICED: functools.partial(ours, rules=RULES),
+        DEBIANS: wireguard_go("wireguard-go"),
+    }
     if current := _current_wireguard_go():
         tunnels["wireguard-go current"] = wireguard_go(current)
     if os.getloadavg()[0] > 0.5:
@@ -45,6 +53,7 @@ def main() -> None:
     _add(report, DEBIANS, "", results)
     if current:
         _add(report, "wireguard-go current", "_current", results)
+    _compare(report, ("tcp", "cpu"), "_policed", results, (POLICED, "ours"))
     report.print(as_json=options.json)
 
 
@@ -105,9 +114,15 @@ def _measure(tunnels: dict[str, Tunnel], left: Side, right: Side, seconds: int, 
 
 
 def _add(report: Report, peer: str, suffix: str, results: Results) -> None:
-    for metric, unit in UNITS.items():
-        mine, theirs = (statistics.median(run[metric] for run in results[name]) for name in ("ours", peer))
-        report.add(metric + suffix, mine, unit, less_is_better=metric in LESS_IS_BETTER, peer=theirs, peer_name=peer)
+    _compare(report, UNITS, suffix, results, ("ours", peer))
+
+
+def _compare(report: Report, metrics: Iterable[str], suffix: str, results: Results, between: tuple[str, str]) -> None:
+    """The medians of one tunnel beside those of another."""
+    for metric in metrics:
+        mine, theirs = (statistics.median(run[metric] for run in results[name]) for name in between)
+        less = metric in LESS_IS_BETTER
+        report.add(metric + suffix, mine, UNITS[metric], less_is_better=less, peer=theirs, peer_name=between[1])
 
 
 if __name__ == "__main__":

@@ -27,12 +27,13 @@ Tunnel = Callable[[Side, Side], "contextlib.AbstractContextManager[Pair]"]
 
 
 @contextlib.contextmanager
-def ours(left: Side, right: Side, *, isolated: bool = False) -> Iterator[Pair]:
-    """Two processes of `benchmarks.tunnel.node`, their transports in processes of their own if so asked."""
+def ours(left: Side, right: Side, *, isolated: bool = False, rules: int = 0) -> Iterator[Pair]:
+    """Two processes of `benchmarks.tunnel.node`, their transports in processes of their own if so asked, each with a
+    filter by so many rules, where there are any."""
     keys = [PrivateKey.generate() for _ in range(2)]
     with contextlib.ExitStack() as stack:
         nodes = [
-            stack.enter_context(_node(side, own, other, isolated=isolated))
+            stack.enter_context(_node(side, own, other, isolated=isolated, rules=rules))
             for side, own, other in ((left, keys[0], keys[1]), (right, keys[1], keys[0]))
         ]
         _await_ping(left)
@@ -40,9 +41,12 @@ def ours(left: Side, right: Side, *, isolated: bool = False) -> Iterator[Pair]:
 
 
 @contextlib.contextmanager
-def _node(side: Side, key: PrivateKey, other: PrivateKey, *, isolated: bool) -> Iterator[subprocess.Popen[bytes]]:
+def _node(
+    side: Side, key: PrivateKey, other: PrivateKey, *, isolated: bool, rules: int
+) -> Iterator[subprocess.Popen[bytes]]:
     settings = {
         "isolated": isolated,
+        "rules": rules,
         "private_key": key.raw.hex(),
         "peer_key": other.public(NodeKey).raw.hex(),
         "interface": "gw0",
