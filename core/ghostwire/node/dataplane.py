@@ -154,6 +154,7 @@ class Dataplane:
             routes=config.routes + self._routes.prefixes(),
             lan=choice is not None and choice.lan,
             forwarding=self._around.advertised.forwarding(self._routes.approved()),
+            isolated=any(provider.isolated for provider in self._parts.transports),
         )
 
     def _rerouted(self, peers: set[int]) -> None:
