@@ -61,6 +61,7 @@ class LoneNode(Node):
                 nodes=(own, peer),
                 rules=(everything,),
                 sets=(everyone,),
+                own_labels=(0,),
                 relays=(relay,),
             ),
             endpoints={peer.id: endpoints},
