@@ -148,6 +148,7 @@ class Maps:
 
     def frame(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> bytes | None:
         """What the viewer lacks, None for nothing; those that lack the same share a frame of ``made``."""
+        self.outboxes.sort()
         full = box.since == ALL
         items = self._telling.whole(box.session.id) if full else self._telling.news(box)
         if not items:
@@ -172,4 +173,4 @@ class Maps:
         usable = relay is not None and records.usable(relay)
         if shelf.show(id_, records.seen(relay)) if relay and usable else shelf.hide(id_):
             self._telling.relays.touch(id_, self._clock.tick)
-            self.outboxes.mark(self.outboxes.held, Key("relay", id_))
+            self.outboxes.mark(self.outboxes.held.keys(), Key("relay", id_))

@@ -48,12 +48,14 @@ class Changes:
         """Bring a node to where its records put it by now, or out of everybody's sight."""
         node = None if hidden else self._roster.nodes.get(id_)
         before, after = self._scene.sight.standing(id_), self.standing(node) if node else None
+        if node is None or after is None:
+            fresh = False
+            self._scene.nodes.hide(id_)
+        elif fresh := self._scene.nodes.show(id_, self.seen(node)):
+            self._telling.nodes.changed.touch(id_, self._clock.tick)
         if before != after:
             self._shift(id_, before, after)
-        if node is None or after is None:
-            self._scene.nodes.hide(id_)
-        elif self._scene.nodes.show(id_, self.seen(node)):
-            self._telling.nodes.changed.touch(id_, self._clock.tick)
+        if fresh and before:
             self._outboxes.mark(self.audience(id_), Key("node", id_))
         for route in self._roster.routes_of(id_):
             self.settle_route(route)
@@ -87,18 +89,21 @@ class Changes:
             sight.drop(id_)
         sees = self.audience(id_)
         self._telling.nodes.leave(self._trace(id_, before))
-        self._outboxes.mark(saw ^ sees, Key("node", id_))
-        if after:
+        if before is None and after:
+            self._outboxes.mark(sees, Key("node", id_), Key("place", id_, after.vector, after.owner))
+        else:
+            self._outboxes.mark(saw ^ sees, Key("node", id_))
+        if before and after:
             self._move_in_sets(id_, before, after, sees)
+        if after:
             self._look_around(id_, lens, saw ^ sees, routes ^ sight.routes(id_, own))
         self._scene.forget_sets((before.vector if before else 0) ^ (after.vector if after else 0))
 
-    def _move_in_sets(self, id_: int, before: Standing | None, after: Standing, sees: set[int]) -> None:
+    def _move_in_sets(self, id_: int, before: Standing, after: Standing, sees: set[int]) -> None:
         """Tell holders of sets that the node came into or left."""
         sight = self._scene.sight
-        if before is None or before.owner != after.owner:
-            was = before or after
-            self._outboxes.mark(sees, Key("place", id_, was.vector | after.vector, was.owner))
+        if before.owner != after.owner:
+            self._outboxes.mark(sees, Key("place", id_, before.vector | after.vector, before.owner))
             return
         touched = before.vector ^ after.vector
         holders = sight.meeting(sight.book.naming(touched))
@@ -125,12 +130,16 @@ class Changes:
     # Routes
 
     def set_down(self, node: int, down: frozenset[str]) -> bool:
-        """Note which of its prefixes the node cannot reach; whether that is news."""
-        if self._down.get(node, frozenset()) == down:
+        """Note which of its prefixes the node cannot reach; whether that is news.
+
+        Its first word since the start always is: viewers know what it said to the server before.
+        """
+        if self._down.get(node) == down:
             return False
+        first = node not in self._down
         self._down[node] = down
         for route in self._roster.routes_of(node):
-            self.settle_route(route)
+            self.settle_route(route, again=first)
         return True
 
     def forget(self, node: int) -> None:
@@ -144,8 +153,8 @@ class Changes:
             self._scene.sight.put_route(route.id, passage)
             self._scene.routes.show(route.id, self._seen_route(route))
 
-    def settle_route(self, id_: int) -> None:
-        """Bring a route to where its records put it by now."""
+    def settle_route(self, id_: int, *, again: bool = False) -> None:
+        """Bring a route to where its records put it by now, and tell of it though it is as it was if ``again``."""
         sight, route = self._scene.sight, self._roster.routes.get(id_)
         before, after = sight.passages.get(id_), self._passage(route) if route else None
         saw = sight.travellers(before) if before else set()
@@ -155,7 +164,7 @@ class Changes:
             self._outboxes.mark(saw ^ (sight.travellers(after) if after else set()), Key("route", id_))
         if route is None or after is None:
             self._scene.routes.hide(id_)
-        elif self._scene.routes.show(id_, self._seen_route(route)):
+        elif self._scene.routes.show(id_, self._seen_route(route)) or again:
             self._telling.routes.changed.touch(id_, self._clock.tick)
             self._outboxes.mark(sight.travellers(after), Key("route", id_))
 

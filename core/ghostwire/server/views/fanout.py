@@ -35,15 +35,22 @@ class Fanout(Rounds):
             outboxes.touch(box)
 
     async def _serve(self) -> None:
-        outboxes, made, tick = self._maps.outboxes, dict[frozenset[Item], bytes](), self._maps.tick
-        async for box in self._paced(list(outboxes.ready)):
+        made, tick = dict[frozenset[Item], bytes](), self._maps.tick
+        async for box in self._paced(self.due()):
             if tick != self._maps.tick:
                 made, tick = {}, self._maps.tick
-            if box in outboxes.ready:
-                del outboxes.ready[box]
-                self._try(box, made)
+            self.serve(box, made)
 
-    def _try(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> None:
+    def due(self) -> list[Outbox]:
+        """Those with something to send."""
+        self._maps.outboxes.sort()
+        return list(self._maps.outboxes.ready)
+
+    def serve(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> None:
+        """Send what is in an outbox, if it is still due; equal frames are taken from, and put into, ``made``."""
+        if box not in self._maps.outboxes.ready:
+            return
+        del self._maps.outboxes.ready[box]
         try:
             self._tell(box, made)
         except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -73,6 +73,7 @@ class Outboxes:
     def __init__(self) -> None:
         self.held: dict[int, Outbox] = {}
         self.ready: dict[Outbox, None] = {}
+        self._marks: list[tuple[Collection[int], tuple[Key, ...]]] = []
         self.woken: Callable[[], Any] = lambda: None
 
     def add(self, session: Session[Cursor], since: int | Literal["all"]) -> Outbox:
@@ -94,14 +95,20 @@ class Outboxes:
         box = self.held.get(session.id)
         return box if box is not None and box.session is session else None
 
-    def mark(self, nodes: Iterable[int], *keys: Key) -> None:
+    def mark(self, nodes: Collection[int], *keys: Key) -> None:
         """Those of these nodes that are connected are to be told of these objects."""
-        held, ready = self.held, self.ready
-        for node in held.keys() & nodes:
-            box = held[node]
-            box.keys.update(keys)
-            ready[box] = None
+        self._marks.append((nodes, keys))
         self.woken()
+
+    def sort(self) -> None:
+        """Put into each outbox what was marked."""
+        marks, self._marks = self._marks, []
+        held, ready = self.held, self.ready
+        for nodes, keys in marks:
+            for node in held.keys() & nodes:
+                box = held[node]
+                box.keys.update(keys)
+                ready[box] = None
 
     def touch(self, box: Outbox) -> None:
         """It has something to send, or room for it."""
