@@ -138,6 +138,7 @@ def status(context: click.Context, peers: bool, json_: bool) -> None:
 
 def _own_fields(answer: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     own, server = answer.get("self") or {}, answer.get("server") or {}
+    trouble = answer.get("filter_trouble")
     return [
         ("state", _state(answer)),
         ("node", own.get("name", "")),
@@ -146,6 +147,7 @@ def _own_fields(answer: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("server", _server(server)),
         ("home relay", _home(answer.get("home") or {})),
         ("interface", joined(filter(None, (answer.get("interface"), answer.get("tunnel"))))),
+        ("filter", f"WARNING: filtered by this program: {trouble}" if trouble else ""),
         ("exit node", _exit((answer.get("routing") or {}).get("exit_node") or {})),
         ("routes", _routes(answer.get("routing") or {})),
         ("key expires", age(own["expires"]) if own.get("expires") else ""),

@@ -225,6 +225,11 @@ class Dataplane:
         """Whether the rules let everyone do everything."""
         return self._filter.admits_all
 
+    @property
+    def filter_trouble(self) -> str:
+        """Why the system's firewall does not filter where it should; empty where all is well."""
+        return self._firewall.trouble
+
     async def close(self) -> None:
         """Take everything down, in reverse order; harmless when called twice."""
         await self._stack.aclose()

@@ -60,6 +60,7 @@ class Reporter:
             peers=tuple(self._peers()),
             counters=parts.metrics.values(),
             trouble=trouble,
+            filter_trouble=plane.filter_trouble if plane is not None else "",
             home=home_status(plane.relays) if plane is not None else None,
         )
 

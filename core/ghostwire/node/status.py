@@ -86,7 +86,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; ``trouble`` is what keeps a node from running, in one line."""
+    """All of it; ``trouble`` is what keeps a node from running, in one line, ``filter_trouble`` why the system's
+    firewall does not check arriving packets, where it should."""
 
     state: State
     version: str = __version__
@@ -99,6 +100,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[PeerStatus, ...]
     counters: Mapping[str, float]
     trouble: str = ""
+    filter_trouble: str = ""
     home: HomeStatus | None = None
     routing: Routing = Routing()
 

@@ -121,3 +121,13 @@ async def test_a_node_asks_the_system_only_where_it_is_to(kit: Any) -> None:
         node = await rig.joined()
         assert bool(platform.told) is kernel
         await node.close()
+
+
+@simulated
+async def test_the_status_says_where_the_system_does_not_filter(kit: Any) -> None:
+    rig, platform = kit.rig(), Recording()
+    platform.cannot = "nft is missing"
+    rig.overrides = {"kernel_filter": True, "platform": platform}
+    node = await rig.joined()
+    assert node.status().filter_trouble == "nft is missing"
+    await node.close()
