@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(0, 65535), help="The UDP port (default: 41641; 0 is any).")
 @click.option("--hostname", metavar="NAME", help="The name to ask for in the mesh.")
 @click.option("--operator", metavar="USER", help="Who may use gwctl besides root.")
+@click.option("--cleanup", is_flag=True, help="Remove what a killed node left on this machine, and end.")
 @click.pass_obj
 def client(
     program: Program,
@@ -29,6 +30,7 @@ def client(
     port: int | None,
     hostname: str | None,
     operator: str | None,
+    cleanup: bool,
 ) -> None:
     """Run the node daemon until it is interrupted.
 
@@ -36,9 +38,13 @@ def client(
     that was up comes up again, and another waits for `gwctl up`.
     """
     from ghostwire.cli.program import log_to_stderr
-    from ghostwire.node.daemon import Order, run_forever
+    from ghostwire.node.daemon import Order, clean_up, run_forever
 
     log_to_stderr()
+    if cleanup:
+        removed = clean_up(program.host("node"), program.config, program.folders)
+        click.echo("\n".join(removed) or "nothing to remove")
+        return
     token = given_token(token_file)
     program.config = _with(program.config, port, interface=interface, operator=operator)
     run_forever(program.host("node"), program.config, program.folders, Order(token, hostname, click.echo))

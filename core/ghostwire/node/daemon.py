@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,3 +204,18 @@ def run_forever(host: Host, config: Config, folders: Folders, order: Order) -> N
     """`run` in an event loop of its own."""
     with loop.runner() as runner:
         runner.run(run(host, config, folders, order))
+
+
+def clean_up(host: Host, config: Config, folders: Folders) -> Sequence[str]:
+    """Remove what a node that was killed left on this machine: what was removed. StateError while one runs here."""
+    lock = FileLock(folders.node / "lock", IN_USE)
+    lock.take()
+    try:
+        with loop.runner() as runner:
+            return runner.run(_clean_up(host, config, folders))
+    finally:
+        lock.release()
+
+
+async def _clean_up(host: Host, config: Config, folders: Folders) -> Sequence[str]:
+    return await _Maker(host, folders.node).platform(config.node.platform).cleanup()

@@ -86,6 +86,14 @@ class LinuxPlatform(Platform):
         """Global addresses of interfaces that are up, but our own devices'."""
         return links.reachable_addresses(self._devices)
 
+    def networks(self) -> Sequence[str]:
+        """Those of the addresses of interfaces that are up, but our own devices'."""
+        return links.connected(self._devices)
+
+    def networks(self) -> Sequence[str]:
+        """The networks of the addresses of interfaces that are up, but our own devices'."""
+        return links.connected(self._devices)
+
     def gateway(self) -> str | None:
         """The router of the preferred default route; those through our own devices do not count."""
         own = self._own_indexes()
