@@ -1,4 +1,7 @@
-"""`python -m benchmarks.policy [--json] [--nodes N]`: a policy compiled to labels, beside each node compiled alone."""
+"""`python -m benchmarks.policy [--json] [--nodes N]`: a policy compiled to labels, beside each node compiled alone.
+
+Times are of one processor: what else this machine does at the moment does not count.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import gc
 import sys
 from collections.abc import Callable
 from statistics import median, quantiles
-from time import perf_counter
+from time import process_time
 
 from benchmarks.policy.naive import Naive
 from benchmarks.policy.world import World
@@ -78,9 +81,9 @@ class Bench:
         node = self.world.node(len(self.world.nodes) + number)
         commit = Commit(1 + number, b"", (Change(type(node), node.id, node),))
         took = timed(lambda: self.maps.apply(commit))
-        begun = perf_counter()
+        begun = process_time()
         told = self.serve()
-        return took, told, (perf_counter() - begun) * 1e6 / max(told, 1)
+        return took, told, (process_time() - begun) * 1e6 / max(told, 1)
 
     def edit(self) -> tuple[float, float, int]:
         """One rule edited: milliseconds with and without parsing, and how many nodes were looked at anew."""
@@ -124,10 +127,10 @@ def main() -> None:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Milliseconds that it takes."""
-    begun = perf_counter()
+    """Milliseconds of a processor that it takes."""
+    begun = process_time()
     work()
-    return (perf_counter() - begun) * 1e3
+    return (process_time() - begun) * 1e3
 
 
 def _naive(bench: Bench, policy: CompiledPolicy) -> float:

@@ -1,4 +1,4 @@
-"""The same policy the plain way: for each node every rule is looked at, and its sources are written out as addresses."""
+"""The same policy the plain way: for each node every rule is read, and its sources become addresses."""
 
 from __future__ import annotations
 

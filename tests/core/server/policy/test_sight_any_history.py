@@ -20,16 +20,17 @@ from ghostwire.server.maps import Maps
 from ghostwire.server.policy import verdict
 from ghostwire.server.policy.bearers import all_bearers
 from ghostwire.server.policy.labels import label_id, wire_rule
+from ghostwire.server.relays.records import DERP_MAP
 from ghostwire.server.rounds import BACKLOG
 from ghostwire.server.state import expired
 from ghostwire.server.views.fanout import Fanout
 from ghostwire.wire.messages import decode_to_node
 
 USERS, TAGS = ("ann", "bob", "cy"), ("tag:a", "tag:b")
+NORTH = {"region": 1, "region_name": "north"}
 PREFIXES = ("10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "0.0.0.0/0")
 GROUPS, NET = ("group:x", "group:y"), "internet"
 SELECTORS = (EVERYONE, *USERS, "ann@example.com", *TAGS, *GROUPS, "10.1.0.0/16", "10.2.0.0/16", NET)
-NEVER, DONE = None, 1
 
 
 class Toy(CompiledPolicy):
@@ -163,7 +164,7 @@ class Mesh(RuleBasedStateMachine):
             stable_id=str(id_),
             name=f"n{id_}",
             user=user,
-            addresses=(f"100.64.0.{id_ % 250 + 2}",),
+            addresses=(f"100.64.0.{id_}",),
             tags=tags,
             **keys,
         )
@@ -184,13 +185,11 @@ class Mesh(RuleBasedStateMachine):
             self.homes.pop(node.id, None)
             self.look()
 
-    @rule(number=some_node, tags=tags, user=some_user, what=st.sampled_from(("name", "tags", "user", "key")))
+    @rule(number=some_node, tags=tags, user=some_user, what=st.sampled_from(("name", "tags", "user", "version")))
     def alter(self, number, tags, user, what) -> None:
         if node := self.pick(Node, number):
-            value = {"name": f"m{self.revision}", "tags": tags, "user": user, "key": node.node_key}[what]
-            self.write(
-                msgspec.structs.replace(node, **({"version": str(self.revision)} if what == "key" else {what: value}))
-            )
+            value = {"name": f"m{self.revision}", "tags": tags, "user": user, "version": str(self.revision)}[what]
+            self.write(msgspec.structs.replace(node, **{what: value}))
             self.look()
 
     @rule(number=some_node, by=st.sampled_from(("record", "time", "renewal")))
@@ -232,6 +231,7 @@ class Mesh(RuleBasedStateMachine):
     @rule(number=some_node, down=st.frozensets(st.sampled_from(PREFIXES), max_size=2))
     def report(self, number, down) -> None:
         if node := self.pick(Node, number):
+            self.single &= node.id in self.down  # the first word since the server's start goes to all it concerns
             self.down[node.id] = down
             self.maps.route_down(node.id, down)
             self.look()
@@ -271,9 +271,7 @@ class Mesh(RuleBasedStateMachine):
 
     @rule(id_=some_node)
     def relay(self, id_) -> None:
-        self.write(
-            Relay(id=id_ + 1, name=f"r{id_}", region=1, region_name="n", host=f"h{self.revision}", source="derpmap")
-        )
+        self.write(Relay(id=id_ + 1, name=f"r{id_}", **NORTH, host=f"h{self.revision}", source=DERP_MAP))
         self.look()
 
     # Streams and servers
