@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
-from ghostwire.capabilities.platform import Deliver, Device, NetworkConfig, Platform
+from ghostwire.capabilities.platform import Deliver, Device, FirewallRule, NetworkConfig, Platform
 from ghostwire.capabilities.transport import BURST, Buffer
 from ghostwire.engine import Clock
 from ghostwire.errors import PlatformError, Unavailable
@@ -229,6 +229,8 @@ class MemoryPlatform(Platform):
         """What `configure` and `restore` did to the system, one line each; a no-op adds none."""
         self.router: str | None = None
         """What `gateway` tells."""
+        self.rules: tuple[FirewallRule, ...] | None = None
+        """The firewall's; None where there is none."""
         self.directly_on: list[str] = []
         """What `networks` tells."""
         self.unreachable: set[str] = set()
@@ -263,6 +265,15 @@ class MemoryPlatform(Platform):
             self.changes += _differences(self.config, None)
             self.devices[self.config.interface].config = None
             self.config = None
+        if self.rules is not None:
+            self.changes.append("remove firewall")
+            self.rules = None
+
+    async def firewall(self, interface: str, rules: Sequence[FirewallRule]) -> None:
+        """Remember the rules, which nothing here is checked against."""
+        if self.rules != tuple(rules):
+            self.changes.append(f"add firewall of {len(rules)} rules on {interface}")
+            self.rules = tuple(rules)
 
     def local_addresses(self) -> Sequence[str]:
         """The addresses of the host on the simulated network."""

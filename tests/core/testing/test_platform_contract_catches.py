@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from ghostwire import Buffer, NetworkConfig
+from ghostwire import Buffer, FirewallRule, NetworkConfig
+from ghostwire.errors import PlatformError
 from ghostwire.testing import MemoryDevice, Network, simulate
 from ghostwire.testing.contracts import PlatformContract, System
 from ghostwire.testing.platform import MemoryPlatform
@@ -144,7 +146,55 @@ class _OneRouteAtATime(MemoryPlatform):
         await super().configure(network)
 
 
+class _KnowsNoExit(MemoryPlatform):
+    async def configure(self, network: NetworkConfig) -> None:
+        routes = tuple(route for route in network.routes if not route.endswith("/0"))
+        await super().configure(msgspec.structs.replace(network, routes=routes))
+
+
+class _RoutesWhatItForwards(MemoryPlatform):
+    async def configure(self, network: NetworkConfig) -> None:
+        beyond = network.forwarding.prefixes if network.forwarding else ()
+        await super().configure(msgspec.structs.replace(network, routes=(*network.routes, *beyond)))
+
+
+class _RefusesAtLength(MemoryPlatform):
+    async def firewall(self, interface: str, rules: Sequence[FirewallRule]) -> None:
+        raise PlatformError("no firewall\nhere")
+
+
+class _CleansForever(MemoryPlatform):
+    async def cleanup(self) -> Sequence[str]:
+        return ["a rule"]
+
+
+class _ReachesThroughItself(MemoryPlatform):
+    def reaches(self, prefix: str) -> bool:
+        return self.config is not None and prefix in self.config.routes
+
+
 BREAKERS = [
+    (
+        _KnowsNoExit,
+        "default_routes_come_and_go_with_and_without_the_lan",
+        "routes: missing ['0.0.0.0/0', '::/0'], left over []",
+    ),
+    (
+        _RoutesWhatItForwards,
+        "forwarding_leaves_routes_and_addresses_as_they_were_asked_for",
+        "routes: missing [], left over ['198.51.100.0/24', '2001:db8::/64']",
+    ),
+    (
+        _RefusesAtLength,
+        "a_firewall_is_set_and_changed_or_refused_in_one_line",
+        "firewall() is refused in more than one line: no firewall",
+    ),
+    (
+        _CleansForever,
+        "cleaning_up_leaves_a_running_node_alone_and_may_be_done_twice",
+        "something to remove twice: a rule",
+    ),
+    (_ReachesThroughItself, "the_own_device_is_no_way_to_a_network", "reaches() counts the route into the device"),
     (
         _NeverRestores,
         "restoring_undoes_it_and_may_be_done_twice_or_for_nothing",

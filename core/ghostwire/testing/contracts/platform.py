@@ -7,7 +7,9 @@ import ipaddress
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from ghostwire.capabilities.platform import Device, NetworkConfig, Platform
+import msgspec
+
+from ghostwire.capabilities.platform import Device, FirewallRule, Forwarding, NetworkConfig, Platform
 from ghostwire.capabilities.transport import BURST, Buffer
 from ghostwire.errors import PlatformError
 from ghostwire.testing import packets
@@ -130,6 +132,61 @@ class PlatformContract(Contract):
         for config in (FULL, FULL, CHANGED, FULL):
             await platform.configure(config)
             self.sees(system, config)
+
+    @rule
+    async def test_default_routes_come_and_go_with_and_without_the_lan(self) -> None:
+        """An exit node is chosen, and left again."""
+        platform, system, _ = await self.opened()
+        leaving = msgspec.structs.replace(FULL, routes=(*FULL.routes, "0.0.0.0/0", "::/0"))
+        for config in (FULL, leaving, msgspec.structs.replace(leaving, lan=True), leaving, FULL):
+            await platform.configure(config)
+            self.sees(system, config)
+        await platform.configure(leaving)
+        await platform.restore()
+        self.sees(system, NetworkConfig("gwtest0", 1280, ()))
+
+    @rule
+    async def test_forwarding_leaves_routes_and_addresses_as_they_were_asked_for(self) -> None:
+        """Where the system lacks something for it, it says so in its log."""
+        platform, system, _ = await self.opened()
+        for masquerade in (True, False):
+            forwarding = Forwarding(("198.51.100.0/24", "2001:db8::/64"), masquerade)
+            await platform.configure(msgspec.structs.replace(FULL, forwarding=forwarding, isolated=masquerade))
+            self.sees(system, FULL)
+        await platform.restore()
+        self.sees(system, NetworkConfig("gwtest0", 1280, ()))
+
+    @rule
+    async def test_a_firewall_is_set_and_changed_or_refused_in_one_line(self) -> None:
+        """Rules of both families, with and without protocols and ports; none at all, too."""
+        platform, _, _ = await self.opened()
+        some = (
+            FirewallRule((f"{PEER}/32", "fd00::3/128"), (f"{OWN}/32",), (6, 17), ((22, 22), (80, 90))),
+            FirewallRule(("0.0.0.0/0", "::/0"), ("fd00::2/128", f"{OWN}/32")),
+        )
+        for rules in (some, some, (), some[:1]):
+            refusals = [each for each in [await _refusal(platform, rules)] if "\n" in each]
+            assert not refusals, f"firewall() is refused in more than one line: {refusals[0]}"
+        await platform.configure(FULL)
+        await platform.restore()
+
+    @rule
+    async def test_cleaning_up_leaves_a_running_node_alone_and_may_be_done_twice(self) -> None:
+        """It says what it removed."""
+        platform, system, _ = await self.opened()
+        await platform.configure(FULL)
+        await platform.cleanup()
+        again = await platform.cleanup()
+        assert not again, f"cleanup() found something to remove twice: {', '.join(again)}"
+        self.sees(system, FULL)
+
+    @rule
+    async def test_the_own_device_is_no_way_to_a_network(self) -> None:
+        """Else two routers would believe that each has a way through the other."""
+        platform, _, _ = await self.opened()
+        before = platform.reaches("198.18.9.0/24")
+        await platform.configure(msgspec.structs.replace(FULL, routes=(*FULL.routes, "198.18.9.0/24")))
+        assert platform.reaches("198.18.9.0/24") is before, "reaches() counts the route into the device"
 
     @rule
     async def test_restoring_undoes_it_and_may_be_done_twice_or_for_nothing(self) -> None:
@@ -286,3 +343,12 @@ class PlatformContract(Contract):
         self.sees(system, many)
         await self.within(platform.restore(), "restore() of 200 routes")
         self.sees(system, NetworkConfig("gwtest0", 1280, ()))
+
+
+async def _refusal(platform: Platform, rules: Sequence[FirewallRule]) -> str:
+    """Why these rules are refused; empty where they are in force."""
+    try:
+        await platform.firewall("gwtest0", rules)
+    except PlatformError as error:
+        return str(error)
+    return ""
