@@ -138,6 +138,11 @@ class Server:
             raise PluginError("", f"one policy engine can be at work, {named} are selected; leave all others out")
         return self._host.create(offers[0], self._context) if offers else None
 
+    def _epoch(self) -> str:
+        """What else than its text decides what a policy means: the release, and the settings of what reads it."""
+        readers = [offer.plugin for offer in self._host.offers("ghostwire_policies")]
+        return repr((__version__, [(plugin, self.config.plugin.get(plugin)) for plugin in readers]))
+
     async def _start_plane(self) -> None:
         self._mesh = LiveMesh(self._clock)
         self.embedded = Embedded(self._mesh, log)
@@ -153,6 +158,7 @@ class Server:
             entropy=self._entropy,
             log=log,
             engine=self._policy_engine(),
+            epoch=self._epoch(),
         )
         await self.plane.start()
         self._closing.push_async_callback(self.plane.close)

@@ -135,7 +135,7 @@ class Telling:
             keys.update(Key("node", node) for node in old.company(was) ^ new.company(is_) if node != viewer)
         own = self._roster.routes_of(viewer)
         keys.update(Key("route", route) for route in old.routes(viewer, own) ^ new.routes(viewer, own))
-        for bit in bits(lens.held):
+        for bit in bits(lens.held & box.before.held if box.before else 0):
             keys.update(box.turn.by_label.get(bit, ()))
         return keys
 
