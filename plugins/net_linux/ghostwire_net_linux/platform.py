@@ -90,10 +90,6 @@ class LinuxPlatform(Platform):
         """Those of the addresses of interfaces that are up, but our own devices'."""
         return links.connected(self._devices)
 
-    def networks(self) -> Sequence[str]:
-        """The networks of the addresses of interfaces that are up, but our own devices'."""
-        return links.connected(self._devices)
-
     def gateway(self) -> str | None:
         """The router of the preferred default route; those through our own devices do not count."""
         own = self._own_indexes()
