@@ -19,7 +19,7 @@ from physics import BEHAVIOURS, can_punch
 
 AT_ONCE = 24
 LANS = (ip_network("10.60.0.0/16"), ip_network("fd60::/16"))
-pytestmark = [pytest.mark.usefixtures("tun"), pytest.mark.timeout(300), pytest.mark.alone]
+pytestmark = [pytest.mark.usefixtures("tun"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
