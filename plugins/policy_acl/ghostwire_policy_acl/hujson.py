@@ -18,6 +18,8 @@ from ghostwire.errors import Finding, PolicyError
 MAX_SIZE = 4 << 20
 """Characters of a text."""
 MAX_DEPTH = 64
+MAX_VALUES = 500_000
+"""Values in a text; each costs some 200 bytes of memory, however few characters it has."""
 MAX_NUMBER = 400
 """Characters of one number."""
 
@@ -105,7 +107,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._match: Callable[[str, int], re.Match[str] | None] = _TOKEN.match
-        self.start = self.end = self.kind = 0
+        self.start = self.end = self.kind = self._values = 0
         self.duplicates: list[tuple[str, int]] = []
 
     def next(self) -> str | None:
@@ -121,6 +123,9 @@ class _Parser:
     def value(self, lexeme: str | None, depth: int) -> Value:
         """The value that begins with this lexeme."""
         start, kind = self.start, self.kind
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise _Wrong(f"there are more than {MAX_VALUES} values", start)
         if kind == _STRING:
             return Value(self._string(lexeme or ""), start, self.end)
         if kind == _NUMBER:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from ghostwire import Bearer, Person
 from ghostwire.capabilities.policy import Prefix
@@ -17,12 +16,34 @@ MAX_REMEMBERED = 100_000
 """Persons whose answer is kept."""
 
 
-class Directory(NamedTuple):
-    """What names are defined as: groups' members, and literal names' prefixes; and who vouches for which domain."""
+class Directory:
+    """What names are defined as: groups' members, and literal names' prefixes; ``domains`` says who vouches for which
+    domain."""
 
-    groups: Mapping[str, Sequence[str]]
-    prefixes: Callable[[Alias], Sequence[Prefix]]
-    domains: Mapping[str, str]
+    def __init__(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        prefixes: Callable[[Alias], Sequence[Prefix]],
+        domains: Mapping[str, str],
+    ) -> None:
+        self.prefixes, self.domains = prefixes, domains
+        self._groups: dict[str, list[str]] = defaultdict(list)
+        for group, members in groups.items():
+            for member in members:
+                self._groups[member].append(group)
+        self._people = People(self._groups, domains)
+        self._persons: dict[Person, Sequence[str]] = {}
+
+    def groups(self, person: Person) -> Sequence[str]:
+        """The groups that a user is in."""
+        found = self._persons.get(person)
+        if found is None:
+            if len(self._persons) >= MAX_REMEMBERED:
+                self._persons.clear()
+            words = self._people.words(person)
+            found = tuple(dict.fromkeys(group for word in words for group in self._groups[word]))
+            self._persons[person] = found
+        return found
 
 
 class Matcher:
@@ -30,14 +51,8 @@ class Matcher:
 
     def __init__(self, aliases: Iterable[Alias], directory: Directory) -> None:
         held = tuple(dict.fromkeys(aliases))
-        self._texts = frozenset(alias.text for alias in held)
-        users = [alias.text for alias in held if alias.kind is Kind.USER]
-        self._groups: dict[str, list[str]] = defaultdict(list)
-        for alias in held:
-            for member in directory.groups.get(alias.text, ()) if alias.kind is Kind.GROUP else ():
-                self._groups[member].append(alias.text)
-        self._users = frozenset(users)
-        self._people = People((*users, *self._groups), directory.domains)
+        self._directory, self._texts = directory, frozenset(alias.text for alias in held)
+        self._people = People((alias.text for alias in held if alias.kind is Kind.USER), directory.domains)
         self.prefixes = PrefixIndex(prefix for alias in held for prefix in directory.prefixes(alias))
         self._persons: dict[Person, Sequence[str]] = {}
 
@@ -58,10 +73,8 @@ class Matcher:
         if found is None:
             if len(self._persons) >= MAX_REMEMBERED:
                 self._persons.clear()
-            words = self._people.words(person)
-            texts = [word for word in words if word in self._users]
-            texts += [group for word in words for group in self._groups.get(word, ())]
-            found = self._persons[person] = tuple(dict.fromkeys(texts))
+            groups = (group for group in self._directory.groups(person) if group in self._texts)
+            found = self._persons[person] = (*self._people.words(person), *groups)
         return found
 
     def addresses(self, node: Bearer) -> list[str]:

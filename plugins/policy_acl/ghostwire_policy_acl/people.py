@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,15 +22,14 @@ class People:
         self._domains = {domain.lower(): issuer for domain, issuer in domains.items()}
         self._names: dict[str, list[str]] = defaultdict(list)
         self._emails: dict[str, list[str]] = defaultdict(list)
-        self._patterns: dict[str, list[tuple[re.Pattern[str], str]]] = defaultdict(list)
+        self._patterns: dict[str, list[tuple[Sequence[str], str]]] = defaultdict(list)
         for word in dict.fromkeys(words):
             self._add(word)
 
     def _add(self, word: str) -> None:
         local, _, domain = word.rpartition("@")
         if "*" in local:
-            pattern = ".*".join(re.escape(part) for part in re.split(r"\*+", local.lower()))
-            self._patterns[domain.lower()].append((re.compile(pattern, re.DOTALL), word))
+            self._patterns[domain.lower()].append((tuple(local.lower().split("*")), word))
         else:
             self._names[word.removesuffix("@")].append(word)
             self._emails[word.lower()].append(word)
@@ -45,5 +43,20 @@ class People:
             if self._domains.get(domain, person.issuer) == person.issuer:
                 found += self._emails.get(email, ())
             if self._domains.get(domain, LOCAL) == person.issuer:
-                found += [word for pattern, word in self._patterns.get(domain, ()) if pattern.fullmatch(local)]
+                found += [word for parts, word in self._patterns.get(domain, ()) if _fits(local, parts)]
         return tuple(dict.fromkeys(found))
+
+
+def _fits(text: str, parts: Sequence[str]) -> bool:
+    """Whether the text consists of these parts, with anything between them; in time proportional to its length, which
+    a regular expression does not promise."""
+    first, last = parts[0], parts[-1]
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in parts[1:-1]:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

@@ -11,8 +11,32 @@ from ghostwire_policy_acl.wording import shown
 
 MAX_FINDINGS = 1000
 """Of more than these it is only said how many there are."""
+MAX_HELD = 20 * MAX_FINDINGS
+"""Of more than these it is not looked which come first in the text."""
 MAX_GUESSES = 50
 """For how many unknown words something similar is looked for."""
+
+
+class Notes:
+    """What was found, as offsets and messages: a bounded number of them, and how many there were."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[int, str]] = []
+        self._count = 0
+
+    def add(self, offset: int, message: str) -> None:
+        """One more."""
+        self._count += 1
+        if len(self._held) < MAX_HELD:
+            self._held.append((offset, message))
+
+    def findings(self, document: Document) -> Sequence[Finding]:
+        """In the order of the text."""
+        ordered = sorted(self._held, key=lambda each: each[0])[:MAX_FINDINGS]
+        findings = [Finding(*document.place(offset), message) for offset, message in ordered]
+        if self._count > len(findings):
+            findings.append(Finding(0, 0, f"there are {self._count - len(findings)} more"))
+        return findings
 
 
 class Reader:
@@ -20,19 +44,18 @@ class Reader:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._errors: list[tuple[int, str]] = []
-        self._warnings: list[tuple[int, str]] = []
+        self._errors, self._warnings = Notes(), Notes()
         self._guesses = 0
         for key, offset in document.duplicates:
             self.wrong(offset, f"the key {shown(key)} is there twice in this object")
 
     def wrong(self, offset: int, message: str) -> None:
         """An error at this place."""
-        self._errors.append((offset, message))
+        self._errors.add(offset, message)
 
     def warn(self, offset: int, message: str) -> None:
         """Something that whoever saves the policy should know."""
-        self._warnings.append((offset, message))
+        self._warnings.add(offset, message)
 
     def unknown(self, offset: int, what: str, word: str, known: Iterable[str], hint: str = "") -> None:
         """A name that stands for nothing, with what may have been meant; the ``hint`` where that can't be guessed."""
@@ -41,12 +64,12 @@ class Reader:
     @property
     def errors(self) -> Sequence[Finding]:
         """All that is wrong, in the order of the text."""
-        return self._findings(self._errors)
+        return self._errors.findings(self.document)
 
     @property
     def warnings(self) -> Sequence[Finding]:
         """All that is doubtful, in the order of the text."""
-        return self._findings(self._warnings)
+        return self._warnings.findings(self.document)
 
     def members(self, value: Value | None, what: str, known: Iterable[str] | None = None) -> dict[str, Member]:
         """An object's members; keys that are not among the ``known`` are errors, null and None are empty."""
@@ -100,10 +123,3 @@ class Reader:
         if close:
             return f"; did you mean {shown(words[close[0]])}?"
         return f"; there is {', '.join(words.values())}" if 0 < len(words) <= 20 else ""
-
-    def _findings(self, found: list[tuple[int, str]]) -> Sequence[Finding]:
-        ordered = sorted(found, key=lambda each: each[0])
-        findings = [Finding(*self.document.place(offset), message) for offset, message in ordered[:MAX_FINDINGS]]
-        if len(ordered) > MAX_FINDINGS:
-            findings.append(Finding(0, 0, f"there are {len(ordered) - MAX_FINDINGS} more"))
-        return findings
