@@ -1,4 +1,4 @@
-"""Which server a node or relay belongs to, kept in its state folder."""
+"""What a node or relay keeps in its state folder over restarts: first of all, which server it belongs to."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FILE = "server.json"
 
 
 class Kept(Generic[M]):
-    """``server.json`` in a state folder, readable by its owner alone; ``value`` is None where there is none.
+    """One ``file`` in a state folder, readable by its owner alone; ``value`` is None where there is none.
 
     StateError where it cannot be used; ``again`` says what is to be done to get another.
     """
 
-    def __init__(self, folder: Path, kind: type[M], again: str) -> None:
-        self._path, self._again = folder / FILE, again
+    def __init__(self, folder: Path, kind: type[M], again: str, file: str = FILE) -> None:
+        self._path, self._again = folder / file, again
         self.value = self._load(kind)
 
     def remember(self, value: M) -> None:
@@ -33,7 +33,7 @@ class Kept(Generic[M]):
             self.value = value
 
     def forget(self) -> None:
-        """Belong to no server any more."""
+        """Remove it."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:

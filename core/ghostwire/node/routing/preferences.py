@@ -7,9 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ghostwire.errors import StateError
-from ghostwire.keys import write_private
-from ghostwire.model import from_json, to_json
+from ghostwire.uplink.membership import Kept
 from ghostwire.wire.prefixes import parse_prefix
 
 FILE = "routing.json"
@@ -31,6 +29,10 @@ class Preferences(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     advertised: tuple[str, ...] = ()
     accept_routes: bool | None = None
 
+    def __post_init__(self) -> None:
+        for text in self.advertised:
+            parse_prefix(text)
+
 
 class KeptPreferences:
     """``routing.json`` in a state folder, readable by its owner alone.
@@ -39,34 +41,21 @@ class KeptPreferences:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self.value = self._load()
+        self._kept = Kept(folder, Preferences, "choose exit node and routes again", FILE)
         self.forgotten: Callable[[], object] = lambda: None
         """Is called after they were forgotten."""
+
+    @property
+    def value(self) -> Preferences:
+        """What is wanted now."""
+        return self._kept.value or Preferences()
 
     def remember(self, value: Preferences) -> None:
         """Store them, durably; nothing is written where they did not change."""
         if value != self.value:
-            write_private(self._path, to_json(value) + b"\n")
-            self.value = value
+            self._kept.remember(value)
 
     def forget(self) -> None:
         """Want nothing any more: they were about another mesh."""
-        try:
-            self._path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StateError(f"{self._path}: cannot remove: {error.strerror}; remove it yourself") from None
-        self.value = Preferences()
+        self._kept.forget()
         self.forgotten()
-
-    def _load(self) -> Preferences:
-        try:
-            value: Preferences = from_json(self._path.read_bytes(), Preferences)
-            for text in value.advertised:
-                parse_prefix(text)
-        except FileNotFoundError:
-            return Preferences()
-        except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
-            hint = "restore it, or remove it and choose exit node and routes again"
-            raise StateError(f"{self._path}: cannot be used: {error}; {hint}") from None
-        return value
