@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ghostwire.testing import packets
 from ghostwire.testing.members import MemoryNode
 from ghostwire.testing.packets import Datagram, Echo, Packet
@@ -21,13 +23,13 @@ class Lan:
         """Plug the routers in; again after one was restarted."""
         for router in self.routers:
             if router.up:
-                router.device.beyond = lambda raw, packet, router=router: self._take(router, packet)  # type: ignore[misc]
+                router.device.beyond = partial(self._take, router)
 
     def send(self, source: str, target: str, data: bytes, router: MemoryNode) -> None:
         """A host sends a UDP payload by that router."""
         router.device.inject(packets.udp_packet(source, target, Datagram(7, 7, data)))
 
-    def _take(self, router: MemoryNode, packet: Packet) -> None:
+    def _take(self, router: MemoryNode, _raw: bytes, packet: Packet) -> None:
         self.came_by.append(router.name)
         echo, datagram = packets.read_echo(packet), packets.read_udp(packet)
         if packet.target not in self.addresses:
