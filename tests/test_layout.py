@@ -32,7 +32,7 @@ LAYERS = {
     "keys": {"errors"},
     "model": {"errors", "keys"},
     "driver": {"engine"},
-    "system": {"errors", "capabilities", "config", "model"},
+    "system": {"errors", "keys", "capabilities", "config", "model"},
     "folders": {"errors"},
     "config": {"errors", "hints", "wire"},
     "capabilities": {"errors", "keys", "model", "engine"},

@@ -34,6 +34,7 @@ from ghostwire.plugins.offers import Offer
 from ghostwire.system import loop
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.lock import FileLock
+from ghostwire.system.remembered import FILE, Remembered
 from ghostwire.system.resolvers import resolvers
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
@@ -159,7 +160,8 @@ class _Maker:
 
     def __init__(self, host: Host, state: Path) -> None:
         self._host, self._state = host, state
-        self.clock, self.sockets, self.metrics = SystemClock(), SystemSockets(SOCKET_MARK), Metrics()
+        self.clock, self.metrics = SystemClock(), Metrics()
+        self.sockets = SystemSockets(SOCKET_MARK, Remembered(state / FILE))
 
     def provider(self, offer: Offer) -> Provider[Any]:
         """The offer, to be created with a context that lacks only what is the plugin's own."""

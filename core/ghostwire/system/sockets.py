@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar, cast
 
@@ -16,10 +16,12 @@ from ghostwire.errors import PermissionDenied, PlatformError, Unavailable
 from ghostwire.system.delivery import deliver
 from ghostwire.system.names import Resolver
 from ghostwire.system.proxy import Asking, Holding, Proxy, proxy_for
+from ghostwire.system.remembered import Remembered
 from ghostwire.system.tls import system_roots
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 Refusal = Callable[[str], str]
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
 def set_mark(target: socket.socket, mark: int) -> None:
@@ -33,11 +35,11 @@ class SystemSockets(Sockets):
     """Sockets of this machine, each with ``mark`` where we may set one (0: none).
 
     ``resolve`` gives a host's addresses (see `Resolver`). Its questions are the system's, on sockets without a mark:
-    they go where routes lead, with an exit node in use through that.
+    they go where routes lead, with an exit node in use through that. ``remembered`` holds the last answers.
     """
 
-    def __init__(self, mark: int = 0) -> None:
-        self.resolve, self._mark = Resolver(), mark
+    def __init__(self, mark: int = 0, remembered: Remembered | None = None) -> None:
+        self.resolve, self._mark = Resolver(remembered), mark
 
     def udp(self, host: str, port: int) -> socket.socket:
         """A bound, non-blocking UDP socket of the host's family; an IPv6 one takes IPv6 alone."""
@@ -83,14 +85,14 @@ class SystemSockets(Sockets):
         server_name: str = "",
         refusal: Refusal = lambda address: "",
     ) -> tuple[asyncio.Transport, P]:
-        """The same without TLS; ``secure`` chooses the proxy."""
+        """The same without TLS, for who is not trusted; ``secure`` chooses the proxy."""
         if why := refusal(host):
             raise Unavailable(f"{host}:{port}: {why}")
         proxy = proxy_for(host, tls=secure, name=server_name)
         if proxy is not None:
             return await self._through(proxy, protocol, host, port, None, None)
         with _one_line(f"{host}:{port}"):
-            return await self._open(protocol, host, port, None, None, refusal)
+            return await self._open(protocol, host, port, None, None, refusal, self.resolve.once)
 
     async def _through(
         self,
@@ -133,10 +135,11 @@ class SystemSockets(Sockets):
         tls: ssl.SSLContext | None,
         name: str | None,
         refusal: Refusal = lambda address: "",
+        resolve: Lookup | None = None,
     ) -> tuple[asyncio.Transport, P]:
         """At the first of the host's addresses that answers, and that is not refused."""
         errors = list[OSError]()
-        for address in await self.resolve(host):
+        for address in await (resolve or self.resolve)(host):
             try:
                 if why := refusal(address):
                     raise OSError(errno.EACCES, f"{address} {why}")

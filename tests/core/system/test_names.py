@@ -6,12 +6,14 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ghostwire.errors import Unavailable
 from ghostwire.system.names import MOST, Resolver
+from ghostwire.system.remembered import ADDRESSES, Remembered
 from ghostwire.system.sockets import SystemSockets
 
 HANGS = "hangs.example"
@@ -100,3 +102,64 @@ def test_a_lookup_that_outlives_its_loop_ends_quietly(names: Names) -> None:
     for thread in threading.enumerate():
         if thread.name == "lookup":
             thread.join(10)
+
+
+async def until_idle() -> None:
+    """Wait for the lookups' threads."""
+    while any(thread.name == "lookup" for thread in threading.enumerate()):
+        await asyncio.sleep(0.01)
+
+
+async def test_the_last_answer_serves_when_nobody_answers_now_also_after_a_restart(
+    names: Names, tmp_path: Path
+) -> None:
+    file = tmp_path / "names.json"
+    assert await Resolver(Remembered(file))("relay.example") == ["2001:db8::1", "127.0.0.1"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    names.known.clear()
+    resolve = Resolver(Remembered(file))
+    assert list(await resolve("relay.example")) == ["2001:db8::1", "127.0.0.1"]
+    with pytest.raises(socket.gaierror):
+        await resolve("nobody.example")
+
+
+async def test_a_resolver_that_hangs_holds_up_no_name_that_is_known_and_its_late_answer_counts(
+    names: Names, tmp_path: Path
+) -> None:
+    remembered = Remembered(tmp_path / "names.json")
+    remembered.remember(HANGS, ["192.0.2.1"])
+    names.known[HANGS] = ["192.0.2.2"]
+    resolve = Resolver(remembered)
+    async with asyncio.timeout(10):
+        assert list(await resolve(HANGS)) == ["192.0.2.1"]
+        assert names.asked == [HANGS]
+        names.go.set()
+        await until_idle()
+        names.known.clear()
+        assert list(await resolve(HANGS)) == ["192.0.2.2"]
+
+
+async def test_names_that_others_make_up_push_none_out_that_is_remembered(names: Names, tmp_path: Path) -> None:
+    remembered = Remembered(tmp_path / "names.json")
+    resolve = Resolver(remembered)
+    await resolve("relay.example")
+    for number in range(MOST):
+        names.known[f"{number}.example"] = ["192.0.2.1"]
+        await resolve.once(f"{number}.example")
+    assert remembered.addresses("relay.example")
+    names.known.clear()
+    with pytest.raises(socket.gaierror):
+        await resolve.once("relay.example")
+
+
+def test_what_is_remembered_is_bounded_and_a_damaged_file_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "names.json"
+    remembered = Remembered(file)
+    for number in range(MOST + 1):
+        remembered.remember(f"{number}.example", [f"192.0.2.{each}" for each in range(99)])
+    stored = Remembered(file)
+    assert stored.addresses("0.example") == ()
+    assert len(stored.addresses(f"{MOST}.example")) == ADDRESSES
+    file.write_bytes(b'{"a": [1')
+    assert Remembered(file).addresses("a") == ()
+    Remembered(tmp_path / "nowhere" / "names.json").remember("a", ["192.0.2.1"])
