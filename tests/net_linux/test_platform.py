@@ -25,6 +25,7 @@ pytestmark = pytest.mark.lab
 
 FIRST = NetworkConfig("gwt0", 1280, ("100.64.0.2/32", "fd7a::2/128"), ("100.64.0.0/16", "fd7a::/48"))
 SECOND = NetworkConfig("gwt0", 1300, ("100.64.0.3/32", "fd7a::2/128"), ("100.64.0.0/16", "100.70.0.0/16"))
+PIPE = asyncio.subprocess.PIPE
 VICTIM = (sys.executable, str(Path(__file__).with_name("victim.py")), STATE.name)
 
 
@@ -148,9 +149,7 @@ def test_restoring_takes_back_everything_and_twice_does_no_harm(in_namespace):
 
 def test_a_killed_process_leaves_no_interface_address_or_route(in_namespace):
     async def work() -> None:
-        victim = await asyncio.create_subprocess_exec(
-            *VICTIM, msgspec.json.encode(FIRST), stdout=asyncio.subprocess.PIPE
-        )
+        victim = await asyncio.create_subprocess_exec(*VICTIM, msgspec.json.encode(FIRST), stdin=PIPE, stdout=PIPE)
         assert victim.stdout is not None
         assert await victim.stdout.readline() == b"configured\n"
         assert addresses("gwt0") == set(FIRST.addresses)

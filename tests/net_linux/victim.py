@@ -1,4 +1,5 @@
-"""Makes and configures an interface (`victim.py STATE CONFIG`), says so, and waits to be killed."""
+"""Makes and configures an interface (`victim.py STATE CONFIG`), says so, and lives until its stdin ends or it is
+killed; with an isolated configuration it has a firewall, too."""
 
 from __future__ import annotations
 
@@ -18,13 +19,14 @@ from ghostwire_net_linux.settings import Settings
 async def main() -> None:
     context = SimpleNamespace(settings=Settings(), log=logging.getLogger(), metrics=Metrics(), state=Path(sys.argv[1]))
     platform = LinuxPlatform(context)  # type: ignore[arg-type]
-    await platform.open_device("gwt0", 1280)
     wanted = msgspec.json.decode(sys.argv[2], type=NetworkConfig)
+    await platform.open_device(wanted.interface, wanted.mtu)
     await platform.configure(wanted)
     if wanted.isolated:
-        await platform.firewall("gwt0", ())
+        await platform.firewall(wanted.interface, ())
     print("configured", flush=True)
-    await asyncio.Event().wait()
+    await asyncio.to_thread(sys.stdin.read)
+    await platform.restore()
 
 
 asyncio.run(main())

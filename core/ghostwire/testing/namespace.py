@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
 import os
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ import pytest
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _CANNOT = 77
+
+_LIMIT, _LAST = 30, 50
+"""Seconds until the work is cancelled; until its process says where it stands and ends, should that not help."""
 
 Work = Callable[[], Awaitable[None]]
 
@@ -45,7 +49,8 @@ def _in_child(work: Work, writable: int) -> int:
         if not _enter_namespace():
             return _CANNOT
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        asyncio.run(asyncio.wait_for(work(), 30))
+        faulthandler.dump_traceback_later(_LAST, exit=True, file=writable)
+        asyncio.run(asyncio.wait_for(work(), _LIMIT))
     except BaseException:
         os.write(writable, traceback.format_exc().encode()[-60_000:])
         return 1

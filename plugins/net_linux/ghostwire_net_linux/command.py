@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -51,32 +50,38 @@ async def nft(arguments: Sequence[str], commands: Sequence[Command] = ()) -> byt
 
 
 async def _run(command: Sequence[str], given: bytes, what: str) -> tuple[int, bytes, bytes]:
-    """Status, output and errors of a program; it is killed when it takes too long, or when nobody waits any more."""
-    pipe = asyncio.subprocess.PIPE
-    with _as_file(given) as stdin:
-        child = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=pipe, stderr=pipe)
+    """Status, output and errors of a program; it is killed when it takes too long, or when nobody waits any more.
+
+    A thread waits for it: an event loop gives up no child whose output it stopped reading.
+    """
+    child = _begin(command, what)
+    waiting = asyncio.get_running_loop().run_in_executor(None, _finish, child, given)
     try:
-        out, err = await asyncio.wait_for(child.communicate(), TIMEOUT)
-    except BaseException as error:
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
-        if not isinstance(error, TimeoutError):
-            raise
+        out, err = await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        child.kill()
+        await asyncio.wait([waiting])
+        raise
+    except subprocess.TimeoutExpired:
         raise PlatformError(f"{what}: configuring took over {TIMEOUT:.0f} s") from None
-    return child.returncode or 0, out, err
+    return child.returncode, out, err
 
 
-@contextlib.contextmanager
-def _as_file(given: bytes) -> Iterator[int]:
-    """A file in memory: uvloop's pipes are sockets, and nft opens /dev/stdin by its name, which no socket allows."""
-    file = os.memfd_create("given", os.MFD_CLOEXEC)
+def _begin(command: Sequence[str], what: str) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
     try:
-        os.write(file, given)
-        os.lseek(file, 0, os.SEEK_SET)
-        yield file
-    finally:
-        os.close(file)
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    except OSError as error:
+        raise PlatformError(f"{what}: {command[0]} cannot be run: {error.strerror}") from None
+
+
+def _finish(child: subprocess.Popen[bytes], given: bytes) -> tuple[bytes, bytes]:
+    """Output and errors of a child that has ended and is waited for, whatever happened."""
+    with child:
+        try:
+            return child.communicate(given, TIMEOUT)
+        finally:
+            child.kill()
 
 
 def _checked(what: str, out: bytes, err: bytes) -> Answer:

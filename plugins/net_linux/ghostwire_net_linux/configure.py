@@ -6,12 +6,17 @@ The netlink library costs more memory than a node may use for good, so only this
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import msgspec
 
 QUEUE = 2_000
 """Packets that wait for us in the kernel: at 1 Gbit/s what comes while the scheduler lets others run for 20 ms."""
+
+
+ORPHANED = 25
+"""Seconds after which it ends by itself, should its parent be gone and the kernel not answer."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -44,6 +49,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Answer the request on stdin."""
+    signal.alarm(ORPHANED)
     from ghostwire_net_linux.child import carry_out
 
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
