@@ -30,7 +30,11 @@ def policy() -> None:
 @as_json
 @click.pass_obj
 def get(program: Program, json_: bool) -> None:
-    """Print the policy in force as it was written: gwctl policy get > policy.hujson"""
+    """Print the policy in force as it was written, to the byte.
+
+    \b
+        gwctl policy get > policy.hujson
+    """
     found = ServerApi(program.folders).get(PATH)
     if json_:
         print_json(found)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from ghostwire.capabilities.policy import Address, PolicyRule
+from ghostwire.capabilities.policy import EVERYONE, Address, PolicyRule
 from ghostwire.errors import Refused
 from ghostwire.model import Node, Route, User
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.policy.naming import Meant, Place, World, meant
 from ghostwire.server.policy.policies import Policies
-from ghostwire.server.policy.verdict import Fit, Flow, fit
-from ghostwire.server.policy.wording import excerpt, listed, port_text, protocol_text
+from ghostwire.server.policy.verdict import Fit, Flow, Party, fit
+from ghostwire.server.policy.wording import NAMES, excerpt, listed, opened_text, port_text, protocol_text, together
 
 MAX_RULES, MAX_MISSES, MAX_PAIRS = 10, 5, 20
 """Rules, near misses and pairs that an answer names."""
-NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
+NUMBERS = {number: name for name, number in NAMES.items()} | {"ipv6-icmp": 58}
 """Protocols by name (IANA); others are given by number."""
 _WITH_PORTS = frozenset({6, 17, 132})
 
@@ -66,7 +67,7 @@ class Inquiry:
     def answer(self) -> dict[str, Any]:
         """All that is known."""
         rules, open_, shut = self._judged
-        allowed = bool(open_) and not shut
+        allowed = (bool(open_) and not shut) or self._within
         return {
             "allowed": allowed,
             "partly": bool(open_ and shut),
@@ -76,7 +77,7 @@ class Inquiry:
             "destination": _said(self._destination),
             "protocol": protocol_text(self.protocol) if self.protocol is not None else "",
             "port": self.port,
-            "rules": [self._rule(rule) for rule in rules[:MAX_RULES]],
+            "rules": [self._rule(rule) for rule in together(rules)[:MAX_RULES]],
             "near_misses": [] if allowed else [{**self._rule(rule), "why": why} for rule, why in self._misses()],
             "refused": [{"source": one.name, "destination": other.name} for one, other in shut[:MAX_PAIRS]],
         }
@@ -89,12 +90,18 @@ class Inquiry:
         shut: list[tuple[Place, Place]] = []
         for one in self._source.places:
             for other in self._destination.places:
-                if one.party == other.party and one.address == other.address and one.party.bearer.addresses:
-                    continue  # within one machine
+                if _same(one, other):
+                    continue
                 rules = [i for i, rule in enumerate(self._rules) if all(self._fit(rule, one, other))]
                 found |= {i: self._rules[i] for i in rules}
                 (open_ if rules else shut).append((one, other))
         return [found[i] for i in sorted(found)], open_, shut
+
+    @property
+    def _within(self) -> bool:
+        """Whether all of it happens within one machine."""
+        _, open_, shut = self._judged
+        return not (open_ or shut) and bool(self._source.places and self._destination.places)
 
     @property
     def _rules(self) -> Sequence[PolicyRule]:
@@ -113,12 +120,23 @@ class Inquiry:
         what = self._traffic(" on ")
         if open_ and shut:
             return f"partly: {len(open_)} of {len(open_) + len(shut)} pairs of {who} and {where} are allowed{what}"
+        if self._within:
+            return f"allowed: {who} and {where} are one machine, within which no policy holds"
         if not open_:
             return f"denied: no rule lets {who} reach {where}{what}"
         if self._unset:
             return f"allowed: {self._unset}"
         by = f"the rule at line {rules[0].line}" if rules[0].line else "a rule"
-        return f"allowed: {who} may reach {where}{what}, by {by}"
+        return f"allowed: {who} may reach {where}{what or self._opened(rules)}, by {by}"
+
+    def _opened(self, rules: Sequence[PolicyRule]) -> str:
+        """What rules let in where anything was asked for; empty where they let in anything."""
+        ports: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
+        for rule in rules:
+            if not (rule.protocols or rule.ports):
+                return ""
+            ports[rule.protocols] += rule.ports or ((0, 65535),)
+        return " on " + "; ".join(opened_text(protocols, pairs) for protocols, pairs in ports.items())
 
     def _traffic(self, before: str = "") -> str:
         words = [protocol_text(self.protocol)] if self.protocol is not None else []
@@ -135,9 +153,9 @@ class Inquiry:
         one, other = shut[0]
         fits = [self._fit(rule, one, other) for rule in self._rules]
         if not any(each.source for each in fits):
-            yield f"no rule has {one.name} as a source; it is {listed(one.party.selectors) or 'in no rule'}"
+            yield f"no rule has {one.name} as a source; it is {_known(one.party)}"
         if not any(each.destination for each in fits):
-            yield f"no rule leads to {other.name}; it is {listed(other.party.selectors) or 'in no rule'}"
+            yield f"no rule leads to {other.name}; it is {_known(other.party)}"
         back = next((rule for rule in self._rules if all(self._fit(rule, other, one))), None)
         if back is not None:
             yield f"{other.name} may reach {one.name} (line {back.line}): answers pass, new connections do not"
@@ -147,14 +165,14 @@ class Inquiry:
         _, _, shut = self._judged
         if not shut:
             return []
-        near = []
+        near: dict[tuple[int, Fit], list[PolicyRule]] = defaultdict(list)
         for rule in self._rules:
             fits = self._fit(rule, *shut[0])
             if sum(fits) == len(fits) - 1:
                 rank = len(fits) if rule.own and not fits.destination else fits[::-1].index(False)
-                near.append((rank, rule, self._why(rule, fits, *shut[0])))
-        near.sort(key=lambda each: each[0])
-        return [(rule, why) for _, rule, why in near[:MAX_MISSES]]
+                near[rank, fits].append(rule)
+        ranked = [(fits, rule) for (_, fits), rules in sorted(near.items()) for rule in together(rules)]
+        return [(rule, self._why(rule, fits, *shut[0])) for fits, rule in ranked[:MAX_MISSES]]
 
     def _why(self, rule: PolicyRule, fits: Fit, one: Place, other: Place) -> str:
         if not fits.port:
@@ -163,11 +181,11 @@ class Inquiry:
             return f"{listed(map(protocol_text, rule.protocols))} is allowed, not {protocol_text(self.protocol)}"
         if not fits.source:
             sources = listed(rule.sources + rule.source_prefixes)
-            return f"allows {sources} only; {one.name} is {listed(one.party.selectors) or 'none of them'}"
+            return f"allows {sources} only; {one.name} is {_known(one.party)}"
         if rule.own:
             return f"leads to one user's own untagged nodes only; {other.name} is none of {one.name}'s"
         there = listed(rule.destinations + rule.destination_prefixes)
-        return f"leads to {there} only; {other.name} is {listed(other.party.selectors) or 'none of them'}"
+        return f"leads to {there} only; {other.name} is {_known(other.party)}"
 
     def _rule(self, rule: PolicyRule) -> dict[str, Any]:
         return {
@@ -177,6 +195,19 @@ class Inquiry:
             "protocols": [protocol_text(number) for number in rule.protocols],
             "ports": [port_text(ports) for ports in rule.ports],
         }
+
+
+def _same(one: Place, other: Place) -> bool:
+    """Whether both are one machine."""
+    return one.party == other.party and one.address == other.address and bool(one.party.bearer.addresses)
+
+
+def _known(party: Party) -> str:
+    """As whom policies may know it: its tags, or its user, and what else rules say that it is."""
+    bearer, said = party.bearer, party.selectors - {EVERYONE}
+    owner = (bearer.owner.email, bearer.owner.name)
+    own = bearer.tags or (() if said.intersection(owner) else (owner[0] or owner[1],))
+    return listed(sorted(said.union(own) - {""})) or "known by its address alone"
 
 
 def _protocol(text: str, port: int | None) -> int | None:

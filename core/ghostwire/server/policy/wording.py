@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Any
 
-NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+import msgspec
+
+from ghostwire.capabilities.policy import PolicyRule
+
+NAMES = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 51: "ah", 58: "icmpv6", 132: "sctp"}
 LISTED, MAX_LINES, MAX_EXCERPT = 6, 12, 600
 
 
 def protocol_text(number: int | None) -> str:
-    """A protocol by its name, or as ``protocol 50``."""
+    """A protocol by its name, or as ``protocol 89``."""
     return NAMES.get(number or 0, f"protocol {number}")
 
 
@@ -20,11 +26,40 @@ def port_text(ports: tuple[int, int]) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
+def opened_text(protocols: Iterable[int], ports: Iterable[tuple[int, int]]) -> str:
+    """``tcp, udp port 80, 443``: any where it says none."""
+    every = list(dict.fromkeys(ports))
+    words = [listed(map(protocol_text, protocols))]
+    words += [f"port {listed(map(port_text, every))}"] if (0, 65535) not in every else []
+    return " ".join(filter(None, words)) or "any port"
+
+
 def listed(words: Iterable[str]) -> str:
     """The first words, in order; how many more there are."""
     every = sorted(words) if isinstance(words, frozenset) else list(words)
     more = f" and {len(every) - LISTED} more" if len(every) > LISTED else ""
     return ", ".join(every[:LISTED]) + more
+
+
+def together(rules: Iterable[PolicyRule]) -> list[PolicyRule]:
+    """Rules as they were written: those from one place of the text are one, which opens what they open."""
+    found: dict[tuple[int, int] | PolicyRule, list[PolicyRule]] = defaultdict(list)
+    for rule in rules:
+        found[(rule.line, rule.column) if rule.line else rule].append(rule)
+    return [_merged(each) for each in found.values()]
+
+
+def _merged(rules: Sequence[PolicyRule]) -> PolicyRule:
+    if len(rules) == 1:
+        return rules[0]
+    changes: dict[str, Any] = {
+        name: tuple(dict.fromkeys(each for rule in rules for each in getattr(rule, name)))
+        for name in ("sources", "source_prefixes", "destinations", "destination_prefixes")
+    }
+    for name in ("protocols", "ports"):
+        values = [getattr(rule, name) for rule in rules]
+        changes[name] = tuple(dict.fromkeys(each for value in values for each in value)) if all(values) else ()
+    return msgspec.structs.replace(rules[0], **changes)
 
 
 def excerpt(source: str, line: int, column: int) -> str:

@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
+from ghostwire.capabilities.policy import PolicyRule
 from ghostwire.config import ServerConfig
 from ghostwire.errors import NotFound, Refused
 from ghostwire.server.policy.explain import Question, explain, split_port
-from ghostwire.server.policy.wording import excerpt
+from ghostwire.server.policy.wording import excerpt, together
 
 POLICY = """# the town's policy
 ada > tag:web tcp 22,8000-8999
@@ -64,11 +65,39 @@ async def test_rules_for_another_port_are_nearer_than_those_for_others(ask):
     assert [miss["line"] for miss in answer["near_misses"]] == [3, 2, 1]
 
 
+async def test_what_rules_let_in_is_said_where_it_was_not_asked_for(ask):
+    answer = await ask("laptop", "web", policy="ada > tag:web tcp 22,8000-8999")
+    assert answer["summary"] == "allowed: laptop may reach web on tcp port 22, 8000-8999, by the rule at line 1"
+    both = await ask("laptop", "web", policy="ada > tag:web tcp 22\nada > tag:web udp 53")
+    assert both["summary"].startswith("allowed: laptop may reach web on tcp port 22; udp port 53, by ")
+    assert (await ask("laptop", "web", policy="ada > tag:web"))["summary"] == (
+        "allowed: laptop may reach web, by the rule at line 1"
+    )
+
+
+async def test_a_machine_reaches_itself_whatever_rules_there_are(ask):
+    answer = await ask("laptop", "laptop:22")
+    assert answer["allowed"]
+    assert answer["summary"] == "allowed: laptop and laptop are one machine, within which no policy holds"
+
+
+def test_rules_from_one_place_of_the_text_are_shown_as_one():
+    web = PolicyRule(sources=("*",), destinations=("tag:web",), protocols=(6,), ports=((80, 80),), line=3, column=5)
+    tls = msgspec.structs.replace(web, destinations=("tag:db",), ports=((443, 443),))
+    other = msgspec.structs.replace(web, line=4)
+    one = msgspec.structs.replace(web, destinations=("tag:web", "tag:db"), ports=((80, 80), (443, 443)))
+    assert together([web, other, tls]) == [one, other]
+    anything = msgspec.structs.replace(web, protocols=(), ports=())
+    assert (together([web, anything])[0].protocols, together([web, anything])[0].ports) == ((), ())
+    nowhere = msgspec.structs.replace(web, line=0)
+    assert together([nowhere, msgspec.structs.replace(tls, line=0)])[0] == nowhere
+
+
 async def test_where_no_rule_comes_near_that_is_said(ask):
     answer = await ask("db", "laptop:22", policy="ada > tag:web tcp 22")
     assert answer["near_misses"] == []
     assert answer["reasons"] == [
-        "no rule has db as a source; it is in no rule",
+        "no rule has db as a source; it is tag:db",
         "no rule leads to laptop; it is ada",
     ]
 
