@@ -14,6 +14,8 @@ from ghostwire_policy_acl.reading import Reader
 from ghostwire_policy_acl.wording import Unreadable, shown
 
 T = TypeVar("T")
+MAX_WILDCARDS = 1000
+"""Different words with a ``*`` for users, each of which is compared with each user."""
 MAX_PREFIXES = 1000
 """Of one IP set, and how many items it is written with."""
 
@@ -27,6 +29,8 @@ class Definitions:
         self.hosts: dict[str, Prefix] = {}
         self.ipsets: dict[str, Sequence[Prefix]] = {}
         self.tags: dict[str, Sequence[str]] = {}
+        self._wildcards: set[str] = set()
+        self._texts: dict[Alias, Sequence[str]] = {}
         self._read_groups(_value(sections, "groups"))
         self._read_hosts(_value(sections, "hosts"))
         self._read_ipsets(_value(sections, "ipsets"))
@@ -35,6 +39,8 @@ class Definitions:
     def alias(self, text: str, offset: int) -> Alias | None:
         """A name that stands for something; None where it does not, which is noted as an error."""
         alias = self._try(offset, parse_alias, text)
+        if alias is not None and alias.kind is Kind.USER:
+            self._count(alias.text, offset)
         return alias if alias is not None and self._known(alias, offset) else None
 
     def aliases(self, value: Value | None, what: str) -> list[tuple[Alias, int]]:
@@ -48,6 +54,12 @@ class Definitions:
         if alias.kind is Kind.HOST:
             return (self.hosts[alias.text],)
         return self.ipsets[alias.text] if alias.kind is Kind.IPSET else ()
+
+    def prefix_texts(self, alias: Alias) -> Sequence[str]:
+        """The same as text."""
+        if alias not in self._texts:
+            self._texts[alias] = tuple(map(str, self.prefixes(alias)))
+        return self._texts[alias]
 
     def _aliases(self, value: Value | None, what: str) -> Iterator[tuple[Alias, int]]:
         for text, offset in self._reader.texts(value, what):
@@ -111,7 +123,15 @@ class Definitions:
                 offset, f"{shown(text)} is no user: write NAME@DOMAIN, or {shown(text + '@')} for a name without domain"
             )
             return None
-        return self._try(offset, names.check_user, text.removeprefix("user:"))
+        user = self._try(offset, names.check_user, text.removeprefix("user:"))
+        self._count(user or "", offset)
+        return user
+
+    def _count(self, user: str, offset: int) -> None:
+        if "*" in user and user not in self._wildcards:
+            self._wildcards.add(user)
+            if len(self._wildcards) == MAX_WILDCARDS + 1:
+                self._reader.wrong(offset, f"there are more than {MAX_WILDCARDS} different words with a `*` for users")
 
     def _read_hosts(self, value: Value | None) -> None:
         for name, member in self._reader.members(value, "hosts").items():
@@ -157,12 +177,18 @@ class Definitions:
         for text, offset in items[:MAX_PREFIXES]:
             action, _, rest = text.partition(" ") if text.startswith(("add ", "remove ")) else ("add", "", text)
             changed = self._set_item(rest.strip(), offset)
-            held = [*held, *changed] if action == "add" else [left for each in held for left in _without(each, changed)]
-            held = list(collapsed(held))
-            if len(items) > MAX_PREFIXES or len(held) > MAX_PREFIXES:
-                self._reader.wrong(offset, f"an IP set has at most {MAX_PREFIXES} items and prefixes")
-                break
-        return tuple(held)
+            if action == "add":
+                held += changed
+            else:
+                held = [left for each in collapsed(held) for left in _without(each, changed)]
+            if not self._reader.affords(offset, len(changed) if action == "add" else len(held)):
+                return ()
+            if len(held) > 2 * MAX_PREFIXES:
+                held = list(collapsed(held))
+        held = list(collapsed(held))
+        if len(items) > MAX_PREFIXES or len(held) > MAX_PREFIXES:
+            self._reader.wrong(value.start, f"an IP set has at most {MAX_PREFIXES} items and prefixes")
+        return tuple(held[:MAX_PREFIXES])
 
     def _set_item(self, text: str, offset: int) -> Sequence[Prefix]:
         if text.startswith("ipset:"):

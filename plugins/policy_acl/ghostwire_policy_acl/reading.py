@@ -13,6 +13,8 @@ MAX_FINDINGS = 1000
 """Of more than these it is only said how many there are."""
 MAX_HELD = 20 * MAX_FINDINGS
 """Of more than these it is not looked which come first in the text."""
+MAX_NAMES = 1_000_000
+"""Names, prefixes and ports that all rules and sets come to, each counted wherever it stands."""
 MAX_GUESSES = 50
 """For how many unknown words something similar is looked for."""
 
@@ -45,7 +47,7 @@ class Reader:
     def __init__(self, document: Document) -> None:
         self.document = document
         self._errors, self._warnings = Notes(), Notes()
-        self._guesses = 0
+        self._guesses = self._names = 0
         for key, offset in document.duplicates:
             self.wrong(offset, f"the key {shown(key)} is there twice in this object")
 
@@ -60,6 +62,15 @@ class Reader:
     def unknown(self, offset: int, what: str, word: str, known: Iterable[str], hint: str = "") -> None:
         """A name that stands for nothing, with what may have been meant; the ``hint`` where that can't be guessed."""
         self.wrong(offset, f"unknown {what} {shown(word)}{self._guess(word, known) or hint}")
+
+    def affords(self, offset: int, names: int) -> bool:
+        """Whether the policy may come to so many names more; once it may not, that is an error."""
+        before, self._names = self._names, self._names + names
+        if before <= MAX_NAMES < self._names:
+            self.wrong(
+                offset, f"up to here, all rules and sets come to more than {MAX_NAMES} names, prefixes and ports"
+            )
+        return self._names <= MAX_NAMES
 
     @property
     def errors(self) -> Sequence[Finding]:

@@ -89,8 +89,10 @@ class RuleReader:
         self._check_self([alias for each in destinations.values() for alias in each], sources, everyone=True)
         if not sources or not destinations:
             self._reader.warn(item.start, "this rule lets in nobody: it has no sources or no destinations")
+        senders = self._senders([alias for alias, _ in sources], item.start)
         for ports, aliases in destinations.items():
-            self._add(sources, aliases, Scope(protocols, ports, *self._reader.document.place(item.start)))
+            scope = Scope(protocols, ports, *self._reader.document.place(item.start))
+            self._add(senders, aliases, scope, None, item.start)
 
     def _read_grant(self, item: Value, fields: dict[str, Member]) -> None:
         self._refuse_posture(fields)
@@ -103,9 +105,12 @@ class RuleReader:
             self._reader.wrong(item.start, "a grant needs `ip` (ports that it opens) or `app`")
         self._check_grant(destinations, app)
         self._check_self([alias for alias, _ in destinations], sources, everyone=False)
-        place = self._reader.document.place(item.start)
+        place, senders = (
+            self._reader.document.place(item.start),
+            self._senders([alias for alias, _ in sources], item.start),
+        )
         for protocols, ports in services.items():
-            self._add(sources, [alias for alias, _ in destinations], Scope(protocols, ports, *place), via, item.start)
+            self._add(senders, [alias for alias, _ in destinations], Scope(protocols, ports, *place), via, item.start)
 
     def _check_grant(self, destinations: Sequence[tuple[Alias, int]], app: bool) -> None:
         for alias, offset in destinations:
@@ -173,16 +178,18 @@ class RuleReader:
 
     def _services(self, member: Member | None) -> dict[tuple[int, ...], Ports]:
         """Protocols -> ports of them; no pair means any."""
-        found: dict[tuple[int, ...], Ports] = {}
+        found: dict[tuple[int, ...], dict[tuple[int, int], None]] = {}
+        any_: set[tuple[int, ...]] = set()
         for text, offset in self._reader.texts(member.value if member else None, "ip"):
             try:
                 protocols, ports = parse_service(text)
             except Unreadable as error:
                 self._reader.wrong(offset, str(error))
                 continue
-            held = found.get(protocols)
-            found[protocols] = ports if held is None else (*held, *ports) if held and ports else ()
-        return found
+            found.setdefault(protocols, {}).update(dict.fromkeys(ports))
+            if not ports:
+                any_.add(protocols)
+        return {protocols: () if protocols in any_ else tuple(ports) for protocols, ports in found.items()}
 
     def _app(self, member: Member | None) -> bool:
         """Whether capabilities are granted, which mean nothing here."""
@@ -222,17 +229,10 @@ class RuleReader:
                 )
 
     def _add(
-        self,
-        sources: Sequence[tuple[Alias, int]],
-        destinations: Sequence[Alias],
-        scope: Scope,
-        via: tuple[str, ...] | None = None,
-        offset: int = 0,
+        self, senders: Sources, destinations: Sequence[Alias], scope: Scope, via: tuple[str, ...] | None, offset: int
     ) -> None:
-        if not sources:
+        if not self._pays(senders, destinations, scope, via, offset):
             return
-        senders = self._senders([alias for alias, _ in sources])
-        self.aliases.update(dict.fromkeys(alias for alias, _ in sources))
         self.aliases.update(dict.fromkeys(destinations))
         if via is not None:
             self._add_via(senders, destinations, scope, via, offset)
@@ -247,6 +247,14 @@ class RuleReader:
             self._put(senders, scope, (), (*prefixes, *_INTERNET) if internet else prefixes, holders)
         if any(alias.text == names.SELF for alias in destinations):
             self.rules.append(PolicyRule(sources=senders.selectors, own=True, **scope._asdict()))
+
+    def _pays(
+        self, senders: Sources, destinations: Sequence[Alias], scope: Scope, via: tuple[str, ...] | None, offset: int
+    ) -> bool:
+        """Whether there is a source, and room for what this comes to."""
+        targets = sum(max(1, len(self._definitions.prefixes(alias))) for alias in destinations)
+        names = len(senders.selectors) + len(senders.prefixes) + len(scope.ports) + targets * (1 + len(via or ()))
+        return bool(senders.selectors or senders.prefixes) and self._reader.affords(offset, names)
 
     def _add_via(
         self, senders: Sources, destinations: Sequence[Alias], scope: Scope, via: tuple[str, ...], offset: int
@@ -288,7 +296,10 @@ class RuleReader:
             )
         )
 
-    def _senders(self, aliases: Sequence[Alias]) -> Sources:
+    def _senders(self, aliases: Sequence[Alias], offset: int) -> Sources:
+        self.aliases.update(dict.fromkeys(aliases))
+        if not self._reader.affords(offset, sum(len(self._definitions.prefixes(alias)) for alias in set(aliases))):
+            return Sources((), (), ())
         selectors = dict.fromkeys(alias.text for alias in aliases if _is_selector(alias))
         literal = self._literal(aliases)
         if any(alias.text == names.DANGER_ALL for alias in aliases):
@@ -296,8 +307,8 @@ class RuleReader:
         return Sources(tuple(selectors), literal, literal)
 
     def _literal(self, aliases: Sequence[Alias]) -> tuple[str, ...]:
-        prefixes = (str(prefix) for alias in aliases for prefix in self._definitions.prefixes(alias))
-        return tuple(dict.fromkeys(prefixes))
+        once = dict.fromkeys(aliases)
+        return tuple(dict.fromkeys(text for alias in once for text in self._definitions.prefix_texts(alias)))
 
 
 def composite(prefix: str, tag: str) -> str:

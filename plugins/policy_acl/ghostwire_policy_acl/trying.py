@@ -17,6 +17,10 @@ from ghostwire_policy_acl.names import Alias, Kind
 from ghostwire_policy_acl.wording import shown
 
 
+MAX_TRIED = 10_000_000
+"""Rules times destinations of tests."""
+
+
 class Endpoint(NamedTuple):
     """One end of a connection that is tried: a node, or addresses that need not be a node's."""
 
@@ -38,7 +42,12 @@ class Trial:
 
     def findings(self) -> Iterator[Finding]:
         """What fails, in the order of the text."""
-        for check in self._policy.checks:
+        checks, rules = self._policy.checks, self._policy.rules
+        if len(rules) * sum(len(check.targets) for check in checks) > MAX_TRIED:
+            text = f"rules times destinations of tests are more than {MAX_TRIED}: none was tried; test less"
+            yield Finding(checks[0].line, checks[0].column, text)
+            return
+        for check in checks:
             yield from self._check(check)
 
     def _check(self, check: Check) -> Iterator[Finding]:
