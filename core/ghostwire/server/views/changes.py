@@ -89,37 +89,38 @@ class Changes:
             sight.drop(id_)
         sees = self.audience(id_)
         self._telling.nodes.leave(self._trace(id_, before))
-        if before is None and after:
-            self._outboxes.mark(sees, Key("node", id_), Key("place", id_, after.vector, after.owner))
-        else:
-            self._outboxes.mark(saw ^ sees, Key("node", id_))
         if before and after:
-            self._move_in_sets(id_, before, after, sees)
+            self._outboxes.mark(saw ^ sees, Key("node", id_))
+            self._move_in_sets(id_, before, after)
+        elif there := before or after:
+            self._outboxes.mark(saw | sees, Key("node", id_), Key("place", id_, there.vector, there.owner))
         if after:
             self._look_around(id_, lens, saw ^ sees, routes ^ sight.routes(id_, own))
         self._scene.forget_sets((before.vector if before else 0) ^ (after.vector if after else 0))
 
-    def _move_in_sets(self, id_: int, before: Standing, after: Standing, sees: set[int]) -> None:
-        """Tell holders of sets that the node came into or left."""
-        sight = self._scene.sight
+    def _move_in_sets(self, id_: int, before: Standing, after: Standing) -> None:
+        """Tell holders of sets that the node came into or left, whether or not they see it at this moment."""
+        sight, touched = self._scene.sight, before.vector ^ after.vector
+        self._outboxes.mark(sight.meeting(sight.book.naming(touched)), Key("place", id_, touched, before.owner))
         if before.owner != after.owner:
-            self._outboxes.mark(sees, Key("place", id_, before.vector | after.vector, before.owner))
-            return
-        touched = before.vector ^ after.vector
-        holders = sight.meeting(sight.book.naming(touched))
+            touched = before.vector | after.vector
         if touched & sight.book.own_sets:
-            holders |= sight.owned(after.owner)
-        self._outboxes.mark(holders, Key("place", id_, touched, after.owner))
+            kin = sight.owned(before.owner) | sight.owned(after.owner)
+            self._outboxes.mark(kin, Key("place", id_, touched & sight.book.own_sets, before.owner))
 
     def _look_around(self, id_: int, lens: Lens | None, nodes: set[int], routes: set[int]) -> None:
-        """The node itself sees by other labels now, and so these nodes and routes or no longer."""
+        """The node itself sees by other labels now, and so these nodes and routes or no longer.
+
+        Whoever sees otherwise twice between two frames begins anew: changes of sets were not kept for what it held
+        in between.
+        """
         box = self._outboxes.held.get(id_)
         if box is None:
             return
-        if lens is None:
+        if lens is None or box.before is not None:
             box.since = ALL
         else:
-            box.before = box.before or lens
+            box.before = lens
         box.keys.update(Key("node", other) for other in nodes)
         box.keys.update(Key("route", route) for route in routes)
         self._outboxes.touch(box)
@@ -205,10 +206,8 @@ class Changes:
         """Find out who looks anew; the others are told of each node that moved, unless those are many."""
         sight = self._scene.sight
         touched = {id_: was.vector ^ sight.at(id_).vector for id_, was in moved.items()}
-        turn, changed = (
-            Turn(old, {id_: (was, touched[id_]) for id_, was in moved.items()}),
-            sight.book.changed(old.book),
-        )
+        turn = Turn(old, {id_: (was, touched[id_]) for id_, was in moved.items()})
+        changed = sight.book.changed(old.book)
         own, many = sight.book.differs_for_own(old.book), len(moved) > FEW
         self.examined = 0
         for id_, box in self._outboxes.held.items():
@@ -223,7 +222,7 @@ class Changes:
             self._outboxes.touch(box)
         for id_, was in () if many else moved.items():
             self._outboxes.mark(old.company(was) ^ sight.company(sight.at(id_)), Key("node", id_))
-            self._move_in_sets(id_, was, sight.at(id_), set())
+            self._move_in_sets(id_, was, sight.at(id_))
 
     def _adopt_routes(self, old: Sight) -> None:
         """Routes that the policy takes otherwise than before; of others only who looks anew sees more or less."""

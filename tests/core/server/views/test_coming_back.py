@@ -1,0 +1,244 @@
+"""Histories of viewers who were away, or too slow, or are of a policy that changed: what they missed reaches them."""
+
+import pytest
+
+from ghostwire.capabilities.policy import EVERYONE, PolicyRule
+from ghostwire.model import Cursor, MapChange, Route
+from ghostwire.server.views import history
+from ghostwire.wire.messages import decode_to_node
+
+from .conftest import EMAIL, Mesh, Toy
+
+ANN, BOB, CY = 1, 2, 3
+"""Users. Of the nodes, 1 and 4 are ann's; 2 bob's; 3 (tag:a) and 5 (tag:b) act for nobody."""
+
+
+def to(destination: str, *sources: str, **more) -> PolicyRule:
+    return PolicyRule(sources=sources, destinations=(destination,), **more)
+
+
+def own(*sources: str) -> PolicyRule:
+    return PolicyRule(sources=sources, destinations=(), own=True)
+
+
+def mesh_of(*rules: PolicyRule, **groups: frozenset[str]) -> Mesh:
+    """A mesh, all of whose nodes are connected and have their maps."""
+    mesh = Mesh()
+    mesh.begin(toy(*rules, **groups))
+    return mesh
+
+
+def toy(*rules: PolicyRule, x: frozenset[str] = frozenset(), y: frozenset[str] = frozenset()) -> Toy:
+    return Toy(rules, {"group:x": x, "group:y": y})
+
+
+def told(mesh: Mesh, id_: int) -> MapChange:
+    """What a node is told first when it comes back, and that its map is right with it."""
+    mesh.connect(id_)
+    mesh.fanout.serve(mesh.maps.outboxes.held[id_], {})
+    first = mesh.members[id_].stream.inbox[0]
+    mesh.look()
+    return decode_to_node(first)
+
+
+# While connected
+
+
+def test_a_node_that_comes_into_a_set_of_ones_own_nodes_is_told_to_its_owner():
+    mesh = mesh_of(own(EMAIL), own("ann"))
+    mesh.mail(ANN, EMAIL)
+    mesh.mail(ANN, "")
+
+
+def test_a_tagged_node_with_another_tag_leaves_one_set_and_comes_into_the_other():
+    mesh = mesh_of(to("ann", "tag:a", "tag:b"))
+    mesh.alter(3, tags=("tag:b",))
+    mesh.alter(3, tags=("tag:a", "tag:b"))
+
+
+def test_a_node_that_leaves_a_set_leaves_it_for_a_holder_who_does_not_see_it_at_that_moment():
+    mesh = mesh_of(to("ann", EVERYONE), to(EVERYONE, "tag:a", source_holders=("bob",)))
+    mesh.many_at_once([1, 3, 5], ())
+
+
+def test_a_node_that_goes_and_comes_back_between_two_frames_is_in_no_set_that_it_left():
+    mesh = mesh_of(to("ann", "cy", "tag:a"))
+    mesh.hold(3)
+    mesh.expire(3, "record")
+    mesh.alter(3, tags=())
+    mesh.expire(3, "renewal")
+    mesh.look()
+
+
+def test_who_sees_otherwise_twice_between_two_frames_has_the_sets_as_they_are():
+    mesh = mesh_of(to("tag:a", "tag:b"), to("ann", "tag:b", "bob"), to("tag:a", EVERYONE))
+    mesh.hold(3)
+    mesh.alter(3, tags=())
+    mesh.alter(5, tags=())
+    mesh.alter(3, tags=("tag:a",))
+    mesh.look()
+
+
+def test_two_policies_between_two_frames_are_told_as_the_second():
+    mesh = mesh_of(to("ann", "bob"), to("tag:a", "cy"))
+    mesh.hold(2)
+    mesh.edit(toy(to("ann", "tag:a"), to("bob", "tag:b")))
+    mesh.edit(toy(to("ann", "bob"), to("tag:b", "ann")))
+    mesh.look()
+
+
+def test_another_policy_between_two_frames_does_not_lose_what_a_viewer_who_moved_has_yet_to_be_told():
+    mesh = mesh_of(to("ann", "tag:a"), to("tag:b", "bob"))
+    mesh.hold(2)
+    mesh.alter(5, tags=("tag:a",))
+    mesh.edit(toy(to("ann", "tag:a")))
+    mesh.look()
+
+
+def test_a_group_with_another_member_moves_nodes_in_the_sets_of_viewers_who_see_as_before():
+    mesh = mesh_of(to("ann", "group:x", EVERYONE), x=frozenset({"bob"}))
+    mesh.edit(toy(to("ann", "group:x", EVERYONE), x=frozenset({"cy", "ann"})))
+
+
+# Away, while the server lives
+
+
+def away(mesh: Mesh, id_: int = 1) -> Mesh:
+    mesh.go(id_)
+    return mesh
+
+
+def test_a_node_that_moved_out_of_sight_meanwhile_is_gone():
+    mesh = away(mesh_of(to("ann", "tag:a")))
+    mesh.alter(3, tags=("tag:b",))
+    change = told(mesh, 1)
+    assert not change.full
+    assert change.removed_nodes == (3,)
+
+
+def test_a_node_that_changed_sets_meanwhile_is_in_the_right_ones():
+    mesh = away(mesh_of(to("ann", "tag:a", "tag:b")))
+    mesh.alter(3, tags=("tag:b",))
+    change = told(mesh, 1)
+    assert not change.full
+    assert len(change.set_changes) == 2
+
+
+def test_a_node_that_changed_hands_meanwhile_is_in_the_sets_of_its_owner():
+    mesh = away(mesh_of(to(EVERYONE, EVERYONE), own("ann", "bob")))
+    mesh.alter(4, user=BOB)
+    mesh.alter(2, user=ANN)
+    assert not told(mesh, 1).full
+
+
+def test_a_node_that_came_and_went_meanwhile_is_not_told_of():
+    mesh = away(mesh_of(to("ann", EVERYONE)))
+    mesh.join(BOB)
+    mesh.leave(6)
+    change = told(mesh, 1)
+    assert not change.full
+    assert not change.nodes
+
+
+def test_who_was_away_for_longer_than_former_places_are_remembered_begins_anew(monkeypatch):
+    monkeypatch.setattr(history, "MAX_TRACES", 1)
+    mesh = away(mesh_of(to("ann", "tag:a")))
+    mesh.alter(3, tags=("tag:b",))
+    mesh.alter(5, tags=("tag:a",))
+    mesh.alter(5, tags=("tag:b",))
+    assert told(mesh, 1).full
+
+
+def test_who_was_away_for_as_long_as_former_places_are_remembered_does_not(monkeypatch):
+    monkeypatch.setattr(history, "MAX_TRACES", 1)
+    mesh = mesh_of(to("ann", "tag:a"))
+    mesh.alter(5, tags=("tag:a",))
+    away(mesh).alter(3, tags=("tag:b",))
+    assert not told(mesh, 1).full
+
+
+# Away, while the server starts anew
+
+
+def test_a_node_that_went_before_a_restart_is_gone():
+    mesh = away(mesh_of(to("ann", "tag:a")))
+    mesh.leave(3)
+    mesh.restart()
+    change = told(mesh, 1)
+    assert not change.full
+    assert change.removed_nodes == (3,)
+
+
+def test_a_node_that_moved_out_of_sight_before_a_restart_is_gone():
+    mesh = away(mesh_of(to("ann", "tag:a")))
+    mesh.alter(3, tags=("tag:b",))
+    mesh.restart()
+    change = told(mesh, 1)
+    assert not change.full
+    assert 3 in change.removed_nodes
+
+
+def test_a_node_that_nobody_can_know_who_was_away_is_not_told_of_after_a_restart():
+    mesh = away(mesh_of(to("ann", "tag:a")))
+    mesh.join(BOB)
+    mesh.restart()
+    change = told(mesh, 1)
+    assert not change.full
+    assert not change.removed_nodes
+
+
+def test_a_node_that_changed_sets_before_a_restart_is_in_the_right_ones():
+    mesh = away(mesh_of(to("ann", "tag:a", EVERYONE), own("ann", "bob")))
+    mesh.alter(3, name="before")
+    mesh.go(2)
+    mesh.alter(3, tags=("tag:b",))
+    mesh.alter(4, user=BOB)
+    mesh.restart()
+    assert not told(mesh, 1).full
+    assert not told(mesh, 2).full
+
+
+def test_a_user_with_another_address_before_a_restart_has_his_nodes_in_the_right_sets():
+    mesh = away(mesh_of(to("bob", EMAIL, EVERYONE), to("tag:a", EMAIL)), 2)
+    mesh.go(3)
+    mesh.mail(ANN, EMAIL)
+    mesh.restart()
+    assert not told(mesh, 2).full
+    change = told(mesh, 3)
+    assert not change.full
+    assert {node.id for node in change.nodes} == {1, 4}
+
+
+def test_who_was_away_before_the_last_policy_of_an_earlier_start_begins_anew():
+    rules = to("ann", "group:x")
+    mesh = away(mesh_of(rules, x=frozenset({"bob"})))
+    mesh.edit(toy(rules, x=frozenset({"cy"})))
+    mesh.alter(3, tags=())
+    mesh.restart()
+    assert told(mesh, 1).full
+
+
+def test_who_was_away_after_the_last_policy_of_an_earlier_start_resumes():
+    rules = to("ann", "group:x")
+    mesh = mesh_of(rules)
+    mesh.edit(toy(rules, x=frozenset({"bob"})))
+    away(mesh).alter(2, name="renamed")
+    mesh.restart()
+    assert not told(mesh, 1).full
+
+
+def test_a_route_that_went_before_a_restart_is_gone_and_its_router_stands_elsewhere():
+    mesh = mesh_of(to("10.1.0.0/16", "ann"), to("ann", "10.1.0.0/16"))
+    mesh.advertise(3, "10.1.0.0/16")
+    away(mesh).route(mesh.of(Route)[0].id, "withdraw")
+    mesh.restart()
+    change = told(mesh, 1)
+    assert not change.full
+    assert change.removed_routes
+
+
+@pytest.mark.parametrize("cursor", [Cursor(1, b"another"), Cursor(10**6, b"1")], ids=["another mark", "the future"])
+def test_a_cursor_of_another_history_begins_anew(cursor):
+    mesh = away(mesh_of(to("ann", EVERYONE)))
+    mesh.members[1].map.cursor = cursor
+    assert told(mesh, 1).full
