@@ -16,7 +16,6 @@ from ghostwire_policy_acl.matching import Directory, Matcher
 from ghostwire_policy_acl.names import Alias, Kind
 from ghostwire_policy_acl.wording import shown
 
-
 MAX_TRIED = 10_000_000
 """Rules times destinations of tests."""
 
