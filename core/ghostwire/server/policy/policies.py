@@ -16,6 +16,7 @@ from ghostwire.errors import Conflict, Finding, GhostwireError, NotFound, Plugin
 from ghostwire.hints import one_line
 from ghostwire.model import Node, PolicyVersion, Route, User
 from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.policy import labels
 from ghostwire.server.policy.bearers import all_bearers, person
 from ghostwire.server.policy.open import AllowAll, DenyAll
 from ghostwire.wire.api_errors import TooLarge
@@ -207,6 +208,7 @@ class Policies:
 
         def examine() -> tuple[CompiledPolicy, Sequence[Finding]]:
             compiled = engine.compile(source)
+            labels.check(compiled.rules)
             return compiled, engine.test(compiled, *_parties(*mesh))
 
         return await self._apart(examine)

@@ -9,7 +9,7 @@ from ghostwire.capabilities.policy import EVERYONE
 from ghostwire.config import ServerConfig
 from ghostwire.errors import Conflict, NotFound, PluginError, PolicyError, Refused, StateError
 from ghostwire.model import PolicyVersion
-from ghostwire.server.policy import policies
+from ghostwire.server.policy import labels, policies
 from ghostwire.server.policy.open import AllowAll, DenyAll
 from ghostwire.wire.api_errors import TooLarge
 
@@ -88,6 +88,15 @@ async def test_a_wrong_policy_is_refused_with_all_that_is_wrong_and_the_last_sta
             await d.policies.set("one\nada > bob\ntwo", "root", expected=1)
         assert [finding.line for finding in wrong.value.findings] == [1, 3]
         assert d.policies.version.id == 1
+
+
+async def test_names_whose_labels_would_collide_are_refused(desk, monkeypatch):
+    monkeypatch.setattr(labels, "ID_BYTES", 0)
+    async with desk() as d:
+        with pytest.raises(PolicyError, match="'bob' and 'ada' have the same label by chance"):
+            await d.policies.set("ada > bob", "root", expected=0)
+        assert (await d.policies.check("ada > bob")).errors
+        assert not d.policies.history()
 
 
 async def test_a_policy_whose_own_tests_fail_is_not_stored(desk, town):
