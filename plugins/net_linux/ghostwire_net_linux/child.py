@@ -36,7 +36,8 @@ def carry_out(request: Request) -> Answer:
 
 
 def _work(netlink: Any, request: Request, journal: Journal) -> None:
-    sysctls = Sysctls(Path(request.saved) if request.saved else None, journal)
+    shared = routes.others(netlink, request.interface)
+    sysctls = Sysctls(Path(request.saved) if request.saved else None, journal, shared=shared)
     if not request.interface:
         routes.remove_dead(netlink, journal)
         sysctls.restore()
@@ -68,7 +69,7 @@ def _down(netlink: Any, request: Request, journal: Journal, sysctls: Sysctls) ->
         interface = Interface(netlink, journal, index)
         interface.addresses(())
         interface.down()
-    sysctls.restore(keep=routes.others(netlink, request.interface))
+    sysctls.restore()
 
 
 def _index(netlink: Any, name: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -31,6 +31,8 @@ class LinuxPlatform(Platform):
         self._devices: dict[str, LinuxDevice] = {}
         self._begun: NetworkConfig | None = None
         self._tables: dict[str, Wanted] = {}
+        self._placed: set[str] = set()
+        self._said: dict[str, list[str]] = {}
         self._keeper: Keeper | None = None
         self._lock = asyncio.Lock()
         context.metrics.counter(
@@ -113,8 +115,7 @@ class LinuxPlatform(Platform):
             saved=str(self._saved),
         )
         answer = await run_child(request)
-        for text in answer.skipped:
-            self._log.warning("interface %s: skipped: %s", network.interface, text)
+        self._warn("skipped", (f"interface {network.interface}: skipped: {text}" for text in answer.skipped))
         return answer
 
     def _keep(self) -> Keeper:
@@ -149,14 +150,26 @@ class LinuxPlatform(Platform):
         except GhostwireError as error:
             if wanted.rules is not None:
                 raise
-            if not wanted.empty:
-                self._log.warning("interface %s: %s: %s", wanted.interface, _lost(wanted), error)
+            lost = _lost(wanted)
+            if wanted.interface in self._placed:
+                lost = lost or f"nftables table inet {table_name(wanted.interface)} stays"
+            self._warn("table", [f"interface {wanted.interface}: {lost}: {error}"] if lost else ())
             self._tables[wanted.interface] = wanted
+        else:
+            self._warn("table", ())
 
     async def _place(self, wanted: Wanted) -> None:
         if not wanted.empty or self._tables.get(wanted.interface) != wanted:
             await nft(("-f", "-"), transaction(wanted))
         self._tables[wanted.interface] = wanted
+        (self._placed.discard if wanted.empty else self._placed.add)(wanted.interface)
+
+    def _warn(self, what: str, lines: Iterable[str]) -> None:
+        """Say each line once, until it is no longer so."""
+        before, self._said[what] = self._said.get(what, []), [*lines]
+        for line in self._said[what]:
+            if line not in before:
+                self._log.warning("%s", line)
 
     async def _dead_tables(self) -> list[str]:
         if nft_path() is None:

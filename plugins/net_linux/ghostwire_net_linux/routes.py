@@ -109,7 +109,7 @@ def remove_dead(netlink: Any, journal: Journal) -> None:
 
 
 def others(netlink: Any, interface: str) -> bool:
-    """Whether another node runs on this machine."""
+    """Whether a node runs on this machine, but for the one with this interface."""
     mine = tables(interface)
     alive = {table for _, name in socket.if_nameindex() for table in tables(name)}
     return any(rule.table in alive and rule.table not in mine for _, rule in held_rules(netlink))

@@ -29,10 +29,13 @@ class _Saved(msgspec.Struct):
 
 
 class Sysctls:
-    """The settings that one node changed; ``file`` remembers them, none where it is None."""
+    """The settings that one node changed; ``file`` remembers them, none where it is None.
 
-    def __init__(self, file: Path | None, journal: Journal, root: Path = ROOT) -> None:
-        self._file, self._journal, self._root = file, journal, root
+    ``shared``: another node runs here, which may rely on what this one set; so nothing is put back for now.
+    """
+
+    def __init__(self, file: Path | None, journal: Journal, root: Path = ROOT, *, shared: bool = False) -> None:
+        self._file, self._journal, self._root, self._shared = file, journal, root, shared
         self._saved = self._load()
 
     def bring(self, request: Request) -> None:
@@ -42,10 +45,9 @@ class Sysctls:
         for name, value in wanted.items():
             self._set(name, value)
 
-    def restore(self, *, keep: bool = False) -> None:
-        """Put everything back; but with ``keep`` leave forwarding, on which another node relies."""
-        held = {name for name in self._saved.values if keep and name in (FORWARD_4, FORWARD_6)}
-        self._put_back([name for name in self._saved.values if name not in held])
+    def restore(self) -> None:
+        """Put everything back."""
+        self._put_back([*self._saved.values])
 
     def _wanted(self, request: Request) -> Iterator[tuple[str, str]]:
         """IPv6 routers take no router advertisements unless told to by 2; a strict reverse path filter would drop what
@@ -87,6 +89,8 @@ class Sysctls:
 
     def _put_back(self, names: list[str]) -> None:
         """In reverse; what others have changed since, or what is gone, is left."""
+        if self._shared:
+            return
         for name in reversed(names):
             before, ours = self._saved.values[name]
             if self._read(name) == ours and self._write(name, before):
