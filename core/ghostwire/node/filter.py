@@ -54,7 +54,9 @@ class MapFilter:
 
     def update(self, network: NetworkMap, own: MapNode, change: MapChange | None = None) -> None:
         """Follow the map, which changed so (None: all of it may be new)."""
-        self._shortcuts.forget(self.rules.update(network, own, change))
+        changed = self.rules.update(network, own, change)
+        self._shortcuts.forget(changed)
+        self._fragments.forget(changed)
 
     def admit(self, peer: int, packets: Sequence[Buffer]) -> Sequence[Buffer]:
         """Those of a peer's opened packets that may reach the device."""
@@ -104,25 +106,25 @@ class MapFilter:
 
     def _passes(self, peer: int, packet: Packet, head: Head | None, now: int) -> bool:
         if packet.offset:
-            return self._fragments.follow(packet, now)
+            return self._fragments.follow(peer, packet, now)
         flow = self._flows.answered(packet, now)
         answers = flow is not None and flow.sure
         if not answers and self.rules.allows(peer, packet):
             flow = self._flows.begun(peer, packet, now)
         elif flow is not None:
             flow.sure = True
-        elif not self._quotes_ours(packet, now):
+        elif not self._quotes_ours(peer, packet, now):
             return False
         self._remember(peer, packet, head, flow)
         if packet.fragment is not None:
-            self._fragments.began(packet, now)
+            self._fragments.began(peer, packet, now)
         return True
 
-    def _quotes_ours(self, packet: Packet, now: int) -> bool:
-        """Whether it is an ICMP error about a packet that left: of a flow of this node's, or of a peer's that is still
-        let in."""
+    def _quotes_ours(self, peer: int, packet: Packet, now: int) -> bool:
+        """Whether it is an ICMP error about a packet that left by way of this peer: of a flow of this node's, or of a
+        peer's that is still let in."""
         quoted = packet.quoted
-        if quoted is None or quoted.source != packet.destination:
+        if quoted is None or quoted.source != packet.destination or not self.rules.leads(peer, quoted.destination):
             return False
         flow = self._flows.left(quoted, now)
         return flow is not None and (not flow.peer or self.rules.allows(flow.peer, quoted.reversed()))

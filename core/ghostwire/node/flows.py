@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from ghostwire.engine import SECOND
 from ghostwire.node.packet import PORTLESS, TCP, Key, Packet
 
 CAPACITY = 16_384
 """The most flows that are held of each kind."""
-FRAGMENTED = 1024
+FRAGMENTED = 128
 TCP_IDLE = 7440 * SECOND
 """How long a TCP flow may be silent (RFC 5382, section 5)."""
 OTHER_IDLE = 300 * SECOND
@@ -45,12 +46,15 @@ class Flow:
 class Table:
     """At most ``capacity`` flows, by the shape in which their packets arrive.
 
-    A new one takes the place of that which was placed longest ago, unless it was seen since: it is then placed anew.
+    A new one takes the place of another: of its own peer's, if that has more than an equal share of them, else of the
+    peer's that has most. Of a peer's flows it is that which was placed longest ago, unless it was seen since: it is
+    then placed anew.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._flows: OrderedDict[Key, Flow] = OrderedDict()
+        self._flows: dict[Key, Flow] = {}
+        self._orders: dict[int, OrderedDict[Key, Flow]] = {}
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -64,8 +68,9 @@ class Table:
         """Hold it."""
         self.remove(key)
         if len(self._flows) >= self._capacity:
-            self._make_room()
+            self._make_room(flow.peer)
         self._flows[key] = flow
+        self._orders.setdefault(flow.peer, OrderedDict())[key] = flow
         return flow
 
     def remove(self, key: Key) -> None:
@@ -73,42 +78,58 @@ class Table:
         flow = self._flows.pop(key, None)
         if flow is not None:
             flow.end()
+            order = self._orders[flow.peer]
+            del order[key]
+            if not order:
+                del self._orders[flow.peer]
 
-    def _make_room(self) -> None:
-        for _ in range(_CHANCES):
-            key, flow = self._flows.popitem(last=False)
-            if flow.seen == flow.placed:
-                break
-            flow.placed = flow.seen
-            self._flows[key] = flow
-        else:
-            flow = self._flows.popitem(last=False)[1]
-        flow.end()
+    def _make_room(self, peer: int) -> None:
+        if len(self._orders.get(peer, ())) * len(self._orders) <= self._capacity:
+            peer = max(self._orders, key=lambda each: len(self._orders[each]))
+        self.remove(_oldest(self._orders[peer]))
+
+
+def _oldest(order: OrderedDict[Key, Flow]) -> Key:
+    """The first that was not seen since it was placed, of a few; those that were go to the end."""
+    for _ in range(_CHANCES):
+        key, flow = next(iter(order.items()))
+        if flow.seen == flow.placed:
+            break
+        flow.placed = flow.seen
+        order.move_to_end(key)
+    return next(iter(order))
 
 
 class Fragments:
-    """The datagrams whose first fragment was admitted lately, at most ``capacity``."""
+    """The datagrams whose first fragment was admitted lately, at most ``capacity`` of each peer."""
 
     def __init__(self, capacity: int = FRAGMENTED) -> None:
         self._capacity = capacity
-        self._seen: OrderedDict[Key, int] = OrderedDict()
+        self._seen: dict[int, OrderedDict[Key, int]] = {}
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return sum(map(len, self._seen.values()))
 
-    def began(self, packet: Packet, now: int) -> None:
-        """The first fragment was admitted."""
-        self._seen[packet.datagram] = now
-        self._seen.move_to_end(packet.datagram)
-        if len(self._seen) > self._capacity:
-            self._seen.popitem(last=False)
+    def began(self, peer: int, packet: Packet, now: int) -> None:
+        """The peer's first fragment was admitted."""
+        seen = self._seen.setdefault(peer, OrderedDict())
+        seen[packet.datagram] = now
+        seen.move_to_end(packet.datagram)
+        if len(seen) > self._capacity:
+            seen.popitem(last=False)
 
-    def follow(self, packet: Packet, now: int) -> bool:
+    def follow(self, peer: int, packet: Packet, now: int) -> bool:
         """Whether a later fragment may follow its first one. Nothing may stand in the midst of a TCP header (RFC
         3128)."""
-        seen = self._seen.get(packet.datagram)
+        held = self._seen.get(peer)
+        seen = held.get(packet.datagram) if held else None
         overlaps = packet.protocol == TCP and packet.offset == 1
         return seen is not None and now - seen < FRAGMENT_LIFE and not overlaps
+
+    def forget(self, peers: Iterable[int] | None) -> None:
+        """Forget those of these peers, or all."""
+        for peer in tuple(self._seen) if peers is None else peers:
+            self._seen.pop(peer, None)
 
 
 class Flows:

@@ -111,6 +111,7 @@ class Ruleset:
         self.rules: Sequence[LocalRule] = ()
         self._network = NetworkMap()
         self._own: MapNode | None = None
+        self._spans: dict[int, Prefixes] = {}
         self._routes: dict[int, Prefixes] = {}
         self._by_peer: dict[int, Sequence[Access]] = {}
 
@@ -148,6 +149,11 @@ class Ruleset:
             accesses = self._by_peer[peer] = self._accesses(peer)
         return any(each.holds(packet) for each in accesses)
 
+    def leads(self, peer: int, address: bytes) -> bool:
+        """Whether packets to that address may go by way of the peer: its own, and those its routes lead to."""
+        node = self._network.nodes.get(peer)
+        return node is not None and (address in read(node.addresses) or address in self._spans.get(peer, NONE))
+
     def routes(self, router: int) -> Prefixes:
         """A node's routes, but for default ones."""
         return self._routes.get(router, NONE)
@@ -166,7 +172,7 @@ class Ruleset:
         network, by_router = self._network, dict[int, list[str]]()
         for route in network.routes.values():
             by_router.setdefault(route.router, []).append(route.prefix)
-        spans = {router: read(texts) for router, texts in by_router.items()}
+        spans = self._spans = {router: read(texts) for router, texts in by_router.items()}
         self._routes = {id_: Prefixes(each for each in held if not is_default(each)) for id_, held in spans.items()}
         self.addresses = read(own.addresses)
         self.local = self.addresses | spans.get(own.id, NONE)

@@ -153,9 +153,9 @@ def test_an_error_about_an_own_packet_is_admitted_and_no_other(kit: Any, clock: 
     limited = filtering(kit, clock)
     sent = tcp(OWN, PEER, 40000, 443)
     limited.record([bytes(sent)])
-    assert admits(limited, IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / Raw(bytes(sent)[:28]), 3)
-    assert not admits(limited, IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / Raw(bytes(tcp(OWN, PEER, 9, 9))[:28]), 3)
-    assert not admits(limited, IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / b"rubbish", 3)
+    assert admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=3, code=4) / Raw(bytes(sent)[:28]))
+    assert not admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=3, code=4) / Raw(bytes(tcp(OWN, PEER, 9, 9))[:28]))
+    assert not admits(limited, IP(src=PEER, dst=OWN) / ICMP(type=3, code=4) / b"rubbish")
     six = IPv6(src=OWN6, dst=PEER6) / TCP(sport=1, dport=2)
     limited.record([bytes(six)])
     assert admits(limited, IPv6(src=PEER6, dst=OWN6) / ICMPv6PacketTooBig() / Raw(bytes(six)))
@@ -327,10 +327,10 @@ def test_an_error_about_an_answer_is_admitted_while_its_flow_is(kit: Any, clock:
     filter_.update(held, held.nodes[1])
     assert admits(filter_, tcp(PEER, OWN, 40000, 22))
     answer = bytes(tcp(OWN, PEER, 22, 40000))
-    too_big = IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / Raw(answer[:28])
-    assert admits(filter_, too_big, 3)
+    too_big = IP(src=PEER, dst=OWN) / ICMP(type=3, code=4) / Raw(answer[:28])
+    assert admits(filter_, too_big)
     changed(filter_, held, removed_rules=(1,))
-    assert not admits(filter_, too_big, 3)
+    assert not admits(filter_, too_big)
 
 
 def test_a_fragment_in_the_midst_of_a_tcp_header_is_refused(kit: Any, clock: ManualClock) -> None:
@@ -363,3 +363,24 @@ def test_counters_are_there_to_be_read(kit: Any, clock: ManualClock) -> None:
     limited.register(metrics)
     limited.admit(2, [bytes(tcp(PEER, OWN, 1, 22)), bytes(tcp(PEER, THIRD, 1, 22)), b"", bytes(tcp(PEER, OWN, 1, 2))])
     assert list(metrics.values().values()) == [3, 1, 1, 1]
+
+
+def test_an_icmp_error_about_a_flow_comes_by_the_way_of_that_flow_alone(kit: Any, clock: ManualClock) -> None:
+    limited = filtering(kit, clock)
+    sent = tcp(OWN, THIRD, 40000, 443)
+    limited.record([bytes(sent)])
+    error = IP(src=PEER, dst=OWN) / ICMP(type=3, code=4, nexthopmtu=68) / bytes(sent)
+    assert not admits(limited, error, peer=2)
+    assert admits(limited, IP(src=THIRD, dst=OWN) / ICMP(type=3, code=4) / bytes(sent), peer=3)
+
+
+def test_an_icmp_error_about_hosts_behind_a_router_comes_from_that_router(kit: Any, clock: ManualClock) -> None:
+    limited, held = MapFilter(clock), network(kit)
+    route = MapRoute(id=1, prefix="10.1.0.0/16", router=3)
+    held.apply(MapChange(cursor=Cursor(2, b"m"), routes=(route,)))
+    limited.update(held, held.nodes[1])
+    sent = tcp(OWN, "10.1.0.7", 40000, 443)
+    limited.record([bytes(sent)])
+    error = IP(src="10.1.0.1", dst=OWN) / ICMP(type=11) / bytes(sent)
+    assert admits(limited, error, peer=3)
+    assert not admits(limited, error, peer=2)

@@ -76,7 +76,7 @@ def test_the_fragmented_datagrams_that_are_remembered_are_bounded() -> None:
     for number in range(100):
         packet = parse(bytes(IP(src=B, dst=A, id=number, flags="MF") / UDP() / bytes(8)))
         assert packet is not None
-        fragments.began(packet, 0)
+        fragments.began(2, packet, 0)
     assert len(fragments) == 10
 
 
@@ -97,3 +97,44 @@ def test_shortcuts_are_bounded_and_forgotten_by_peer() -> None:
     assert shortcuts.unknown(number % 5, [head], 0) == {head}
     shortcuts.forget()
     assert len(shortcuts) == 0
+
+
+def test_a_peer_that_begins_many_flows_pushes_out_its_own_alone() -> None:
+    flows = Flows(100)
+    for port in range(10):
+        flows.begun(2, udp(B, A, port, 80), 0)
+    for port in range(5000):
+        flows.begun(3, udp("100.64.0.3", A, port, 80), port)
+    answers = [flows.leaving(udp(A, B, 80, port), 6000) for port in range(10)]
+    assert [flow is not None and flow.peer for flow in answers] == [2] * 10
+    assert len(flows) == 100
+
+
+def test_who_begins_few_flows_finds_room_among_those_of_many_greedy_peers() -> None:
+    flows = Flows(64)
+    for port in range(1000):
+        for peer in (3, 4, 5):
+            flows.begun(peer, udp(f"100.64.0.{peer}", A, port, 80), port)
+    first = [flows.begun(2, udp(B, A, port, 80), 2000) for port in range(8)]
+    for port in range(1000):
+        for peer in (3, 4, 5):
+            flows.begun(peer, udp(f"100.64.0.{peer}", A, port, 90), 3000)
+    assert all(flow is not None and flow.touch(3000) for flow in first)
+    assert len(flows) == 64
+
+
+def test_a_peer_that_sends_many_fragments_pushes_out_its_own_alone() -> None:
+    fragments = Fragments(10)
+
+    def part(number: int, source: str, **place: int | str) -> Packet:
+        packet = parse(bytes(IP(src=source, dst=A, id=number, proto=17, **place) / bytes(16)))
+        assert packet is not None
+        return packet
+
+    fragments.began(2, part(1, B, flags="MF"), 0)
+    for number in range(100):
+        fragments.began(3, part(number, "100.64.0.3", flags="MF"), 0)
+    assert fragments.follow(2, part(1, B, frag=2), 0)
+    assert not fragments.follow(3, part(1, B, frag=2), 0)
+    fragments.forget([2])
+    assert not fragments.follow(2, part(1, B, frag=2), 0)
