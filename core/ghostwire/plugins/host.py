@@ -155,10 +155,10 @@ class Host:
         except PluginError:
             raise
         except GhostwireError as error:
-            raise PluginError(offer.plugin, f"{offer.name}: {error}") from error
+            raise offer.broken(str(error)) from error
         except (Exception, SystemExit) as error:
             failure = loader.describe(error, self._members[offer.plugin].plugin)
-            raise PluginError(offer.plugin, f"{offer.name}: {failure.reason}") from error
+            raise offer.broken(failure.reason) from error
 
     def create_all(self, hook: str, build: Callable[[str, Any], Any]) -> list[Any]:
         """Make every offer of a hook; one that fails costs only itself, unless the operator named its plugin."""

@@ -75,8 +75,12 @@ class Offer(msgspec.Struct, frozen=True):
             raise ValueError(f"{self.name} is a command, which is loaded, not created")
         made, kind = self.provider.create(context), CAPABILITIES.get(self.hook, object)
         if not isinstance(made, kind):
-            raise PluginError(self.plugin, f"{self.name}: made a {type(made).__name__} instead of a {kind.__name__}")
+            raise self.broken(f"made a {type(made).__name__} instead of a {kind.__name__}")
         return made
+
+    def broken(self, reason: str) -> PluginError:
+        """The error that tells why it cannot be had, naming plugin and provider (once, where both have one name)."""
+        return PluginError(self.plugin, reason if self.name == self.plugin else f"{self.name}: {reason}")
 
 
 def isolated_offers(plugin: str, described: Described) -> list[Offer]:

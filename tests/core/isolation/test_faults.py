@@ -168,7 +168,7 @@ def test_a_stranger_is_never_preferred_to_udp_and_is_shown_as_isolated(install: 
     [
         ("os._exit(7)", "ended with status 7"),
         ("while True: pass", "hangs"),
-        ("raise ValueError('cracked')", "send raised ValueError: cracked"),
+        ("raise ValueError('cracked')", "send raised ValueError: cracked (third_party_pigeon_pigeon.py:"),
         ("self.hoard = getattr(self, 'hoard', None) or [bytearray(1 << 20) for _ in range(300)]", "memory"),
         ("self.context.failed('feathers\\nlost')", "feathers lost"),
         ("__import__('threading').Thread(target=spin, daemon=True).start()", "burnt the processor"),

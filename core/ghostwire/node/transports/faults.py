@@ -8,21 +8,21 @@ from typing import Final
 
 from ghostwire import Metrics
 from ghostwire.engine import SECOND, Clock
-from ghostwire.hints import one_line
+from ghostwire.hints import LONGEST, one_line, raised
 
 FAULTS: Final = (Exception, SystemExit, asyncio.CancelledError)
 """What a call of a plugin may raise without ending more than itself."""
 LINES: Final = 10
 EVERY: Final = 30 * SECOND
 """How many lines are told at once, and after which time one more."""
-LONGEST: Final = 200
 
 
 class Faults:
     """Of one transport. ``raised`` counts calls that raised, ``refused`` what it brought or said that nobody takes."""
 
-    def __init__(self, name: str, clock: Clock, log: logging.Logger) -> None:
+    def __init__(self, name: str, plugin: str, clock: Clock, log: logging.Logger) -> None:
         self._name, self._clock, self._log = name, clock, log
+        self._whose = f"transport {name} of plugin {plugin}" if plugin else f"transport {name}"
         self._room, self._filled, self._silent = LINES, clock.now(), 0
         self._last: dict[str, int] = {}
         self.raised = self.refused = 0
@@ -47,7 +47,7 @@ class Faults:
             return
         more = f" ({self._silent} lines left out)" if self._silent else ""
         self._room, self._silent = self._room - 1, 0
-        self._log.log(level, "transport %s: %s%s", self._name, text, more)
+        self._log.log(level, "%s: %s%s", self._whose, text, more)
 
     def say_again(self, key: str, text: str) -> None:
         """Log a warning, at most once in `EVERY` for the same key."""
@@ -58,12 +58,11 @@ class Faults:
 
 
 def told(error: BaseException) -> str:
-    """What a plugin raised, as one short line; its own text may raise, too."""
+    """What a plugin raised and where, as one short line; its own text may raise, too."""
     try:
-        text = one_line(error)
+        return raised(error)
     except FAULTS:
-        text = ""
-    return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[:LONGEST]
+        return type(error).__name__
 
 
 def line(text: object) -> str:

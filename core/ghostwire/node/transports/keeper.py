@@ -17,7 +17,8 @@ from typing import Final
 from ghostwire import Metrics, Receive, RelayTransport, Transport
 from ghostwire.engine import SECOND, Clock
 from ghostwire.errors import GhostwireError, PlatformError, PluginError, Unavailable
-from ghostwire.node.transports.faults import FAULTS, Faults, line, told
+from ghostwire.hints import one_line
+from ghostwire.node.transports.faults import FAULTS, Faults, told
 from ghostwire.node.transports.health import Health
 from ghostwire.node.transports.inflow import Inflow
 from ghostwire.node.transports.life import Life, LifeMetrics
@@ -53,7 +54,7 @@ class Keeper:
     def __init__(self, origin: Origin, make: Make, metrics: Metrics, clock: Clock, log: logging.Logger) -> None:
         self.origin = origin
         self._make, self._metrics, self._clock = make, metrics, clock
-        self.faults = Faults(origin.name, clock, log)
+        self.faults = Faults(origin.name, origin.plugin, clock, log)
         self.table = PathTable(origin.name, self.raised)
         self.began: Callable[[], object] = lambda: None
         self.changed: Callable[[], object] = lambda: None
@@ -228,7 +229,7 @@ class Keeper:
         except FAULTS as error:
             if _cancels(error):
                 raise
-            self.faults.say_again("close", line(self._counted("close", error)))
+            self.faults.say_again("close", self._reason(self._counted("close", error)))
         life.metrics.end()
         self._life = None
 
@@ -249,7 +250,7 @@ class Keeper:
         return life
 
     def _failed(self, failure: GhostwireError) -> None:
-        self._failure, reason, now = failure, line(failure), self._clock.now()
+        self._failure, reason, now = failure, self._reason(failure), self._clock.now()
         self._health.failed(reason, now)
         pause = ((self._health.deadline() or now) - now) / SECOND
         self.faults.say(logging.WARNING, f"{reason}; trying again in {pause:.0f} s")
@@ -260,6 +261,13 @@ class Keeper:
             return error
         self.faults.raised += 1
         return PluginError(self.origin.plugin, f"{where} raised {told(error)}")
+
+    def _reason(self, failure: GhostwireError) -> str:
+        """Why it failed in one line, which is told where the names of plugin and transport stand already."""
+        reason, (name, plugin) = one_line(failure), (self.origin.name, self.origin.plugin)
+        if isinstance(failure, PluginError) and failure.plugin == plugin:
+            reason = reason.removeprefix(f"plugin {plugin}: ")
+        return reason.removeprefix(f"{name}: ")
 
     def _trouble(self) -> str:
         return self._health.trouble(self._clock.now())

@@ -56,4 +56,4 @@ async def _run(call: Callable[[], Awaitable[object]]) -> None:
     try:
         await call()
     except SystemExit as error:
-        raise RuntimeError(f"SystemExit({error.code})") from None
+        raise RuntimeError(f"SystemExit({error.code})").with_traceback(error.__traceback__) from None

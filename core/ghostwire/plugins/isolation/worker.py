@@ -6,13 +6,12 @@ import asyncio
 import logging
 import os
 import socket
-import traceback
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 from ghostwire import Metrics, RelayTransport, Transport, TransportContext
 from ghostwire.errors import GhostwireError, PluginError
-from ghostwire.hints import one_line
+from ghostwire.hints import one_line, raised
 from ghostwire.keys import NodeKey
 from ghostwire.model import NetworkMap
 from ghostwire.plugins.host import Host
@@ -86,12 +85,12 @@ class Worker:
         try:
             await asyncio.wait_for(transport.close(), CLOSE_TIMEOUT)
         except (Exception, SystemExit) as error:
-            self._line.tell(Said(level=logging.WARNING, text=f"close raised {_words(error)}"), urgent=False)
+            self._line.tell(Said(level=logging.WARNING, text=f"close raised {raised(error)}"), urgent=False)
 
     def raised(self, where: str, error: BaseException) -> None:
         """Plugin's code raised; the first time and every power of two it is said, after too often it is the end."""
         self._raised += 1
-        text = f"{where} raised {_words(error)}"
+        text = f"{where} raised {raised(error)}"
         if self._raised & (self._raised - 1) == 0:
             self._line.tell(Said(level=logging.WARNING, text=text), urgent=False)
         if self._raised == MOST_RAISED:
@@ -112,7 +111,7 @@ class Worker:
         except GhostwireError:
             raise
         except (Exception, SystemExit) as error:
-            raise PluginError(self._setup.plugin, f"{transport.name}: start raised {_words(error)}") from None
+            raise PluginError(self._setup.plugin, f"start raised {raised(error)}") from None
         self._said = self._endpoints(transport)
         self._line.tell(Started(name=transport.name, endpoints=self._said))
 
@@ -205,10 +204,3 @@ def _forwarding(line: Line, setup: Setup) -> logging.Logger:
     root.addHandler(_Forward(line))
     root.setLevel(setup.level)
     return logging.getLogger(f"ghostwire.node.{setup.plugin}")
-
-
-def _words(error: BaseException) -> str:
-    """What was raised, and the line that raised it, for the plugin's author."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return one_line(f"{type(error).__name__}: {error}{where}")

@@ -5,17 +5,19 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from json import loads as decode
 from typing import Any
 
 import pytest
 
-from ghostwire import BURST, Metrics, Transport
+from ghostwire import BURST, Metrics, Provider, Transport
 from ghostwire.errors import PermissionDenied, PluginError, Unavailable
 from ghostwire.node.transports.inflow import FLOOD, MOST
 from ghostwire.node.transports.keeper import CLOSE, START, Keeper, Origin
 from ghostwire.node.transports.paths import KNOWN
 from ghostwire.node.transports.patience import MOST_STRAYS
 from ghostwire.node.transports.supervised import Supervised
+from ghostwire.plugins.offers import Offer
 from ghostwire.testing import MemoryTransport, Network, running_clock, simulate, simulated
 from ghostwire.testing.contracts import TransportContract
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS
@@ -48,6 +50,9 @@ async def hang_for_ever(*args: object) -> None:
 
 def boom(*args: object) -> Any:
     raise RuntimeError("boom\nboom")
+
+
+BOOM = f"RuntimeError: boom boom (test_supervised.py:{boom.__code__.co_firstlineno + 1})"
 
 
 def leave(*args: object) -> Any:
@@ -97,6 +102,54 @@ async def test_a_provider_that_makes_nothing_is_asked_again(bench: Any, fault: A
     it.keeper._make = make
     await asyncio.sleep(3)
     assert it.state == "running"
+    await it.supervised.close()
+
+
+@pytest.mark.parametrize("exits", [False, True], ids=["raises", "exits"])
+@simulated
+async def test_a_failed_start_is_told_once_with_plugin_transport_and_line(
+    bench: Any, caplog: pytest.LogCaptureFixture, exits: bool
+) -> None:
+    it = bench()
+    fault = leave if exits else boom
+
+    async def start(receive: object) -> None:
+        fault()
+
+    it.teach = lambda wild: setattr(wild, "start", start)
+    with pytest.raises(PluginError, match="plugin strange: start raised"):
+        await it.start()
+    what = (
+        BOOM if not exits else f"RuntimeError: SystemExit(3) (test_supervised.py:{leave.__code__.co_firstlineno + 1})"
+    )
+    assert [record.getMessage() for record in caplog.records] == [
+        f"transport wild of plugin strange: start raised {what}; trying again in 1 s"
+    ]
+    assert it.trouble == f"start raised {what}"
+    await it.supervised.close()
+
+
+@pytest.mark.parametrize("name", ["strange", "wild"])
+@simulated
+async def test_one_that_cannot_be_made_is_named_once(bench: Any, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    it = bench()
+    offer = Offer("strange", Provider(name, lambda context: "no transport"), "ghostwire_transports")
+    it.keeper._make = lambda metrics, failed: offer.create(None)
+    it.keeper.create()
+    told = caplog.records[0].getMessage()
+    assert told == "transport wild of plugin strange: made a str instead of a Transport; trying again in 1 s"
+    await it.supervised.close()
+
+
+@simulated
+async def test_the_line_of_an_error_is_the_plugins_own_even_where_it_arose_in_the_standard_library(bench: Any) -> None:
+    it = await bench().start()
+    it.wild.send = lambda *args: int("no number")
+    it.supervised.path("there").send([b"x"])
+    assert it.trouble.startswith("raised in send: ValueError: invalid literal")
+    it.wild.send = lambda *args: decode("{")
+    it.supervised.path("there").send([b"x"])
+    assert f"(test_supervised.py:{it.wild.send.__code__.co_firstlineno})" in it.trouble
     await it.supervised.close()
 
 
@@ -161,7 +214,7 @@ async def test_one_that_raises_wherever_it_is_called_is_no_more_than_silent(benc
     assert (path.send([b"x"]), path.knock(b"x", 3), it.supervised.endpoints()) == (False, False, ())
     with pytest.raises(ValueError, match="cannot read"):
         it.supervised.path("elsewhere")
-    assert (it.state, it.trouble, it.count("raised")) == ("running", "raised in path: RuntimeError: boom boom", 5)
+    assert (it.state, it.trouble, it.count("raised")) == ("running", f"raised in path: {BOOM}", 5)
     await it.supervised.close()
 
 
