@@ -92,7 +92,7 @@ class Mole(Transport):
         for host, port in json.load(open("go")):
             for _ in range(3):
                 try:
-                    self.socket.sendto(b"LATERAL", (host, port))
+                    (self.six if ":" in host else self.socket).sendto(b"LATERAL", (host, port))
                 except OSError:
                     pass
             try:
@@ -109,7 +109,7 @@ class Mole(Transport):
         self.tell(found)
     async def start(self, receive):
         self.receive = receive
-        self.socket = self.context.sockets.udp("0.0.0.0", 45454)
+        self.socket, self.six = (self.context.sockets.udp(host, 45454) for host in ("0.0.0.0", "::"))
         self.socket.setsockopt(1, 8, 1 << 22)
         told = [repr(self.context), repr(dict(os.environ)), repr(sys.argv), repr(self.context.node_key)]
         told += [repr(self.context.map), repr(self.context.local_addresses()), str(self.context.node_key)]
@@ -138,6 +138,7 @@ class Mole(Transport):
     async def close(self):
         asyncio.get_running_loop().remove_reader(self.socket.fileno())
         self.socket.close()
+        self.six.close()
 
 @hookimpl
 def ghostwire_transports():
@@ -272,36 +273,56 @@ def say_go(node: Node, content: object = 0) -> Path:
     return folder
 
 
-def listener(node: Node, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """A service of this member, at a port of its own."""
-    made = node.lab.socket(node.member, kind=kind)
-    made.bind((address, 0))
-    if kind == socket.SOCK_STREAM:
-        made.listen()
-    made.settimeout(1)
-    return made
+class Service:
+    """A service of this member, for streams and datagrams at one port of its own."""
+
+    def __init__(self, node: Node, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.stream = node.lab.socket(node.member, family, socket.SOCK_STREAM)
+        self.datagram = node.lab.socket(node.member, family)
+        self.stream.bind((address, 0))
+        self.stream.listen()
+        self.target = address, self.stream.getsockname()[1]
+        self.datagram.bind(self.target)
+        for each in (self.stream, self.datagram):
+            each.setblocking(False)
+
+    def visits(self) -> tuple[bool, bool]:
+        """Whether a stream came, and a datagram."""
+        try:
+            came = self.datagram.recv(100) == b"LATERAL"
+        except BlockingIOError:
+            came = False
+        try:
+            self.stream.accept()[0].close()
+        except BlockingIOError:
+            return False, came
+        return True, came
 
 
 def test_a_plugin_reaches_no_service_of_this_machine_of_the_mesh_or_of_the_cloud(start: Start) -> None:
     mesh = start("reach")
     alice, bob = mesh["aubergine"], mesh["bilberry"]
     wait_for("a ping", lambda: alice.can_ping(bob.address()), CROWDED)
-    places = [(alice, "127.0.0.1"), (alice, "0.0.0.0"), (bob, bob.address()), (bob, mesh.lab.addresses["bilberry"])]
-    services = [(address, listener(node, address)) for node, address in places]
-    targets = [(address, service.getsockname()[1]) for address, service in services]
-    targets += [(mesh.lab.addresses["aubergine"], targets[1][1]), ("::ffff:127.0.0.1", targets[0][1])]
-    targets += [("localhost", targets[0][1]), ("169.254.169.254", 80), ("fe80::1", 80)]
+    wait_for("a ping over IPv6", lambda: alice.can_ping(bob.address(6)), CROWDED)
+    outside = mesh.lab.outside["bilberry"]
+    fair = [Service(bob, address) for address in outside]  # reaching these is what transports do
+    closed = [Service(alice, address) for address in ("127.0.0.1", "0.0.0.0", "::1", "::")]
+    closed += [Service(node, node.address(version)) for node in (alice, bob) for version in (4, 6)]
+    ports = {service.target[0]: service.target[1] for service in closed}
+    targets = [service.target for service in (*closed, *fair)]
+    targets += [(own, ports["::" if ":" in own else "0.0.0.0"]) for own in mesh.lab.outside["aubergine"]]
+    targets += [("::ffff:127.0.0.1", ports["127.0.0.1"]), ("localhost", ports["127.0.0.1"])]
+    targets += [("169.254.169.254", 80), ("fe80::1", 80)]
     folder = say_go(alice, targets)
     wait_for("the plugin has tried", (folder / "found.json").exists, CROWDED)
     found = json.loads((folder / "found.json").read_text())
-    fair = ":".join(map(str, targets[3]))
-    assert found.pop(fair) == "connected"  # it is what transports do
+    assert len(outside) == 2
+    for service in fair:
+        assert found.pop(":".join(map(str, service.target))) == "connected"
+        wait_for("its datagram", lambda: service.visits()[1])  # noqa: B023
     assert {what: text for what, text in found.items() if not text.startswith(REFUSED)} == {}
-    for address, service in services:
-        with service:
-            if address != targets[3][0]:
-                with pytest.raises(TimeoutError):
-                    service.accept()
+    assert {service.target: service.visits() for service in closed} == {each.target: (False, False) for each in closed}
 
 
 def test_a_plugin_gets_at_no_file_or_socket_of_the_daemons(start: Start) -> None:
@@ -364,5 +385,8 @@ def test_nothing_of_a_plugin_outlives_its_daemon(start: Start, number: int) -> N
     child = child_of(alice)
     alice.end(number)
     wait_for("its process is gone", lambda: not Path(f"/proc/{child}").exists())
+    if number == signal.SIGKILL:
+        done = mesh.lab.run("aubergine", [*alice.words(), "--cleanup"])
+        assert "remove nftables table inet ghostwire_gw0" in done.stdout
     left = alice.leftovers()
     assert [each for each in left if number == signal.SIGTERM or not each.endswith("node.sock")] == []

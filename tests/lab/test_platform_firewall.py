@@ -7,8 +7,9 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 from test_platform import ip, make_platform
@@ -28,7 +29,7 @@ Enter = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
-def machine(ours: str, addresses: tuple[str, ...], theirs: tuple[str, ...]) -> Iterator[Enter]:
+def machine(ours: str, addresses: Iterable[str], theirs: Iterable[str]) -> Iterator[Enter]:
     """Another machine at the end of a link; entering it, sockets are made there."""
     holder = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo there; exec sleep 60"], stdout=subprocess.PIPE)
     try:
@@ -45,7 +46,7 @@ def machine(ours: str, addresses: tuple[str, ...], theirs: tuple[str, ...]) -> I
         holder.wait()
 
 
-def _bring_up(name: str, addresses: tuple[str, ...]) -> None:
+def _bring_up(name: str, addresses: Iterable[str]) -> None:
     for address in addresses:
         ip("addr", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
     ip("link", "set", name, "up")
@@ -151,27 +152,44 @@ def _begun_here(there: Enter, peer: str) -> bool:
         return passes(listener.accept()[0], client)
 
 
+BEHIND = {
+    4: ("100.64.0.0/24", OWN[0], PEER[0], ("192.0.2.0/24", "192.0.2.1", "192.0.2.9"), ("198.51.100.1", "198.51.100.9")),
+    6: ("fd7a::/64", OWN[1], PEER[1], ("2001:db8::/64", "2001:db8::1", "2001:db8::9"), ("fd99::1", "fd99::9")),
+}
+"""By IP version: the mesh, this machine and a peer in it; a network offered with us and a host on it; another such."""
+DEVICE_MTU, HEADERS = 1280, {4: 20 + 20, 6: 40 + 20}
+TIMESTAMPS = 12
+"""Bytes of TCP's option, which TCP_MAXSEG leaves out."""
+
+
+@pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("masquerade", [True, False])
-def test_a_host_behind_sees_the_router_alone_where_packets_are_masqueraded(masquerade):
+def test_a_host_behind_sees_the_router_alone_where_packets_are_masqueraded(masquerade, version):
     async def work() -> None:
-        with (
-            machine("gwt0", (f"{OWN[0]}/24",), (f"{PEER[0]}/24",)) as peer,
-            machine("lan0", ("192.0.2.1/24", "198.51.100.1/24"), ("192.0.2.9/24", "198.51.100.9/24")) as host,
-        ):
-            with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
-                file.write("1")
-            await nft(("-f", "-"), transaction(Wanted("gwt0", None, Forwarding(("192.0.2.0/24",), masquerade))))
+        mesh, own, ours, (offered, inner, host_address), (beside, unoffered) = BEHIND[version]
+        bits = mesh.rpartition("/")[2]
+        near, far = (
+            [f"{each}/{bits}" for each in (inner, beside)],
+            [f"{each}/{bits}" for each in (host_address, unoffered)],
+        )
+        with machine("gwt0", (f"{own}/{bits}",), (f"{ours}/{bits}",)) as peer, machine("lan0", near, far) as host:
+            ip("link", "set", "gwt0", "mtu", str(DEVICE_MTU))
+            for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+                Path("/proc/sys/net", name).write_text("1")
+            await nft(("-f", "-"), transaction(Wanted("gwt0", None, Forwarding((offered,), masquerade))))
             with host():
-                ip("route", "add", "100.64.0.0/24", "via", "192.0.2.1")
-                services = [socket.create_server((each, 7)) for each in ("192.0.2.9", "198.51.100.9")]
+                ip("route", "add", mesh, "via", inner)
+                services = [socket.create_server((each, 7), family=family(each)) for each in (host_address, unoffered)]
             with peer():
-                ip("route", "add", "default", "via", OWN[0])
-                client = socket.create_connection(("192.0.2.9", 7), 3)
+                ip("route", "add", "default", "via", own)
+                client = socket.create_connection((host_address, 7), 3)
                 with pytest.raises(TimeoutError):
-                    socket.create_connection(("198.51.100.9", 7), 0.5)
-            accepted, (source, _) = services[0].accept()
-            assert source == ("192.0.2.1" if masquerade else PEER[0])
+                    socket.create_connection((unoffered, 7), 0.5)
+            accepted, (source, *_) = services[0].accept()
+            assert source == (inner if masquerade else ours)
             assert passes(client, accepted)
+            segment = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) + TIMESTAMPS
+            assert segment == DEVICE_MTU - HEADERS[version], "segments from behind do not fit into the device"
 
     in_namespace(work)
 
