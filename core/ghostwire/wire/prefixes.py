@@ -10,6 +10,9 @@ Prefix = IPv4Network | IPv6Network
 DEFAULTS: Final = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 """What an exit node offers, always both."""
 MAX_TEXT = 64
+WIDEST: Final = {4: 8, 6: 16}
+"""The shortest length of a route by IP version. A few wider ones would be all of the internet, which goes through nobody
+whom its user did not choose as exit node."""
 
 _NOBODYS: Final = {
     "this host's own": (IPv4Network("0.0.0.0/8"), IPv6Network("::/128")),
@@ -50,4 +53,7 @@ def unroutable(prefix: Prefix) -> str:
     if is_default(prefix):
         return ""
     kind = next((kind for kind, holds in _NOBODYS.items() if any(overlap(prefix, each) for each in holds)), None)
-    return f"{kind} addresses are not routed" if kind else ""
+    if kind:
+        return f"{kind} addresses are not routed"
+    widest = WIDEST[prefix.version]
+    return f"it is wider than /{widest}, and so for exit nodes alone" if prefix.prefixlen < widest else ""

@@ -25,7 +25,7 @@ RULES = Rules(MESH, "https://192.0.2.10:8080", RELAYS)
         ("100.0.0.0/8", "100.64.0.0/16 belongs to the mesh"),
         ("100.100.100.100/32", "100.100.0.0/16 belongs to the mesh"),
         ("fd12:3456:789a:1::/64", "fd12:3456:789a::/48 belongs to the mesh"),
-        ("fd00::/8", "fd12:3456:789a::/48 belongs to the mesh"),
+        ("fd12::/16", "fd12:3456:789a::/48 belongs to the mesh"),
         ("127.0.0.1", "loopback"),
         ("::1", "loopback"),
         ("169.254.169.254", "link-local"),
@@ -33,6 +33,14 @@ RULES = Rules(MESH, "https://192.0.2.10:8080", RELAYS)
         ("224.0.0.0/4", "multicast"),
         ("128.0.0.0/1", "not routed"),
         ("0.0.0.0/1", "not routed"),
+        ("192.0.0.0/3", "for exit nodes alone"),
+        ("64.0.0.0/3", "for exit nodes alone"),
+        ("128.0.0.0/2", "not routed"),
+        ("fd00::/8", "for exit nodes alone"),
+        ("2000::/3", "for exit nodes alone"),
+        ("2000::/15", "for exit nodes alone"),
+        ("::/96", "not routed"),
+        ("2600::/12", "for exit nodes alone"),
         ("ff02::1", "multicast"),
         ("255.255.255.255", "reserved"),
         ("::ffff:10.0.0.0/104", "IPv4-mapped"),
@@ -49,7 +57,16 @@ def test_what_the_mesh_needs_is_refused_with_the_reason(prefix, words):
 
 @pytest.mark.parametrize(
     "prefix",
-    ["10.0.0.0/8", "192.168.1.0/24", "100.65.0.0/16", "198.51.100.0/29", "192.0.2.128/25", "fd13::/48", "2000::/16"],
+    [
+        "10.0.0.0/8",
+        "192.168.1.0/24",
+        "100.65.0.0/16",
+        "198.51.100.0/29",
+        "192.0.2.128/25",
+        "fd13::/48",
+        "2000::/16",
+        "8.0.0.0/8",
+    ],
 )
 def test_all_else_may_be_routed(prefix):
     assert RULES.refusal(parse_prefix(prefix)) == ""
