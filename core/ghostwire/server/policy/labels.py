@@ -74,7 +74,6 @@ class Labels:
     def __init__(self) -> None:
         self._bits: dict[str, int] = {}
         self._ids: list[int] = []
-        self._free: list[int] = []
 
     def add(self, selectors: Iterable[str]) -> int:
         """The mask of these, new ones among them."""
@@ -106,22 +105,9 @@ class Labels:
         """How many are known outside ``used``."""
         return len(self._bits) - used.bit_count()
 
-    def release(self, used: int) -> int:
-        """Let the bits of all selectors outside ``used`` stand for others later; which these are."""
-        gone = {selector: bit for selector, bit in self._bits.items() if not used >> bit & 1}
-        for selector, bit in gone.items():
-            del self._bits[selector]
-            self._free.append(bit)
-        return sum(1 << bit for bit in gone.values())
-
     def _new(self, selector: str) -> int:
-        if self._free:
-            bit = self._free.pop()
-            self._ids[bit] = label_id(selector)
-        else:
-            bit = len(self._ids)
-            self._ids.append(label_id(selector))
-        self._bits[selector] = bit
+        bit = self._bits[selector] = len(self._ids)
+        self._ids.append(label_id(selector))
         return bit
 
 

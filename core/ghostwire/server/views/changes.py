@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 from ghostwire.capabilities.policy import CompiledPolicy
 from ghostwire.model import MapNode, MapRoute, Node, Route
+from ghostwire.server.policy.labels import Labels
 from ghostwire.server.policy.rulebook import Rulebook
 from ghostwire.server.policy.sight import Lens, Passage, Sight, Standing
 from ghostwire.server.views.history import Clock, Trace
@@ -16,8 +17,8 @@ from ghostwire.server.views.telling import Telling
 
 FEW = 256
 """Nodes that a new policy moves up to which each is told to whom it concerns; of more, every viewer looks anew."""
-WASTE = 1024
-"""Labels out of use from which on their bits are given to others."""
+WASTE = 4096
+"""Labels out of use from which on bits are dealt out anew, and everybody begins anew."""
 
 
 class Changes:
@@ -188,10 +189,10 @@ class Changes:
     def adopt(self, policy: CompiledPolicy) -> None:
         """Put another policy in force: who sees by other labels or rules than before looks anew."""
         scene, old = self._scene, self._scene.sight
-        if scene.labels.wasted(old.book.used) > WASTE:
-            gone = scene.labels.release(old.book.used)
-            self._telling.nodes.blur(gone)
-            self._telling.routes.blur(gone)
+        dealt_anew = scene.labels.wasted(old.book.used) > WASTE
+        if dealt_anew:
+            scene.labels = Labels()
+            self._clock.forget(self._clock.tick)
         self._policy, scene.sight = policy, Sight(Rulebook(policy.rules, scene.labels))
         scene.forget_sets()
         for id_ in scene.nodes.ids():
@@ -199,16 +200,19 @@ class Changes:
         moved = {id_: was for id_ in scene.nodes.ids() if (was := old.standing(id_)) != scene.sight.standing(id_)}
         for id_, was in moved.items():
             self._telling.nodes.leave(self._trace(id_, was))
-        self._turn(old, {id_: was for id_, was in moved.items() if was})
         self._adopt_routes(old)
+        if dealt_anew:
+            self._outboxes.begin_anew()
+        else:
+            self._turn(old, {id_: was for id_, was in moved.items() if was})
 
     def _turn(self, old: Sight, moved: dict[int, Standing]) -> None:
         """Find out who looks anew; the others are told of each node that moved, unless those are many."""
         sight = self._scene.sight
-        touched = {id_: was.vector ^ sight.at(id_).vector for id_, was in moved.items()}
-        turn = Turn(old, {id_: (was, touched[id_]) for id_, was in moved.items()})
-        changed = sight.book.changed(old.book)
-        own, many = sight.book.differs_for_own(old.book), len(moved) > FEW
+        many, anew = len(moved) > FEW, 0
+        for id_, was in moved.items() if many else ():
+            anew |= was.vector ^ sight.at(id_).vector
+        turn, changed, own = Turn(old, anew), sight.book.changed(old.book), sight.book.differs_for_own(old.book)
         self.examined = 0
         for id_, box in self._outboxes.held.items():
             lens, now = old.lens(id_), sight.standing(id_)

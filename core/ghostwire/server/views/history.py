@@ -56,12 +56,6 @@ class Trail(Generic[S]):
                 return
             yield trace
 
-    def blur(self, mask: int) -> None:
-        """Of places with these labels it is no longer known where they were."""
-        for index, trace in enumerate(self._traces):
-            if getattr(trace.was, "vector", 0) & mask:
-                self._traces[index] = trace._replace(was=UNKNOWN)
-
     def compact(self, tick: int, alive: Container[int]) -> None:
         """Forget what nobody asks for who was told up to that tick."""
         while self._traces and self._traces[0].tick <= tick:

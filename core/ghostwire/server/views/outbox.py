@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from ghostwire.model import Cursor
-from ghostwire.server.policy.labels import bits
-from ghostwire.server.policy.sight import Lens, Sight, Standing
+from ghostwire.server.policy.sight import Lens, Sight
 from ghostwire.server.session import Session
 
 ALL: Literal["all"] = "all"
@@ -28,21 +25,11 @@ class Key(NamedTuple):
     owner: int = 0
 
 
-class Turn:
-    """One policy's replacement: how things were seen ``before``, and which nodes it moved (with touched labels)."""
+class Turn(NamedTuple):
+    """One policy's replacement: how things were seen ``before``, and the labels whose sets are to be told anew."""
 
-    def __init__(self, before: Sight, moved: dict[int, tuple[Standing, int]]) -> None:
-        self.before = before
-        self._moved = moved
-
-    @cached_property
-    def by_label(self) -> dict[int, list[Key]]:
-        """For each touched label the nodes that it touched."""
-        found: defaultdict[int, list[Key]] = defaultdict(list)
-        for node, (was, touched) in self._moved.items():
-            for bit in bits(touched):
-                found[bit].append(Key("place", node, 1 << bit, was.owner))
-        return found
+    before: Sight
+    anew: int
 
 
 class Outbox:
@@ -114,6 +101,12 @@ class Outboxes:
         """It has something to send, or room for it."""
         self.ready[box] = None
         self.woken()
+
+    def begin_anew(self) -> None:
+        """All that was told counts for nothing."""
+        for box in self.held.values():
+            box.since = ALL
+            self.touch(box)
 
     def remind(self, before: int) -> None:
         """Tell who was last told anything before that revision where the map stands, so that it can come back."""

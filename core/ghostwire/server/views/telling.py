@@ -7,7 +7,7 @@ from typing import Literal
 
 from ghostwire.server.pieces import Recency
 from ghostwire.server.policy.labels import bits
-from ghostwire.server.policy.sight import Lens, Passage, Standing
+from ghostwire.server.policy.sight import Lens, Passage, Sight, Standing
 from ghostwire.server.views.history import Clock, Trace, Trail, Unknown
 from ghostwire.server.views.outbox import ANYONE, CURSOR, Key, Outbox
 from ghostwire.server.views.roster import Roster
@@ -68,9 +68,9 @@ class Telling:
             keys = keys | self._missed(viewer, box.since, box.session.position.newest if box.session.position else 0)
             found.add(("view", self.view(viewer)))
         if box.turn is not None:
-            keys = keys | self._turned(box, lens)
+            keys = keys | self._turned(viewer, box.turn.before)
         if box.before is not None:
-            found.update(self._other_lens(box.before, lens, viewer))
+            found.update(self._other_lens(box.before, lens, viewer, box.turn.anew if box.turn else 0))
         for key in keys:
             found.update(self._read(viewer, lens, key))
         return frozenset(found - {("homes", id_) for field, id_ in found if field == "nodes"})
@@ -108,8 +108,8 @@ class Telling:
             if not sight.book.everyone >> bit & 1:
                 yield "set_changes", (bit, key.id, carries)
 
-    def _other_lens(self, before: Lens, lens: Lens, viewer: int) -> Iterator[Item]:
-        """Rules, sets and labels that the viewer came to see or no longer sees."""
+    def _other_lens(self, before: Lens, lens: Lens, viewer: int, anew: int) -> Iterator[Item]:
+        """Rules, sets and labels that the viewer came to see or no longer sees; sets of labels in ``anew`` whole."""
         ids = self._scene.labels.id
         for rule in lens.rules - before.rules:
             yield "rules", rule
@@ -118,25 +118,21 @@ class Telling:
         for bit in bits(before.held & ~lens.held):
             yield "removed_sets", ids(bit)
         for bit in bits(lens.held):
-            if not before.held >> bit & 1 or before.scope(bit) != lens.scope(bit):
+            if not (before.held & ~anew) >> bit & 1 or before.scope(bit) != lens.scope(bit):
                 yield "sets", (bit, lens.scope(bit))
         if before.own_labels != lens.own_labels:
             yield "own_labels", self._scene.labels.ids(lens.own_labels)
         if before.digest != lens.digest:
             yield "view", self.view(viewer)
 
-    def _turned(self, box: Outbox, lens: Lens) -> set[Key]:
-        """What another policy shows, hides and moves for this viewer."""
-        assert box.turn is not None
-        viewer, old, new = box.session.id, box.turn.before, self._scene.sight
-        keys: set[Key] = set()
+    def _turned(self, viewer: int, old: Sight) -> set[Key]:
+        """What another policy shows this viewer, and hides from it."""
+        new, keys = self._scene.sight, set[Key]()
         was, is_ = old.standing(viewer), new.standing(viewer)
         if was is not None and is_ is not None:
             keys.update(Key("node", node) for node in old.company(was) ^ new.company(is_) if node != viewer)
         own = self._roster.routes_of(viewer)
         keys.update(Key("route", route) for route in old.routes(viewer, own) ^ new.routes(viewer, own))
-        for bit in bits(lens.held & box.before.held if box.before else 0):
-            keys.update(box.turn.by_label.get(bit, ()))
         return keys
 
     def _missed(self, viewer: int, since: int, newest: int) -> set[Key]:
@@ -169,7 +165,7 @@ class Telling:
                 if not sight.links(viewer, was) and viewer != node:
                     yield Key("node", node)
         elif isinstance(was, Unknown):
-            if node <= newest or not newest:
+            if node <= newest:
                 yield Key("node", node)
         elif was is not None and sight.links(viewer, was):
             yield Key("node", node)

@@ -52,14 +52,13 @@ def test_bits_of_a_mask():
     assert list(bits(0)) == []
 
 
-def test_released_bits_stand_for_others_later_and_known_ones_keep_theirs():
+def test_known_labels_keep_their_bits_and_those_out_of_use_are_counted():
     known = Labels()
-    used = known.add(("a", "b", "c"))
-    kept = known.mask(("b",))
-    assert known.release(kept) == used & ~kept
-    assert known.mask(("a", "b", "c")) == kept
-    assert known.add(("d",)) & used & ~kept
-    assert known.ids(known.mask(("b", "d"))) == tuple(sorted((label_id("b"), label_id("d"))))
+    mask = known.add(("a", "b"))
+    assert known.add(("b", "c")) & mask == known.mask(("b",))
+    assert known.mask(("a", "x")) == known.mask(("a",))
+    assert known.wasted(known.mask(("b",))) == 2
+    assert known.ids(known.mask(("b", "c"))) == tuple(sorted((label_id("b"), label_id("c"))))
 
 
 def test_seeing_is_mutual_and_only_along_rules():

@@ -1,10 +1,11 @@
 """Histories of viewers who were away, or too slow, or are of a policy that changed: what they missed reaches them."""
 
+import msgspec
 import pytest
 
 from ghostwire.capabilities.policy import EVERYONE, PolicyRule
 from ghostwire.model import Cursor, MapChange, Route
-from ghostwire.server.views import history
+from ghostwire.server.views import changes, history
 from ghostwire.wire.messages import decode_to_node
 
 from .conftest import EMAIL, Mesh, Toy
@@ -98,6 +99,45 @@ def test_another_policy_between_two_frames_does_not_lose_what_a_viewer_who_moved
 def test_a_group_with_another_member_moves_nodes_in_the_sets_of_viewers_who_see_as_before():
     mesh = mesh_of(to("ann", "group:x", EVERYONE), x=frozenset({"bob"}))
     mesh.edit(toy(to("ann", "group:x", EVERYONE), x=frozenset({"cy", "ann"})))
+
+
+def test_a_node_that_changes_hands_changes_the_sets_of_two_owners_who_see_it_all_the_while():
+    mesh = mesh_of(to(EVERYONE, EVERYONE), own("group:x"), x=frozenset({"ann", "bob"}))
+    mesh.alter(4, user=BOB)
+    mesh.alter(2, user=ANN)
+
+
+def test_who_comes_under_another_label_sees_other_routes():
+    mesh = mesh_of(to("10.1.0.0/16", "tag:a"), to("tag:b", "10.2.0.0/16"), to(EVERYONE, EVERYONE, own=True))
+    mesh.advertise(2, "10.1.0.0/16")
+    mesh.advertise(4, "10.2.0.0/16")
+    mesh.alter(5, tags=("tag:a",))
+    mesh.alter(5, tags=("tag:b",))
+
+
+@pytest.mark.parametrize("few", [0, 256])
+def test_a_policy_that_moves_many_or_few_nodes_moves_them_in_sets_that_are_held_before_and_after(few, monkeypatch):
+    monkeypatch.setattr(changes, "FEW", few)
+    mesh = mesh_of(to("ann", "group:x", EVERYONE), own("group:x"), x=frozenset({"bob"}))
+    rules = to("ann", "group:x", EVERYONE, ports=((22, 22),)), own("group:x")
+    mesh.edit(toy(*rules, x=frozenset({"cy", "ann"})))
+    mesh.edit(toy(*rules, x=frozenset({"bob", "ann"})))
+
+
+def test_policies_that_left_many_labels_out_of_use_begin_with_new_bits_and_everybody_with_a_new_map(monkeypatch):
+    monkeypatch.setattr(changes, "WASTE", 1)
+    first = to("ann", "tag:a"), to("bob", EVERYONE)
+    mesh = mesh_of(*first)
+    mesh.go(1)
+    mesh.alter(3, tags=("tag:b",))
+    mesh.advertise(2, "10.1.0.0/16")
+    mesh.edit(toy(to("cy", "tag:b")))
+    mesh.edit(toy(to("10.1.0.0/16", "group:x"), x=frozenset({"ann"})))
+    mesh.edit(toy(*first))
+    assert told(mesh, 1).full
+    mesh.go(1)
+    mesh.alter(3, tags=("tag:a",))
+    assert not told(mesh, 1).full
 
 
 # Away, while the server lives
@@ -196,6 +236,29 @@ def test_a_node_that_changed_sets_before_a_restart_is_in_the_right_ones():
     mesh.restart()
     assert not told(mesh, 1).full
     assert not told(mesh, 2).full
+
+
+def test_a_node_whose_key_was_renewed_before_a_restart_is_in_sets_again():
+    mesh = mesh_of(to("ann", "tag:a", EVERYONE))
+    mesh.expire(3, "record")
+    away(mesh).expire(3, "renewal")
+    mesh.restart()
+    change = told(mesh, 1)
+    assert not change.full
+    assert change.set_changes
+
+
+def test_who_was_told_by_another_server_is_told_again_what_happened_since_this_one_started():
+    mesh = mesh_of(to(EVERYONE, EVERYONE))
+    mesh.alter(2, name="before")
+    mesh.move(2, 1)
+    mesh.alter(3, name="after")
+    member = mesh.members[1]
+    away(mesh)
+    member.map.cursor = msgspec.structs.replace(member.map.cursor, clock={"elsewhere": 1})
+    change = told(mesh, 1)
+    assert not change.full
+    assert {node.id for node in change.nodes} | change.homes.keys() >= {2, 3}
 
 
 def test_a_user_with_another_address_before_a_restart_has_his_nodes_in_the_right_sets():
