@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ghostwire.testing.conformance.subject import HOOKS
 from ghostwire.testing.contracts import Contract, TransportContract, rule
 
 ROOT = Path(__file__).parents[3]
@@ -68,6 +69,7 @@ def test_its_rules_can_be_shared_among_processes(judge: Judge) -> None:
     ("words", "line"),
     [
         (["--ghostwire-conformance=transprot", "udp"], "no capability 'transprot'; did you mean 'transport'?"),
+        (["--ghostwire-conformance=WRONG", "udp"], f"no capability 'WRONG'; there is {', '.join(sorted(HOOKS))}"),
         (["--ghostwire-conformance=transport", "upd"], "provides the transport 'upd'; did you mean 'udp'? (installed:"),
         (["--ghostwire-conformance=transport"], "name one provider: pytest --ghostwire-conformance=CAPABILITY NAME"),
         (["--ghostwire-conformance=resolver", "dns"], "provides the resolver 'dns' (none is installed)"),
@@ -76,13 +78,14 @@ def test_its_rules_can_be_shared_among_processes(judge: Judge) -> None:
             "none.toml: no such file",
         ),
     ],
-    ids=["capability", "name", "nothing", "none", "settings"],
+    ids=["capability", "no-capability", "name", "nothing", "none", "settings"],
 )
 def test_a_mistake_is_one_line(judge: Judge, words: list[str], line: str) -> None:
     done = judge(*words)
     assert done.returncode == 4
     (said,) = [text for text in done.stderr.splitlines() if text.startswith("ERROR")]
     assert line in said
+    assert said.count("authenticator") < 2  # what there is comes once
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -52,7 +52,7 @@ def find(capability: str, name: str, settings: Path | None = None) -> Subject:
     UsageError says what there is instead, PluginError or ConfigError why a plugin or its settings cannot be used.
     """
     if capability not in HOOKS:
-        raise UsageError(f"no capability {capability!r}{did_you_mean(capability, HOOKS)}; known: {', '.join(HOOKS)}")
+        raise UsageError(f"no capability {capability!r}{did_you_mean(capability, HOOKS)}")
     plugins = loader.installed()
     host = Host.inspect(Selection(_trusting(settings, plugins), tuple(plugins)))
     offers = host.offers(HOOKS[capability])
