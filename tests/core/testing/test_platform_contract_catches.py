@@ -14,6 +14,7 @@ from ghostwire.testing import MemoryDevice, Network, simulate
 from ghostwire.testing.contracts import PlatformContract, System
 from ghostwire.testing.platform import MemoryPlatform
 
+from .catching import failure
 from .conftest import MemorySystem
 
 
@@ -262,20 +263,9 @@ BREAKERS = [
 ]
 
 
-def failure(kind: type[MemoryPlatform], rule_name: str) -> str:
-    """Why one rule fails for this kind; empty where it does not."""
-    contract = Platforms()
-    contract.kind = kind
-    try:
-        getattr(contract, f"test_{rule_name}")()
-    except Exception as error:
-        return str(error) or type(error).__name__
-    return ""
-
-
 @pytest.mark.parametrize(("kind", "rule_name", "words"), BREAKERS)
 def test_a_broken_platform_is_caught_in_words(kind: type[MemoryPlatform], rule_name: str, words: str) -> None:
-    assert words in failure(kind, rule_name)
+    assert words in failure(Platforms, kind, rule_name)
 
 
 def test_every_rule_has_a_breaker() -> None:
@@ -284,4 +274,4 @@ def test_every_rule_has_a_breaker() -> None:
 
 @pytest.mark.parametrize("rule_name", Platforms.rules())
 def test_a_right_platform_is_not_caught(rule_name: str) -> None:
-    assert failure(MemoryPlatform, rule_name) == ""
+    assert failure(Platforms, MemoryPlatform, rule_name) == ""

@@ -12,6 +12,8 @@ from ghostwire.errors import Finding, PolicyError
 from ghostwire.testing import simulate
 from ghostwire.testing.contracts import PolicyContract
 
+from .catching import failure
+
 
 class LinePolicy(CompiledPolicy):
     def __init__(self, rules: Sequence[PolicyRule]) -> None:
@@ -145,25 +147,14 @@ BREAKERS = [
 ]
 
 
-def failure(kind: type[Any], rule_name: str) -> str:
-    """Why one rule fails for this kind; empty where it does not."""
-    contract = Rules()
-    contract.kind = kind
-    try:
-        getattr(contract, f"test_{rule_name}")()
-    except Exception as error:
-        return str(error) or type(error).__name__
-    return ""
-
-
 @pytest.mark.parametrize(("kind", "rule_name"), BREAKERS)
 def test_a_broken_one_is_caught(kind: type[Any], rule_name: str) -> None:
-    assert failure(kind, rule_name)
+    assert failure(Rules, kind, rule_name)
 
 
 @pytest.mark.parametrize("rule_name", Rules.rules())
 def test_a_right_one_is_not(rule_name: str) -> None:
-    assert failure(Rules.kind, rule_name) == ""
+    assert failure(Rules, Rules.kind, rule_name) == ""
 
 
 def test_every_rule_has_a_breaker() -> None:

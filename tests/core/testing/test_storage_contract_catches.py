@@ -13,6 +13,8 @@ from ghostwire.testing import MemoryDatabase, MemoryStorage, simulate
 from ghostwire.testing.contracts import StorageContract
 from ghostwire.testing.storage import MemoryTransaction
 
+from .catching import failure
+
 
 class Storages(StorageContract):
     run = staticmethod(simulate)
@@ -305,20 +307,9 @@ BREAKERS = [
 ]
 
 
-def failure(kind: type[MemoryStorage], rule_name: str) -> str:
-    """Why one rule fails for this kind; empty where it does not."""
-    contract = Storages()
-    contract.kind = kind
-    try:
-        getattr(contract, f"test_{rule_name}")()
-    except Exception as error:
-        return str(error) or type(error).__name__
-    return ""
-
-
 @pytest.mark.parametrize(("kind", "rule_name", "words"), BREAKERS)
 def test_a_broken_storage_is_caught_in_words(kind: type[MemoryStorage], rule_name: str, words: str) -> None:
-    assert words in failure(kind, rule_name)
+    assert words in failure(Storages, kind, rule_name)
 
 
 def test_every_rule_has_a_breaker() -> None:
@@ -327,4 +318,4 @@ def test_every_rule_has_a_breaker() -> None:
 
 @pytest.mark.parametrize("rule_name", Storages.rules())
 def test_a_right_storage_is_not_caught(rule_name: str) -> None:
-    assert failure(MemoryStorage, rule_name) == ""
+    assert failure(Storages, MemoryStorage, rule_name) == ""

@@ -39,6 +39,7 @@ from .broken_tunnels import (
     WakesByHandshakes,
     WakesLate,
 )
+from .catching import failure
 
 BREAKERS = [
     (ClearTunnel, "neither_plaintext_nor_keys_are_seen_on_the_network", "was sent in the clear"),
@@ -187,26 +188,16 @@ BREAKERS = [
 ]
 
 
-def contract_of(kind: Callable[[TunnelContext], Tunnel]) -> TunnelContract:
-    class Rules(TunnelContract):
-        def make(self, context: TunnelContext) -> Tunnel:
-            return kind(context)
+class Tunnels(TunnelContract):
+    kind: Callable[[TunnelContext], Tunnel]
 
-    return Rules()
-
-
-def failure(kind: Callable[[TunnelContext], Tunnel], rule_name: str) -> str:
-    """Why one rule fails for this kind; empty where it does not."""
-    try:
-        getattr(contract_of(kind), f"test_{rule_name}")()
-    except AssertionError as error:
-        return str(error) or "no words"
-    return ""
+    def make(self, context: TunnelContext) -> Tunnel:
+        return self.kind(context)
 
 
 @pytest.mark.parametrize(("kind", "rule_name", "words"), BREAKERS)
 def test_a_broken_tunnel_is_caught_in_words(kind: type[Tunnel], rule_name: str, words: str) -> None:
-    assert words in failure(kind, rule_name)
+    assert words in failure(Tunnels, kind, rule_name)
 
 
 def test_every_rule_has_a_breaker() -> None:
@@ -215,12 +206,14 @@ def test_every_rule_has_a_breaker() -> None:
 
 @pytest.mark.parametrize("rule_name", TunnelContract.rules())
 def test_one_that_breaks_none_is_not(rule_name: str) -> None:
-    assert failure(Honest, rule_name) == ""
+    assert failure(Tunnels, Honest, rule_name) == ""
 
 
 def test_a_failure_shows_the_last_datagrams() -> None:
+    contract = Tunnels()
+    contract.kind = ClearTunnel
     with pytest.raises(AssertionError) as caught:
-        contract_of(ClearTunnel).test_neither_plaintext_nor_keys_are_seen_on_the_network()
+        contract.test_neither_plaintext_nor_keys_are_seen_on_the_network()
     notes = "\n".join(caught.value.__notes__)
     assert "host1" in notes
     assert "->" in notes
