@@ -21,10 +21,12 @@ class Roster:
         self.routes: dict[int, Route] = {}
         self._nodes_of: defaultdict[int, set[int]] = defaultdict(set)
         self._routes_of: defaultdict[int, set[int]] = defaultdict(set)
+        self._last: tuple[int, Bearer] | None = None
+        """The bearer that was asked for last: it is asked for once for each of its routes."""
 
     def take(self, change: Change) -> set[int]:
         """Take over a change; the nodes that may stand elsewhere now."""
-        record = change.record
+        record, self._last = change.record, None
         if change.kind is Node:
             self._take_node(change.id, record if isinstance(record, Node) else None)
             return {change.id}
@@ -44,7 +46,10 @@ class Roster:
 
     def bearer(self, node: Node) -> Bearer:
         """A node as policies know it."""
-        return bearer(node, self.users.get(node.user), [self.routes[route] for route in self.routes_of(node.id)])
+        if self._last is None or self._last[0] != node.id:
+            routes = [self.routes[route] for route in self.routes_of(node.id)]
+            self._last = node.id, bearer(node, self.users.get(node.user), routes)
+        return self._last[1]
 
     def standing(self, policy: CompiledPolicy, book: Rulebook, node: Node) -> Standing:
         """Where the policy puts a node."""
