@@ -110,10 +110,11 @@ class Maps:
         tick = self._clock.compact(before)
         self.outboxes.remind(self._clock.revision - LAG)
         telling, scene = self._telling, self._scene
-        telling.nodes.compact(tick, scene.nodes)
-        telling.routes.compact(tick, scene.routes)
-        telling.relays.compact(tick, scene.relays)
+        telling.nodes.compact(tick)
+        telling.routes.compact(tick)
+        telling.records.compact(tick, scene.nodes)
         telling.homes.compact(tick, scene.nodes)
+        telling.relays.compact(tick, scene.relays)
 
     @property
     def examined(self) -> int:

@@ -53,7 +53,7 @@ class Changes:
             fresh = False
             self._scene.nodes.hide(id_)
         elif fresh := self._scene.nodes.show(id_, self.seen(node)):
-            self._telling.nodes.changed.touch(id_, self._clock.tick)
+            self._telling.records.touch(id_, self._clock.tick)
         if before != after:
             self._shift(id_, before, after)
         if fresh and before:
@@ -160,15 +160,16 @@ class Changes:
         sight, route = self._scene.sight, self._roster.routes.get(id_)
         before, after = sight.passages.get(id_), self._passage(route) if route else None
         saw = sight.travellers(before) if before else set()
-        if before != after:
-            self._telling.routes.leave(Trace(self._clock.tick, id_, before))
-            sight.put_route(id_, after) if after else sight.drop_route(id_)
-            self._outboxes.mark(saw ^ (sight.travellers(after) if after else set()), Key("route", id_))
         if route is None or after is None:
-            self._scene.routes.hide(id_)
-        elif self._scene.routes.show(id_, self._seen_route(route)) or again:
-            self._telling.routes.changed.touch(id_, self._clock.tick)
-            self._outboxes.mark(sight.travellers(after), Key("route", id_))
+            news = self._scene.routes.hide(id_)
+            sight.drop_route(id_)
+        else:
+            news = self._scene.routes.show(id_, self._seen_route(route)) or again
+            sight.put_route(id_, after)
+        if news or before != after:
+            sees = sight.travellers(after) if after else set()
+            self._telling.routes.leave(Trace(self._clock.tick, id_, before))
+            self._outboxes.mark(saw | sees if news else saw ^ sees, Key("route", id_))
 
     def _passage(self, route: Route) -> Passage | None:
         """Where the policy puts a route, which goes by some of its router's labels; None where nobody sees it."""

@@ -8,11 +8,10 @@ so that only who saw them there is told that they are gone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ghostwire.model import Cursor
-from ghostwire.server.pieces import Recency
 
 MAX_TRACES = 200_000
 """Former places that are remembered; who was away for longer gets a full map."""
@@ -36,11 +35,10 @@ class Trace(NamedTuple, Generic[S]):
 
 
 class Trail(Generic[S]):
-    """Things of one kind: when each last changed, and where it stood before."""
+    """Where things of one kind stood before."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.changed: Recency[int] = Recency()
         self._traces: deque[Trace[S]] = deque()
 
     def leave(self, trace: Trace[S]) -> None:
@@ -56,11 +54,10 @@ class Trail(Generic[S]):
                 return
             yield trace
 
-    def compact(self, tick: int, alive: Container[int]) -> None:
+    def compact(self, tick: int) -> None:
         """Forget what nobody asks for who was told up to that tick."""
         while self._traces and self._traces[0].tick <= tick:
             self._traces.popleft()
-        self.changed.compact(tick, alive)
 
 
 class Clock:

@@ -42,10 +42,9 @@ class Past:
     def _take(self, change: Change, revision: int) -> None:
         tick, telling = self._clock.tick, self._telling
         if change.kind is Node:
-            telling.nodes.changed.touch(change.id, tick)
+            telling.records.touch(change.id, tick)
             self._take_node(change)
         elif change.kind is Route:
-            telling.routes.changed.touch(change.id, tick)
             telling.routes.leave(Trace(tick, change.id, UNKNOWN))
             self._take_route(change.id, revision)
         elif change.kind is User:

@@ -21,6 +21,7 @@ class Telling:
         self._scene, self._roster, self._clock, self._epoch = scene, roster, clock, epoch
         self.nodes: Trail[Standing] = Trail(clock)
         self.routes: Trail[Passage] = Trail(clock)
+        self.records: Recency[int] = Recency()
         self.homes: Recency[int] = Recency()
         self.relays: Recency[int] = Recency()
 
@@ -138,14 +139,11 @@ class Telling:
     def _missed(self, viewer: int, since: int, newest: int) -> set[Key]:
         """What changed after that tick, as far as it concerns the viewer; ``newest`` is the last node it may know."""
         sight = self._scene.sight
-        keys = {Key("node", node) for node in self.nodes.changed.since(since) if sight.sees(viewer, node)}
+        keys = {Key("node", node) for node in self.records.since(since) if sight.sees(viewer, node)}
         keys.update(Key("home", node) for node in self.homes.since(since))
         keys.update(Key("relay", relay) for relay in self.relays.since(since))
         for trace in self.nodes.since(since):
             keys.update(self._moved(viewer, trace, newest))
-        keys.update(
-            Key("route", route) for route in self.routes.changed.since(since) if sight.sees_route(viewer, route)
-        )
         for way in self.routes.since(since):
             knew = isinstance(way.was, Unknown) or (way.was is not None and sight.leads(viewer, way.was))
             if knew or sight.sees_route(viewer, way.id):

@@ -44,7 +44,7 @@ class Toy(CompiledPolicy):
         return list(dict.fromkeys(name for name in found if name in SELECTORS))
 
     def route_selectors(self, node: Bearer, route: Prefix) -> Sequence[str]:
-        return [EVERYONE, *self._of(route)] if route.prefixlen else [NET]
+        return [EVERYONE, *node.tags, *self._of(route)] if route.prefixlen else [NET]
 
     def _of(self, route: Prefix) -> list[str]:
         if not route.prefixlen:

@@ -34,7 +34,11 @@ fields = st.one_of(
 class AnyHistory(Mesh, RuleBasedStateMachine):
     """What may happen, in any order."""
 
-    begin = initialize(policy=policies)(Mesh.begin)
+    @initialize(policy=policies)
+    def start(self, policy) -> None:
+        self.begin(policy)
+        self.advertise(2, PREFIXES[0])
+        self.advertise(3, PREFIXES[-1])
 
     join = rule(user=a_user, tags=tags, connect=st.booleans())(Mesh.join)
     leave = rule(number=a_node)(Mesh.leave)

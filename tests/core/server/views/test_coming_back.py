@@ -140,6 +140,21 @@ def test_policies_that_left_many_labels_out_of_use_begin_with_new_bits_and_every
     assert not told(mesh, 1).full
 
 
+def test_the_routes_of_a_node_whose_key_has_expired_are_gone_until_it_is_renewed():
+    mesh = mesh_of(to("10.1.0.0/16", "ann"))
+    mesh.advertise(2, "10.1.0.0/16")
+    mesh.expire(2, "record")
+    mesh.expire(2, "renewal")
+
+
+def test_what_a_router_says_first_after_a_restart_is_told_whatever_it_said_before():
+    mesh = mesh_of(to("10.1.0.0/16", "ann"))
+    mesh.advertise(2, "10.1.0.0/16")
+    mesh.report(2, frozenset({"10.1.0.0/16"}))
+    mesh.restart(back=True)
+    mesh.report(2, frozenset())
+
+
 # Away, while the server lives
 
 
@@ -194,6 +209,56 @@ def test_who_was_away_for_as_long_as_former_places_are_remembered_does_not(monke
     mesh = mesh_of(to("ann", "tag:a"))
     mesh.alter(5, tags=("tag:a",))
     away(mesh).alter(3, tags=("tag:b",))
+    assert not told(mesh, 1).full
+
+
+def test_nodes_that_a_policy_moved_into_sight_and_out_of_it_meanwhile_are_told_to_who_sees_as_before():
+    rule = to("ann", "group:x")
+    mesh = mesh_of(rule, x=frozenset({"bob"}))
+    mesh.alter(3, tags=())
+    away(mesh).edit(toy(rule, x=frozenset({"cy"})))
+    change = told(mesh, 1)
+    assert not change.full
+    assert ([node.id for node in change.nodes], change.removed_nodes) == ([3], (2,))
+
+
+def test_homes_that_moved_meanwhile_are_told():
+    mesh = away(mesh_of(to("ann", "bob")))
+    mesh.move(2, 1)
+    assert told(mesh, 1).homes == {2: 1}
+
+
+def test_routes_that_went_meanwhile_are_gone_and_those_that_one_never_saw_are_not_spoken_of():
+    mesh = mesh_of(to("10.1.0.0/16", "ann"), to("10.2.0.0/16", "bob"))
+    mesh.advertise(3, "10.1.0.0/16")
+    mesh.advertise(3, "10.2.0.0/16")
+    mine, others = mesh.of(Route)
+    away(mesh).route(mine.id, "withdraw")
+    mesh.route(others.id, "withdraw")
+    change = told(mesh, 1)
+    assert not change.full
+    assert change.removed_routes == (mine.id,)
+
+
+def test_a_route_whose_router_came_under_another_label_meanwhile_is_seen():
+    mesh = mesh_of(to("tag:b", "ann"))
+    mesh.advertise(3, "10.1.0.0/16")
+    away(mesh).alter(3, tags=("tag:b",))
+    change = told(mesh, 1)
+    assert not change.full
+    assert len(change.routes) == 1
+
+
+@pytest.mark.parametrize("kept", [6, 4])
+def test_what_happened_after_the_oldest_revision_is_kept_when_older_ones_are_forgotten(kept):
+    mesh = mesh_of(to("ann", "tag:a"), to("10.1.0.0/16", "ann"))
+    mesh.advertise(2, "10.1.0.0/16")
+    mesh.alter(4, name="before")
+    away(mesh).alter(3, tags=("tag:b",))
+    mesh.route(mesh.of(Route)[0].id, "delete")
+    mesh.move(4, 2)
+    mesh.alter(2, name="after")
+    mesh.compact(kept)
     assert not told(mesh, 1).full
 
 
@@ -259,6 +324,32 @@ def test_who_was_told_by_another_server_is_told_again_what_happened_since_this_o
     change = told(mesh, 1)
     assert not change.full
     assert {node.id for node in change.nodes} | change.homes.keys() >= {2, 3}
+
+
+def test_a_node_that_went_before_the_second_of_two_restarts_is_gone():
+    mesh = mesh_of(to("ann", "tag:a"))
+    mesh.restart(back=True)
+    away(mesh).leave(3)
+    mesh.restart()
+    assert told(mesh, 1).removed_nodes == (3,)
+
+
+def test_a_node_whose_key_expired_while_no_server_ran_is_gone():
+    mesh = mesh_of(to("ann", "tag:a"))
+    mesh.alter(3, expires=mesh.now + 5)
+    away(mesh).restart()
+    change = told(mesh, 1)
+    assert not change.full
+    assert change.removed_nodes == (3,)
+
+
+def test_who_was_away_when_a_route_went_of_whose_router_the_log_says_nothing_begins_anew():
+    mesh = mesh_of(to("ann", "10.1.0.0/16", EVERYONE))
+    mesh.advertise(2, "10.1.0.0/16")
+    mesh.alter(4, name="before")
+    away(mesh).route(mesh.of(Route)[0].id, "delete")
+    mesh.restart(compacted=1)
+    assert told(mesh, 1).full
 
 
 def test_a_user_with_another_address_before_a_restart_has_his_nodes_in_the_right_sets():
