@@ -8,15 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-import msgspec
 
 from ghostwire.cli.program import Program
 from ghostwire.cli.tables import as_json, print_json
 from ghostwire.config import DEFAULT_FILE
+from ghostwire.plugins.effective import effective
 from ghostwire.plugins.host import Host
-
-HIDDEN = "(hidden)"
-_SECRET = re.compile(r"(^|_)(secret|password|passphrase|token)$")
 
 
 @click.group(invoke_without_command=True)
@@ -25,7 +22,8 @@ _SECRET = re.compile(r"(^|_)(secret|password|passphrase|token)$")
 def config(ctx: click.Context, json_: bool) -> None:
     """Print the configuration in effect, defaults included and secrets hidden."""
     if ctx.invoked_subcommand is None:
-        tables = effective(ctx.obj)
+        program: Program = ctx.obj
+        tables = effective(program.config, Host.inspect(program.selection))
         if json_:
             print_json(tables)
         else:
@@ -39,21 +37,6 @@ def check(program: Program) -> None:
     for failure in Host.inspect(program.selection).failures():
         raise failure
     click.echo(f"{program.config.file or f'no {DEFAULT_FILE}, defaults'}: ok")
-
-
-def effective(program: Program) -> dict[str, Any]:
-    """Every setting as plain values; a plugin's are complete where it could be loaded, else as the file has them."""
-    config, host = program.config, Host.inspect(program.selection)
-    report = host.report()
-    tables: dict[str, Any] = {"plugins": [info.name for info in report if info.selected]}
-    for name in ("server", "node", "relay"):
-        tables[name] = msgspec.to_builtins(getattr(config, name))
-    loaded = {info.name: host.settings(info.name) for info in report if info.selected and not info.error}
-    plugin = {name: msgspec.to_builtins(settings) for name, settings in loaded.items()}
-    for name, table in config.plugin.items():
-        plugin[name] = {**table, **plugin.get(name, {})}
-    tables["plugin"] = {name: table for name, table in sorted(plugin.items()) if table}
-    return {name: _hide(value) for name, value in tables.items()}
 
 
 def to_toml(tables: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -81,10 +64,3 @@ def _value(value: Any) -> str:
     if isinstance(value, str | bool | int | float):
         return json.dumps(value, ensure_ascii=False)
     return str(value)  # dates and times write themselves as TOML does
-
-
-def _hide(value: Any) -> Any:
-    """The same without the values of keys that are named like secrets."""
-    if isinstance(value, Mapping):
-        return {key: HIDDEN if _SECRET.search(key) and inner else _hide(inner) for key, inner in value.items()}
-    return [_hide(inner) for inner in value] if isinstance(value, list | tuple) else value

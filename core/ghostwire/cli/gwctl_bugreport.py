@@ -14,12 +14,12 @@ import click
 
 from ghostwire import __version__
 from ghostwire.cli.api_client import NodeApi
-from ghostwire.cli.config import effective
 from ghostwire.cli.program import Program
 from ghostwire.cli.redaction import hide_texts, redact, redact_text
 from ghostwire.cli.tables import as_json, plain
 from ghostwire.errors import GhostwireError, StateError
 from ghostwire.hints import one_line
+from ghostwire.plugins.effective import effective
 from ghostwire.plugins.host import Host
 from ghostwire.plugins.inventory import inventory
 from ghostwire.plugins.loader import DISTRIBUTION
@@ -36,7 +36,8 @@ def bugreport(program: Program, output: Path | None, json_: bool) -> None:
     """Collect what somebody who helps needs to know, for you to read before you send it.
 
     Versions, plugins with the hashes of their code (as the running daemon has them, and as they are installed), the
-    configuration, status, netcheck, metrics and the end of the daemon's log. Keys, tokens and passwords are left out;
+    configuration (the running daemon's, and the one that gwctl finds), status, netcheck, metrics and the end of the
+    daemon's log. Keys, tokens and passwords are left out;
     names and addresses are in it. It works without a daemon, and says so then.
     """
     import json
@@ -57,14 +58,15 @@ def collect(program: Program) -> dict[str, Any]:
     running = "trouble" not in daemon
     installed = _part(lambda: {"plugins": inventory(Host.inspect(program.selection))})
     status = _part(lambda: api.get("/v1/status"))
+    config = _configs(program, api, daemon, installed)
     return {
         "versions": _versions(),
         "system": _system(),
         "daemon": {"running": running, **{key: value for key, value in daemon.items() if key != "plugins"}},
         "plugins": _plugins(daemon if running else installed),
         "installed": _plugins(installed),
-        "differences": differences(daemon, installed) if running else [],
-        "config": _part(lambda: _config(program, _plugins(installed))),
+        "differences": [*differences(daemon, installed), *_other_file(config)] if running else [],
+        "config": config,
         "metrics": status.pop("counters", {}),
         "status": redact(status),
         "netcheck": redact(_part(lambda: api.get("/v1/netcheck"))) if running else {},
@@ -126,14 +128,36 @@ def _system() -> dict[str, str]:
     return {"kernel": f"{machine.sysname} {machine.release}", "machine": machine.machine, "distribution": name}
 
 
-def _config(program: Program, plugins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The configuration in effect; of third parties' plugins only numbers and switches."""
-    tables = effective(program)
-    ours = {plugin["name"] for plugin in plugins if plugin["distribution"] == DISTRIBUTION}
+def _configs(
+    program: Program, api: NodeApi, daemon: Mapping[str, Any], installed: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The file and the settings in effect: of the daemon that runs, and of this gwctl with its own --config."""
+
+    def own() -> dict[str, Any]:
+        config = program.config
+        settings = effective(config, Host.inspect(program.selection))
+        return {"file": os.path.abspath(config.file) if config.file else "", "settings": settings}
+
+    return {
+        "daemon": _part(lambda: _shown(api.get("/v1/config"), daemon)),
+        "gwctl": _part(lambda: _shown(own(), installed)),
+    }
+
+
+def _shown(config: dict[str, Any], inventory: Mapping[str, Any]) -> dict[str, Any]:
+    """Without secrets; of third parties' plugins only numbers and switches."""
+    tables = dict(config["settings"])
+    ours = {plugin["name"] for plugin in _plugins(inventory) if plugin["distribution"] == DISTRIBUTION}
     settings = tables.get("plugin", {})
     tables["plugin"] = {name: table if name in ours else hide_texts(table) for name, table in settings.items()}
-    hidden: dict[str, Any] = redact(tables)
-    return hidden
+    return {"file": config["file"] or "none, defaults", "settings": redact(tables)}
+
+
+def _other_file(configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Where the daemon goes by another file than gwctl."""
+    theirs, ours = configs["daemon"].get("file"), configs["gwctl"].get("file")
+    if theirs and ours and theirs != ours:
+        yield f"the daemon's configuration file is {theirs}, gwctl's {ours}: tell gwctl by --config"
 
 
 def _log(path: Path) -> Sequence[str]:

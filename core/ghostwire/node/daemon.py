@@ -28,6 +28,7 @@ from ghostwire.node.routes import routes
 from ghostwire.node.routing.advertised import Offered
 from ghostwire.node.status import State
 from ghostwire.node.transports.watchdog import Watchdog
+from ghostwire.plugins.effective import effective
 from ghostwire.plugins.host import Host
 from ghostwire.plugins.inventory import inventory
 from ghostwire.plugins.offers import Offer
@@ -73,7 +74,7 @@ async def run(host: Host, config: Config, folders: Folders, order: Order) -> Non
         node = Node(compose(host, config, folders))
         stack.push_async_callback(node.close)
         stack.callback(_watch(node, host).close)
-        table = {**routes(node), **inventory_routes(inventory(host))}
+        table = {**routes(node), **inventory_routes(inventory(host), config.file, effective(config, host))}
         api = LocalApi(folders.node_socket, table, administrators(config, "node"), log)
         await api.start()
         stack.push_async_callback(api.close)

@@ -1,4 +1,4 @@
-"""The local API's answer to which code runs: the daemon's versions, and its plugins as they were when it started."""
+"""The local API's answers to which code runs and by which settings, both as they were when the daemon started."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ghostwire import __version__
 from ghostwire.node.localapi import Routes
 
 
-def inventory_routes(plugins: Sequence[Mapping[str, Any]]) -> Routes:
-    """``GET /v1/plugins``; ``plugins`` are what `ghostwire.plugins.inventory` said at the start."""
+def inventory_routes(plugins: Sequence[Mapping[str, Any]], file: str, settings: Mapping[str, Any]) -> Routes:
+    """``GET /v1/plugins`` and ``GET /v1/config``: what `ghostwire.plugins.inventory` and `ghostwire.plugins.effective`
+    said at the start, and the path of the configuration's file (empty: there was none)."""
     answer = {
         "version": __version__,
         "python": platform.python_version(),
@@ -23,4 +24,9 @@ def inventory_routes(plugins: Sequence[Mapping[str, Any]]) -> Routes:
     async def listed(_: bytes) -> Any:
         return answer
 
-    return {("GET", "/v1/plugins"): listed}
+    config = {"file": os.path.abspath(file) if file else "", "settings": settings}
+
+    async def configured(_: bytes) -> Any:
+        return config
+
+    return {("GET", "/v1/plugins"): listed, ("GET", "/v1/config"): configured}

@@ -15,7 +15,9 @@ from ghostwire import __version__
 from ghostwire.cli import main
 from ghostwire.cli.gwctl_bugreport import bugreport, differences
 from ghostwire.cli.program import Program
+from ghostwire.config import load
 from ghostwire.node.inventory import inventory_routes
+from ghostwire.plugins.effective import effective
 from ghostwire.plugins.host import Host
 from ghostwire.plugins.inventory import inventory
 from ghostwire.plugins.selection import Selection
@@ -25,12 +27,13 @@ Serve = Callable[[str], Any]
 SECRETS = ("hunter2", "gwjoin-c2VjcmV0", "5ecre7", "0123456789abcdef" * 4, "swordfish", "MC4CAQAwBQYDK2VwBCIEI")
 
 
-def running(serve: Serve, **changed: Any) -> Any:
+def running(serve: Serve, file: str = "", settings: Any = None, **changed: Any) -> Any:
     """A daemon with the plugins of this process, one of which may have other code."""
     plugins = [dict(plugin) for plugin in inventory(Host.inspect(Selection()))]
     plugins[0].update(changed)
-    api, answer = serve("node"), inventory_routes(plugins)["GET", "/v1/plugins"]
-    api.answers["GET", "/v1/plugins"] = (200, asyncio.run(answer(b"")))  # type: ignore[arg-type]
+    api = serve("node")
+    for route, answer in inventory_routes(plugins, file, settings or {}).items():
+        api.answers[route] = (200, asyncio.run(answer(b"")))  # type: ignore[arg-type]
     api.answers["GET", "/v1/status"] = (200, {"state": "running", "counters": {"packets_total": 7}})
     api.answers["GET", "/v1/netcheck"] = (200, {"udp": True})
     return api
@@ -50,6 +53,33 @@ def test_it_tells_of_the_running_daemon_and_where_its_code_is_another(serve: Ser
     assert report["metrics"] == {"packets_total": 7}
     assert report["netcheck"] == {"udp": True}
     assert report["system"]["kernel"]
+
+
+def test_it_tells_the_daemons_own_configuration_beside_gwctls(serve: Serve, state: Path, tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "theirs.toml", state / "gw.toml"
+    theirs.write_text('[node]\ninterface = "mesh7"\n[plugin.transport_wireguard]\nport = 4711\n')
+    ours.write_text("")
+    config = load(theirs)
+    running(serve, str(theirs), effective(config, Host.compose("node", Selection(config))))
+    done = CliRunner().invoke(bugreport, ("--json",), obj=Program(ours, state, client=True))
+    report = json.loads(done.stdout)
+    daemon, gwctl = report["config"]["daemon"], report["config"]["gwctl"]
+    assert (daemon["file"], daemon["settings"]["node"]["interface"]) == (str(theirs), "mesh7")
+    assert daemon["settings"]["plugin"]["transport_wireguard"]["port"] == 4711
+    assert (gwctl["file"], gwctl["settings"]["node"]["interface"]) == (str(ours), "gw0")
+    (difference,) = report["differences"]
+    assert f"the daemon's configuration file is {theirs}, gwctl's {ours}" in difference
+    text = CliRunner().invoke(bugreport, (), obj=Program(ours, state, client=True)).stdout
+    assert f"daemon:\n  file: {theirs}\n" in text
+    assert f"gwctl:\n  file: {ours}\n" in text
+
+
+def test_what_a_strangers_plugin_is_set_to_in_the_daemon_is_not_told(serve: Serve, run: Run) -> None:
+    tables = {"plugin": {"stranger": {"word": "swordfish", "level": 3}, "transport_quic": {"api_key": "hunter2"}}}
+    running(serve, settings=tables)
+    report = json.loads(run(bugreport, "--json").stdout)
+    told = report["config"]["daemon"]["settings"]["plugin"]
+    assert told == {"stranger": {"word": "(hidden)", "level": 3}, "transport_quic": {"api_key": "(hidden)"}}
 
 
 def test_without_a_daemon_it_says_so_and_tells_the_rest(run: Run) -> None:
