@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from lans import Conversation, Leaks, asks, echoing, lan, until_asked
 from natlab import Lab
 from programs import CROWDED, Mesh, Node, wait_for
 
-pytestmark = pytest.mark.usefixtures("tun")
+slow = pytest.mark.skipif(not os.environ.get("GHOSTWIRE_SLOW"), reason="takes a minute: set GHOSTWIRE_SLOW=1")
+both = pytest.mark.parametrize("routed", [True, False], ids=["SNAT", "no SNAT"], indirect=True)
+with_snat = pytest.mark.parametrize("routed", [True], ids=["SNAT"], indirect=True)
+without_snat = pytest.mark.parametrize("routed", [False], ids=["no SNAT"], indirect=True)
 
 NETS = ("10.70.0.0/24", "fd70::/64")
 WEB, WEB6 = "10.50.0.99", "fd50::99"
@@ -27,7 +32,7 @@ class Routed:
             lab.host(name, f"10.50.0.{number}", v6=f"fd50::{number}")
         lab.host("web", WEB, v6=WEB6)
         self.host, self.host6 = lan(lab, "printer", "berlin", "hamburg")
-        self.lab = lab
+        self.lab, self.snat = lab, snat
         self.mesh = Mesh(lab, folder, "alice", "berlin", "hamburg")
         for name in ("berlin", "hamburg"):
             self.mesh.nodes[name] = Node(lab, name, folder, f"[node]\nsnat = {str(snat).lower()}\n")
@@ -36,10 +41,11 @@ class Routed:
 
     def offer(self, *prefixes: str) -> None:
         """Both routers offer these, berlin first, and the administrator approves them."""
+        wanted = len(prefixes) + ("exit" in prefixes)
         for router in (self.berlin, self.hamburg):
             for prefix in prefixes:
                 router.gwctl("route", "advertise", prefix)
-            wait_for(f"{router.member} offers them", lambda router=router: self._listed(router) >= len(prefixes))  # type: ignore[misc]
+            wait_for(f"{router.member} offers them", lambda router=router: self._listed(router) == wanted)  # type: ignore[misc]
             offered = [each["id"] for each in self._routes(router)]
             for id_ in offered:
                 self.mesh.server.api.post(f"/api/v1/routes/{id_}/approve")
@@ -57,87 +63,144 @@ class Routed:
         shown = [each["state"] for each in routes if (each["router"], each["prefix"]) == (router.member, prefix)]
         return shown[0] if shown else ""
 
-    def answer_by(self, number: int) -> None:
+    def pair(self) -> tuple[Node, Node]:
+        """The router that packets go through, and the other one, once that can take over."""
+        routers = [self.berlin, self.hamburg]
+        wait_for(
+            "one is in use, and one is fit to be",
+            lambda: {self.state(each) for each in routers} in ({"in use", "standby"}, {"in use", "recovering"}),
+            CROWDED,
+        )
+        routers.sort(key=lambda each: self.state(each) != "in use")
+        return routers[0], routers[1]
+
+    def answer_by(self, router: Node) -> None:
         """The host's way to the mesh leads by this router from now on, as with a virtual router address."""
+        number = self.number(router)
         self.lab.ip("printer", f"route replace 100.64.0.0/10 via 10.70.0.{number}")
         mesh6 = self.alice.address(6).split(":")[:3]
         self.lab.ip("printer", f"route replace {':'.join(mesh6)}::/48 via fd70::{number}")
 
+    def plug(self, router: Node, state: str) -> None:
+        """Plug its cable to the host's switch in (up) or pull it (down)."""
+        self.lab.ip("printer", f"link set p{self.number(router)} {state}")
 
-@pytest.fixture(params=[True, False], ids=["SNAT", "no SNAT"])
-def routed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Routed]:
+    def number(self, router: Node) -> int:
+        return 1 if router is self.berlin else 2
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["SNAT", "no SNAT"])
+def routed(tun: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
+    """One mesh for many tests: who breaks something mends it."""
     with Lab() as lab:
-        made = Routed(tmp_path, lab, snat=request.param)
-        made.offer(*NETS)
-        if not request.param:
-            made.answer_by(1)
+        made = Routed(tmp_path_factory.mktemp("routed"), lab, snat=request.param)
+        made.offer(*NETS, "exit")
+        made.answer_by(made.berlin)
         wait_for("alice knows both", lambda: made.state(made.hamburg, NETS[1]) == "standby", CROWDED)
         yield made
 
 
-@pytest.fixture
-def exits(tmp_path: Path) -> Iterator[Routed]:
-    with Lab() as lab:
-        made = Routed(tmp_path, lab, snat=True)
-        made.offer("exit")
-        wait_for("alice knows both", lambda: len(made.alice.api.get("/v1/exit-nodes")["exit_nodes"]) == 2, CROWDED)
-        yield made
-
-
-def test_a_host_behind_a_router_is_reached_over_both_families(routed: Routed, request: pytest.FixtureRequest) -> None:
+@both
+def test_a_host_behind_a_router_is_reached_over_both_families(routed: Routed) -> None:
     with echoing(routed.lab, "printer") as came:
         for host in (routed.host, routed.host6):
             until_asked(routed.lab, "alice", host, patience=CROWDED)
-        snat = request.node.callspec.params["routed"]
-        sources = {routed.alice.address(4), routed.alice.address(6)} if not snat else {"10.70.0.1", "fd70::1"}
-        assert set(came) == sources
+        own = {routed.alice.address(4), routed.alice.address(6)}
+        assert set(came) == ({"10.70.0.1", "fd70::1"} if routed.snat else own)
     assert "in use" in routed.alice.gwctl("route", "list")
     assert "approved" in routed.berlin.gwctl("route", "list")
 
 
-def lose_program(routed: Routed) -> None:
-    routed.berlin.end(signal.SIGKILL)
+class Loss(NamedTuple):
+    """What befalls a router, and what mends it."""
+
+    lose: Callable[[Routed, Node], object]
+    mend: Callable[[Routed, Node], object]
 
 
-def lose_path(routed: Routed) -> None:
-    routed.lab.ip("berlin", "link set eth0 down")
+def cut(routed: Routed, router: Node) -> None:
+    """Nothing passes between it and the internet any more, and its link does not show it."""
+    v4, v6 = routed.lab.outside[router.member]
+    drops = "\n".join(f"{field} {address} drop" for address in (v4, v6) for field in _ends(address))
+    rules = f"table bridge cut {{\nchain forward {{\ntype filter hook forward priority 0\n{drops}\n}}\n}}\n"
+    assert routed.lab.run("inet", ["nft", "-f", "-"], input=rules).returncode == 0
 
 
-def lose_lan(routed: Routed) -> None:
-    routed.lab.ip("printer", "link set p1 down")
+def _ends(address: str) -> tuple[str, str]:
+    protocol = "ip6" if ":" in address else "ip"
+    return f"{protocol} saddr", f"{protocol} daddr"
 
 
-@pytest.mark.parametrize("lost", [lose_program, lose_path, lose_lan], ids=["its program", "its path", "its network"])
-def test_another_router_takes_over_within_ten_seconds(
-    routed: Routed, lost: Callable[[Routed], None], request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    snat = request.node.callspec.params["routed"]
+def join(routed: Routed, router: Node) -> None:
+    assert routed.lab.run("inet", ["nft", "delete", "table", "bridge", "cut"]).returncode == 0
+
+
+LOSSES = {
+    "its program": Loss(lambda routed, router: router.end(signal.SIGKILL), lambda routed, router: router.start()),
+    "its path": Loss(cut, join),
+    "its network": Loss(
+        lambda routed, router: routed.plug(router, "down"), lambda routed, router: routed.plug(router, "up")
+    ),
+}
+FAIL_OVERS = [
+    pytest.param(snat, lost, id=f"{'SNAT' if snat else 'no SNAT'}-{lost}", marks=[slow] if snat else [])
+    for snat in (True, False)
+    for lost in LOSSES
+]
+
+
+@pytest.mark.parametrize(("routed", "lost"), FAIL_OVERS, indirect=["routed"])
+def test_another_router_takes_over_within_ten_seconds(routed: Routed, lost: str, record_property: Record) -> None:
     with echoing(routed.lab, "printer"):
+        failing, other = routed.pair()
+        routed.answer_by(failing)
         until_asked(routed.lab, "alice", routed.host, patience=CROWDED)
-        with Conversation(routed.lab, "alice", routed.host) as talk:
-            wait_for("they talk", lambda: talk.answered > 5)
-            began = time.monotonic()
-            lost(routed)
-            if not snat:
-                routed.answer_by(2)
-            until_asked(routed.lab, "alice", routed.host)
-            took = time.monotonic() - began
-            before = talk.answered
-            if not snat:
-                wait_for("the session goes on", lambda: talk.answered > before + 5 or talk.error, CROWDED)
-        row = {"lost": lost.__name__, "SNAT": snat, "switched after s": round(took, 1)}
-        row["TCP session"] = (
-            f"kept, silent for {talk.gap:.1f} s" if not snat else "lost: the host knew berlin's address"
-        )
-        record_property("table fail-over between routers", row)
-        assert took < 10
-        if not snat:
-            assert talk.error == ""
-    assert routed.state(routed.hamburg) == "in use"
+        try:
+            with Conversation(routed.lab, "alice", routed.host) as talk:
+                wait_for("they talk", lambda: talk.answered > 5)
+                began = time.monotonic()
+                LOSSES[lost].lose(routed, failing)
+                routed.answer_by(other)
+                until_asked(routed.lab, "alice", routed.host)
+                took, before = time.monotonic() - began, talk.answered
+                if not routed.snat:
+                    wait_for("the session goes on", lambda: talk.answered > before + 5 or talk.error, CROWDED)
+                after = talk.answered
+            assert routed.state(other) == "in use"
+        finally:
+            LOSSES[lost].mend(routed, failing)
+    kept = f"kept, silent for {talk.gap:.1f} s" if not routed.snat else "lost: the host knew the first router's address"
+    row = {"lost": lost, "SNAT": routed.snat, "switched after s": round(took, 1), "TCP session": kept}
+    record_property("table fail-over between routers", row)
+    assert took < 10
+    assert (after > before + 5) is not routed.snat
 
 
-def test_an_exit_node_carries_everything_and_nothing_leaks_while_switching(exits: Routed) -> None:
-    alice, lab = exits.alice, exits.lab
+@slow
+@without_snat
+def test_packets_go_back_to_the_first_router_once_it_was_well_for_half_a_minute(
+    routed: Routed, record_property: Record
+) -> None:
+    with echoing(routed.lab, "printer"):
+        failing, other = routed.pair()
+        routed.answer_by(failing)
+        failing.end(signal.SIGKILL)
+        routed.answer_by(other)
+        until_asked(routed.lab, "alice", routed.host)
+        failing.start()
+        wait_for("it is seen", lambda: routed.state(failing) == "recovering", CROWDED)
+        began, lost = time.monotonic(), 0
+        while routed.state(routed.berlin) != "in use":
+            lost += not asks(routed.lab, "alice", routed.host, timeout=0.5)
+            assert time.monotonic() - began < 2 * CROWDED
+        record_property("table back to the first router", {"after s": time.monotonic() - began, "lost": lost})
+        assert time.monotonic() - began > 25
+        assert lost == 0
+
+
+@with_snat
+def test_an_exit_node_carries_everything_and_nothing_leaks_while_switching(routed: Routed) -> None:
+    alice, lab = routed.alice, routed.lab
     with echoing(lab, "web") as came:
         assert asks(lab, "alice", WEB)
         assert came[-1] == lab.addresses["alice"]
@@ -150,7 +213,7 @@ def test_an_exit_node_carries_everything_and_nothing_leaks_while_switching(exits
                 until_asked(lab, "alice", web, patience=CROWDED)
             alice.gwctl("exit-node", "use", "hamburg")
             wait_for("hamburg carries it", lambda: lab.addresses["hamburg"] in came, CROWDED)
-            exits.hamburg.end(signal.SIGKILL)
+            routed.hamburg.end(signal.SIGKILL)
             time.sleep(1)
             came.clear()
             assert not asks(lab, "alice", WEB, timeout=3)
@@ -165,9 +228,20 @@ def test_an_exit_node_carries_everything_and_nothing_leaks_while_switching(exits
             until_asked(lab, "alice", WEB, patience=CROWDED)
             assert set(came) <= {lab.addresses["berlin"], "fd50::12"}
         assert leaks.seen == []
+        near(routed, came)
         alice.gwctl("exit-node", "off")
         assert asks(lab, "alice", WEB)
         assert came[-1] == lab.addresses["alice"]
+    routed.hamburg.start()
+
+
+def near(routed: Routed, came: list[str]) -> None:
+    """The web's host is in alice's own network too: only with ``--lan``, which stays said, is it reached directly."""
+    alice, lab = routed.alice, routed.lab
+    for words, source in ((["--lan"], "alice"), ([], "alice"), (["--no-lan"], "berlin"), ([], "berlin")):
+        alice.gwctl("exit-node", "use", "berlin", *words)
+        until_asked(lab, "alice", WEB, patience=CROWDED)
+        assert came[-1] == lab.addresses[source], words
 
 
 class Asking:
@@ -185,6 +259,7 @@ class Asking:
         self._process.wait()
 
 
+@without_snat
 def test_killed_nodes_find_their_routes_again(routed: Routed) -> None:
     with echoing(routed.lab, "printer"):
         until_asked(routed.lab, "alice", routed.host, patience=CROWDED)
