@@ -337,6 +337,11 @@ class Dataplane:
             lambda: self._peers.unusable,
         )
         metrics.counter(
+            "ghostwire_node_unusable_routes_total",
+            "Routes of the map that are malformed, or beyond the number that is looked at.",
+            lambda: self._routes.router.offers.unusable,
+        )
+        metrics.counter(
             "ghostwire_node_misdirected_datagrams_total",
             "Datagrams of a peer that a relay brought in another node's name.",
             lambda: self._director.misdirected,

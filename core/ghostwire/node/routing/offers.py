@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ghostwire.model import MapChange, MapRoute
 from ghostwire.wire.prefixes import Prefix, parse_prefix
 
+MAX_OFFERS = 32_768
+"""Routes of one map that are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -19,7 +22,7 @@ class Offer:
 
 
 class Offers:
-    """Every route of the map that can be read; the others are counted."""
+    """Every route of the map that can be read, of a bounded number; the others are counted."""
 
     def __init__(self) -> None:
         self.all: dict[int, Offer] = {}
@@ -37,7 +40,11 @@ class Offers:
 
     def _put(self, route: MapRoute) -> tuple[Offer | None, Offer | None] | None:
         """Take a new word for this id; None where nothing changed."""
-        made, held = self._read(route), self.all.get(route.id)
+        held = self.all.get(route.id)
+        if held is None and len(self.all) >= MAX_OFFERS:
+            self.unusable += 1
+            return None
+        made = self._read(route)
         if made == held:
             return None
         if held is not None:

@@ -190,3 +190,22 @@ def test_whatever_happens_the_choice_is_the_one_that_a_fresh_engine_makes(events
         assert set(world.router.allowed(peer)) == set(fresh.router.allowed(peer))
         assert set(world.router.accepts(peer)) == set(fresh.router.accepts(peer))
     assert world.router.texts() == fresh.router.texts()
+
+
+def test_a_flood_of_routes_is_bounded_and_those_that_came_first_are_kept(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("ghostwire.node.routing.offers.MAX_OFFERS", 100)
+    routes = [MapRoute(id=number, prefix=f"10.1.{number}.0/24", router=2) for number in range(1, 201)]
+    world.tell(routes=tuple(routes))
+    assert len(world.router.texts()) == 100
+    assert world.router.offers.unusable == 100
+    world.route(1, "10.9.0.0/16", 2)
+    assert world.via("10.9.0.0/16") == 2
+    world.tell(removed_routes=(2,), routes=(routes[150],))
+    assert world.via(str(routes[150].prefix)) == 2
+
+
+def test_no_handful_of_wide_routes_stands_in_for_an_exit_node_that_nobody_chose(world: World) -> None:
+    for id_, prefix in enumerate(("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", "2000::/3", "64.0.0.0/3"), 5):
+        world.route(id_, prefix, 2)
+    assert world.router.texts() == ()
+    assert len(world.router.refusals) == 6
