@@ -88,13 +88,14 @@ class TunnelEvents(Protocol):
 
 
 class Filter(Protocol):
-    """The node's packet filter, asked on arrival; leaving packets only record their flow."""
+    """The node's packet filter, asked about what arrives and told of what leaves."""
 
     def admit(self, peer: int, packets: Sequence[Buffer]) -> Sequence[Buffer]:
         """Those of a peer's opened packets that may reach the device."""
 
-    def record(self, packets: Sequence[Buffer]) -> None:
-        """Remember the flows of packets that leave."""
+    def record(self, packets: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Remember the flows of packets from the device; those of them that may leave: all but answers to what peers
+        may send no longer."""
 
 
 class Tunnel(ABC):

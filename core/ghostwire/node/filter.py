@@ -21,8 +21,9 @@ class MapFilter:
 
     Admitted is what a rule lets in, and what answers a flow that this node, or a host behind it, began: packets of the
     flow, ICMP errors that quote it, later fragments of what was admitted. A change of the policy takes effect at once:
-    flows that a peer began are looked at anew with their next packet. Flows that this node began go on until they are
-    silent for long, or their peer leaves the map: to send is no business of this filter.
+    flows that a peer began are looked at anew with their next packet, in either direction, as their peer takes answers
+    on its own. Flows that this node began go on until they are silent for long, or their peer leaves the map: to begin
+    one is no business of this filter.
 
     While ``delegated``, the operating system checks what arrives, and all passes here.
     """
@@ -32,7 +33,7 @@ class MapFilter:
         self._shortcuts = Shortcuts()
         self.rules = Ruleset()
         self.delegated = False
-        self.malformed = self.misdirected = self.denied = 0
+        self.malformed = self.misdirected = self.denied = self.withheld = 0
 
     @property
     def admits_all(self) -> bool:
@@ -50,12 +51,14 @@ class MapFilter:
         counter(f"{name}_total", "Arriving packets refused.", lambda: self.dropped)
         counter(f"{name}_malformed_total", "Those of them that cannot be read.", lambda: self.malformed)
         counter(f"{name}_misdirected_total", "Those for neither this node nor its routes.", lambda: self.misdirected)
+        text = "Leaving packets withheld, as they answer what the policy lets in no longer."
+        counter("ghostwire_node_filter_withheld_packets_total", text, lambda: self.withheld)
         metrics.gauge("ghostwire_node_filter_flows", "Flows that the filter remembers.", lambda: len(self._flows))
 
     def update(self, network: NetworkMap, own: MapNode, change: MapChange | None = None) -> None:
         """Follow the map, which changed so (None: all of it may be new)."""
         changed = self.rules.update(network, own, change)
-        self._shortcuts.forget(changed)
+        self._shortcuts.forget({*changed, _LEAVING} if changed else changed)
         self._fragments.forget(changed)
 
     def admit(self, peer: int, packets: Sequence[Buffer]) -> Sequence[Buffer]:
@@ -72,21 +75,30 @@ class MapFilter:
             if head not in unknown or self._admits(peer, packet, head, now)
         ]
 
-    def record(self, packets: Sequence[Buffer]) -> None:
-        """Remember the flows of packets that leave."""
+    def record(self, packets: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Remember the flows of packets that leave; all of them but answers to what a peer may send no longer."""
         if self.delegated:
-            return
+            return packets
         now, whole = self._clock.now(), heads(packets)
         unknown = self._shortcuts.unknown(_LEAVING, whole, now)
-        if unknown:
-            for packet, head in zip(packets, whole, strict=True):
-                if head in unknown:
-                    self._leaves(packet, head, now)
+        if not unknown:
+            return packets
+        return [
+            packet
+            for packet, head in zip(packets, whole, strict=True)
+            if head not in unknown or self._leaves(packet, head, now)
+        ]
 
-    def _leaves(self, data: Buffer, head: Head | None, now: int) -> None:
+    def _leaves(self, data: Buffer, head: Head | None, now: int) -> bool:
         packet = parse(data)
-        if packet is not None:
-            self._remember(_LEAVING, packet, head, self._flows.leaving(packet, now))
+        if packet is None:
+            return True
+        flow = self._flows.leaving(packet, now)
+        if flow is not None and flow.peer and not self.rules.allows(flow.peer, packet.reversed()):
+            self.withheld += 1
+            return False
+        self._remember(_LEAVING, packet, head, flow)
+        return True
 
     def _remember(self, peer: int, packet: Packet, head: Head | None, flow: Flow | None) -> None:
         if packet.plain and head is not None and flow is not None and flow.sure:

@@ -5,6 +5,8 @@ The table's chains, all of family inet:
 * ``input`` and ``forward`` ask ``check`` about what comes out of the device, where there are firewall rules. The reply
   direction of a connection passes, the original one is judged packet by packet: so a connection ends with the rule that
   allowed it. Connection tracking joins fragments before.
+* ``leave`` and ``forward`` ask ``answer`` about what goes into the device in the reply direction: what a peer began is
+  answered as long as a rule allows it, so that no stream of datagrams outlives its rule.
 * ``forward`` lets what comes out of the device pass to the forwarded prefixes alone, answers excepted.
 * ``clamp`` keeps TCP within the device's MTU, ``postrouting`` masquerades what is forwarded.
 * ``output`` drops what an isolated plugin sends to this machine, into the device, or to where clouds keep secrets.
@@ -91,24 +93,35 @@ class _Table:
 
     def _firewall(self, rules: Sequence[FirewallRule]) -> None:
         self._chain("check")
+        self._chain("answer")
         self._chain("input", "filter", 0)
+        self._chain("leave", "filter", 0, hook="output")
         self._chain("forward", "filter", 0)
+        replies = _is(_ct("direction"), "reply")
         for chain in ("input", "forward"):
             self._rule(chain, self._arrived(), {"jump": {"target": "check"}})
-        self._rule("check", _is(_ct("direction"), "reply"), {"accept": None})
-        self._rule("check", _is(_ct("state"), ["related"], "in"), _protocols(_ICMP), {"accept": None})
+        for chain in ("leave", "forward"):
+            self._rule(chain, _is(_meta("oifname"), self._wanted.interface), replies, {"jump": {"target": "answer"}})
+        self._rule("check", replies, {"accept": None})
+        for chain in ("check", "answer"):
+            self._rule(chain, _is(_ct("state"), ["related"], "in"), _protocols(_ICMP), {"accept": None})
         for rule in rules:
             self._allow(rule)
-        self._rule("check", {"drop": None})
+        for chain in ("check", "answer"):
+            self._rule(chain, {"drop": None})
 
     def _allow(self, rule: FirewallRule) -> None:
         targets = dict(self._groups(rule.destinations))
         for protocol, source in self._groups(rule.sources):
             if protocol not in targets:
                 continue
-            ends = [_is(_field(protocol, "saddr"), source), _is(_field(protocol, "daddr"), targets[protocol])]
-            for what in _kinds(rule):
-                self._rule("check", *ends, *what, {"accept": None})
+            for chain, begun, meant, port in (
+                ("check", "saddr", "daddr", "dport"),
+                ("answer", "daddr", "saddr", "sport"),
+            ):
+                ends = [_is(_field(protocol, begun), source), _is(_field(protocol, meant), targets[protocol])]
+                for what in _kinds(rule, port):
+                    self._rule(chain, *ends, *what, {"accept": None})
 
     def _forward(self, forwarding: Forwarding) -> None:
         if self._wanted.rules is None:
@@ -162,15 +175,15 @@ class _Table:
         return self._sets[protocol, found]
 
 
-def _kinds(rule: FirewallRule) -> Iterator[tuple[Command, ...]]:
-    """The matches of protocol and port that one rule stands for; ICMP has no ports."""
+def _kinds(rule: FirewallRule, port: str) -> Iterator[tuple[Command, ...]]:
+    """The matches of protocol and port (``dport``, in answers ``sport``) that a rule stands for; ICMP has no ports."""
     if not rule.ports:
         yield (_protocols(rule.protocols),) if rule.protocols else ()
         return
     ported = [each for each in _PORTED if not rule.protocols or each in rule.protocols]
     if ported:
         ports = [{"range": list(each)} if each[0] < each[1] else each[0] for each in rule.ports]
-        yield _protocols(ported), _is({"payload": {"protocol": "th", "field": "dport"}}, {"set": ports})
+        yield _protocols(ported), _is({"payload": {"protocol": "th", "field": port}}, {"set": ports})
     bare = [each for each in _ICMP if not rule.protocols or each in rule.protocols]
     if bare:
         yield (_protocols(bare),)

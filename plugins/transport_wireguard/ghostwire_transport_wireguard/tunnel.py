@@ -87,7 +87,7 @@ class UserspaceTunnel(Tunnel):
         if self._closed:
             return
         if self._filter is not None:
-            self._filter.record(packets)
+            packets = self._filter.record(packets)
         self._engine.send(packets, self._clock.now())
         self._settle()
 

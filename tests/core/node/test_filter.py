@@ -238,6 +238,35 @@ def test_a_policy_that_comes_ends_what_a_peer_began_although_this_node_answers(k
         assert not admits(filter_, arriving)
 
 
+def test_what_a_peer_began_is_answered_no_longer_than_the_policy_lets_it_in(kit: Any, clock: ManualClock) -> None:
+    held, filter_ = network(kit, OPEN, sets=[EVERYONE]), MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    asked, stream = (
+        IP(src=PEER, dst=OWN) / UDP(sport=40000, dport=53),
+        IP(src=OWN, dst=PEER) / UDP(sport=53, dport=40000),
+    )
+    own = bytes(IP(src=OWN, dst=PEER) / UDP(sport=53, dport=40001))
+    assert admits(filter_, asked)
+    assert filter_.record([bytes(stream), own]) == [bytes(stream), own]
+    changed(filter_, held, rules=(SSH,), removed_rules=(9,))
+    for _ in range(3):
+        assert filter_.record([bytes(stream), own, bytes(stream)]) == [own]
+    assert filter_.withheld == 6
+    changed(filter_, held, rules=(OPEN,), sets=(EVERYONE,))
+    assert filter_.record([bytes(stream)]) == [bytes(stream)]
+
+
+def test_what_a_peer_began_is_answered_no_longer_once_it_leaves_a_set(kit: Any, clock: ManualClock) -> None:
+    held = network(kit, SSH)
+    filter_ = MapFilter(clock)
+    filter_.update(held, held.nodes[1])
+    answer = bytes(tcp(OWN, PEER, 22, 40000))
+    assert admits(filter_, tcp(PEER, OWN, 40000, 22))
+    assert filter_.record([answer]) == [answer]
+    changed(filter_, held, set_changes=(SetChange(id=SSH.sources[0], removed=(2,)),))
+    assert filter_.record([answer]) == []
+
+
 def test_what_this_node_began_goes_on_under_every_policy(kit: Any, clock: ManualClock) -> None:
     held, filter_ = network(kit, OPEN, sets=[EVERYONE]), MapFilter(clock)
     filter_.update(held, held.nodes[1])
@@ -362,7 +391,7 @@ def test_counters_are_there_to_be_read(kit: Any, clock: ManualClock) -> None:
     limited, metrics = filtering(kit, clock, SSH), Metrics()
     limited.register(metrics)
     limited.admit(2, [bytes(tcp(PEER, OWN, 1, 22)), bytes(tcp(PEER, THIRD, 1, 22)), b"", bytes(tcp(PEER, OWN, 1, 2))])
-    assert list(metrics.values().values()) == [3, 1, 1, 1]
+    assert list(metrics.values().values()) == [3, 1, 1, 0, 1]
 
 
 def test_an_icmp_error_about_a_flow_comes_by_the_way_of_that_flow_alone(kit: Any, clock: ManualClock) -> None:

@@ -45,10 +45,10 @@ class RecordedEvents:
 
 
 class Judge:
-    """A filter that notes what it is asked, and admits what ``admits`` says."""
+    """A filter that notes what it is asked, and admits and releases what ``admits`` and ``releases`` say."""
 
     def __init__(self) -> None:
-        self.admits = True
+        self.admits = self.releases = True
         self.asked: list[int] = []
         self.left = 0
 
@@ -57,9 +57,10 @@ class Judge:
         self.asked.append(peer)
         return packets if self.admits else []
 
-    def record(self, packets: Sequence[Buffer]) -> None:
-        """Count what leaves."""
+    def record(self, packets: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Count what leaves, all or nothing."""
         self.left += len(packets)
+        return packets if self.releases else []
 
 
 @dataclass(slots=True)
