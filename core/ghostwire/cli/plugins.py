@@ -12,6 +12,7 @@ from ghostwire.cli.program import Program
 from ghostwire.cli.tables import joined, print_json, print_table
 from ghostwire.plugins.host import Host
 from ghostwire.plugins.inventory import inventory
+from ghostwire.plugins.startup import folders, startup_code
 
 COLUMNS = ("plugin", "roles", "version", "hash", "distribution", "active", "trusted", "isolated", "provides")
 SHORT = 12
@@ -40,12 +41,15 @@ plugins = LazyGroup(
 
 
 def show(program: Program, json_: bool) -> None:
-    """Print the list."""
+    """Print the list; where a stranger has a process of its own, also what code no such process confines."""
     found = inventory(Host.inspect(program.selection))
     if json_:
         print_json(found)
     else:
         print_table(COLUMNS, map(_row, found), empty="no plugin is installed; reinstall ghostwire-mesh")
+    if any(plugin["isolated"] and plugin["active"] for plugin in found):
+        for sentence in startup_code(folders()):
+            click.echo(f"warning: {sentence}: no process of its own confines it", err=True)
 
 
 def _row(plugin: Mapping[str, Any]) -> tuple[str, ...]:

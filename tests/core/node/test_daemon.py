@@ -105,6 +105,8 @@ def test_without_a_token_it_waits_says_so_and_ends_well(daemon: Daemon, folder: 
     assert daemon.first_line() == "needs-login: waiting for gwctl up\n"
     status, answer = daemon.ask("GET", "/v1/status")
     assert (status, answer["state"], answer["self"], answer["peers"]) == (200, "needs-login", None, [])
+    status, config = daemon.ask("GET", "/v1/config")
+    assert (status, config["settings"]["node"]["filter"]) == (200, "userspace")
     assert stat.S_IMODE((folder / "node").stat().st_mode) == 0o700
     assert daemon.end() == (0, "")
     assert not daemon.socket.exists()
