@@ -145,12 +145,8 @@ class Sight:
 
     def sees(self, viewer: int, node: int) -> bool:
         """Whether one sees the other; each sees itself."""
-        one, other = self._at.get(viewer), self._at.get(node)
-        if one is None or other is None:
-            return False
-        if viewer == node or one[0].reach & other[0].vector:
-            return True
-        return self._own(one[1], other[1], one[0].vector | other[0].vector)
+        there = self.standing(node)
+        return there is not None and (viewer == node or self.links(viewer, there))
 
     def links(self, viewer: int, standing: Standing) -> bool:
         """Whether the viewer would see a node that stood there."""

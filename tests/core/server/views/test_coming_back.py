@@ -71,12 +71,13 @@ def test_a_node_that_goes_and_comes_back_between_two_frames_is_in_no_set_that_it
     mesh.look()
 
 
-def test_who_sees_otherwise_twice_between_two_frames_has_the_sets_as_they_are():
+@pytest.mark.parametrize("last", ["tag:a", "tag:b"])
+def test_who_sees_otherwise_twice_between_two_frames_has_rules_and_sets_as_they_are(last):
     mesh = mesh_of(to("tag:a", "tag:b"), to("ann", "tag:b", "bob"), to("tag:a", EVERYONE))
     mesh.hold(3)
     mesh.alter(3, tags=())
     mesh.alter(5, tags=())
-    mesh.alter(3, tags=("tag:a",))
+    mesh.alter(3, tags=(last,))
     mesh.look()
 
 
