@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _OFFERS = {
     "approved": "approved",
-    "waiting": "waits for approval: on the server, gwctl routes approve, or autoApprovers in the policy",
+    "waiting": "not approved: on the server, gwctl routes list says what stands against it, gwctl routes approve approves",
     "down": "down: this machine has no way there now",
 }
 

@@ -75,12 +75,12 @@ def test_a_node_is_changed_by_one_request(serve: Serve, run: Run, words: list[st
 
 
 def test_a_tag_that_no_rule_names_is_warned_of(serve: Serve, run: Run) -> None:
-    answer = {**NODE, "warnings": ["no rule of the policy names tag:wbe"]}
+    answer = {**NODE, "warnings": ["no access rule of the policy names tag:wbe"]}
     serve("server").answers["PATCH", "/api/v1/nodes/alice"] = (200, answer)
     result = run(gwctl_admin.nodes, "tag", "alice", "tag:wbe")
     assert (result.stdout, result.stderr) == (
         "alice is tagged tag:wbe\n",
-        "warning: no rule of the policy names tag:wbe\n",
+        "warning: no access rule of the policy names tag:wbe\n",
     )
     assert json.loads(run(gwctl_admin.nodes, "tag", "alice", "tag:wbe", "--json").stdout) == answer
 

@@ -111,7 +111,7 @@ class CoreRoutes(Routes):
         order = await body_of(request, NodeChange)
         changed = await self._administration.change_node(request.path_params["id"], name=order.name, tags=order.tags)
         unnamed = self._unnamed(order.tags or ())
-        return {**self._view(changed), "warnings": [f"no rule of the policy names {tag}" for tag in unnamed]}
+        return {**self._view(changed), "warnings": [f"no access rule of the policy names {tag}" for tag in unnamed]}
 
     async def _delete_node(self, request: Request) -> Any:
         return self._view(await self._administration.delete_node(request.path_params["id"]))

@@ -101,7 +101,7 @@ class Policies:
         return {"engine": self.engine, "version": self._number or None, "summary": said}
 
     def unnamed(self, tags: Sequence[str]) -> Sequence[str]:
-        """Those of the tags that no rule of the policy in force names: it is as if a node did not carry them."""
+        """Those of the tags that no access rule of the policy in force names: nobody is reached or let in by them."""
         named = {name for rule in self.current.rules for name in (*rule.sources, *rule.destinations)}
         return [tag for tag in tags if self.version is not None and tag not in named]
 
