@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _OFFERS = {
     "approved": "approved",
-    "waiting": "not approved: on the server, gwctl routes list says what stands against it, gwctl routes approve approves",
+    "waiting": "not approved: on the server, gwctl routes list says why, and gwctl routes approve approves it",
     "down": "down: this machine has no way there now",
 }
 
