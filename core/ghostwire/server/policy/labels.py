@@ -18,6 +18,8 @@ from ghostwire.errors import Finding, PolicyError
 from ghostwire.model import Rule, pack
 
 ID_BYTES = 6
+MAX_LABELS = 32_768
+"""Selectors of one policy: what leads where is kept in bits, each with each."""
 T = TypeVar("T")
 
 _ONES = bytes.maketrans(b"01", b"\0\1")
@@ -40,7 +42,7 @@ def wire_rule(rule: PolicyRule) -> Rule:
 
 
 def check(rules: Sequence[PolicyRule]) -> None:
-    """PolicyError where two selectors or two rules would have one id."""
+    """PolicyError where two selectors or two rules would have one id, and for more selectors than may be."""
     findings: list[Finding] = []
     selectors: dict[int, str] = {}
     contents: dict[int, Rule] = {}
@@ -54,6 +56,10 @@ def check(rules: Sequence[PolicyRule]) -> None:
         if msgspec.structs.replace(contents.setdefault(wire.id, wire), id=0) != msgspec.structs.replace(wire, id=0):
             message = "this rule has the same id as another by chance; write its ports otherwise"
             findings.append(Finding(rule.line, rule.column, message))
+        if len(selectors) > MAX_LABELS:
+            message = f"up to here, rules name more than {MAX_LABELS} users, groups, tags, hosts and prefixes"
+            findings.append(Finding(rule.line, rule.column, message))
+            break
     if findings:
         raise PolicyError(findings)
 
@@ -74,6 +80,10 @@ class Labels:
     def __init__(self) -> None:
         self._bits: dict[str, int] = {}
         self._ids: list[int] = []
+
+    def places(self, selectors: Iterable[str]) -> set[int]:
+        """The bits of these, which are known."""
+        return {self._bits[selector] for selector in selectors}
 
     def add(self, selectors: Iterable[str]) -> int:
         """The mask of these, new ones among them."""

@@ -81,11 +81,11 @@ class Rulebook:
         self.targets |= self.labels.add(rule.destinations)
         destinations = self.labels.add(rule.destinations + rule.destination_holders)
         self.used |= destinations
-        for bit in bits(sources):
+        for bit in self.labels.places(rule.sources + rule.source_holders):
             self._out[bit] |= destinations
-        for bit in bits(sets):
+        for bit in self.labels.places(rule.sources):
             self._naming[bit] |= destinations
-        for bit in bits(destinations):
+        for bit in self.labels.places(rule.destinations + rule.destination_holders):
             self._into[bit] |= sources
             self._named[bit] |= sets
             self._rules_to[bit].add(id_)

@@ -161,3 +161,20 @@ async def test_who_comes_back_under_another_view_begins_anew_and_under_the_same_
             await alice.join(None)
             assert alice.stream.of(MapChange)[0].full == full
             assert list(alice.map.nodes) == [1]
+
+
+def test_rules_that_name_more_than_can_be_kept_in_bits_are_refused(monkeypatch):
+    monkeypatch.setattr(labels, "MAX_LABELS", 10)
+    rules = [PolicyRule(sources=(f"a{number}",), destinations=("b",), line=number) for number in range(1, 21)]
+    check(rules[:9])
+    with pytest.raises(PolicyError, match="more than 10 users"):
+        check(rules)
+
+
+def test_a_rule_is_added_without_a_look_at_all_labels_that_there_are(monkeypatch):
+    def never(mask: int) -> None:
+        raise AssertionError("all labels were looked at")
+
+    monkeypatch.setattr("ghostwire.server.policy.rulebook.bits", never)
+    rules = [PolicyRule(sources=(f"a{number}",), destinations=(f"b{number}",)) for number in range(100)]
+    assert len(Rulebook(rules, Labels()).rules) == 100
