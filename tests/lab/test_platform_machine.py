@@ -264,6 +264,7 @@ def test_what_a_plugin_sends_over_ipv6_reaches_neither_this_machine_nor_the_mesh
 
 def test_nft_that_goes_away_leaves_what_is_in_force_and_says_so(tmp_path, caplog, monkeypatch):
     async def work() -> None:
+        lan()
         platform = make_platform(tmp_path)
         device = await platform.open_device("gwt0", 1280)
         await platform.configure(MESH)
@@ -273,6 +274,9 @@ def test_nft_that_goes_away_leaves_what_is_in_force_and_says_so(tmp_path, caplog
             with pytest.raises(PlatformError, match="nft is missing; install nftables"):
                 await platform.firewall("gwt0", ())
             assert "check" in _chains()
+            await platform.configure(changed(MESH, routes=("100.64.0.0/16",)))
+            assert "the system's firewall may lack the latest rules, or be gone: nft is missing" in caplog.text
+            assert (way(PEER), way("100.65.0.1")) == ("gwt0", "eth0")
             await platform.restore()
             assert "nftables table inet ghostwire_gwt0 stays" in caplog.text
         device.close()

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ghostwire import NetworkConfig
 from ghostwire.errors import PlatformError
 from ghostwire_net_linux import command
+
+from .conftest import ip, make_platform
 
 
 @pytest.fixture
@@ -66,3 +69,25 @@ async def test_a_program_that_cannot_be_run_is_an_error_in_one_line(program):
     path.chmod(0o644)
     with pytest.raises(PlatformError, match=r"^nft: .*/nft cannot be run: Permission denied$"):
         await command.nft(("list", "tables"))
+
+
+@pytest.mark.lab
+def test_configuring_may_be_cancelled_at_any_moment(in_namespace):
+    async def work() -> None:
+        platform = make_platform()
+        device = await platform.open_device("gwt0", 1280)
+        wanted = NetworkConfig("gwt0", 1280, ("100.64.0.2/32",), ("100.64.0.0/16", "0.0.0.0/0"), isolated=True)
+        for moment in (0.0, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4):
+            configuring = asyncio.ensure_future(platform.configure(wanted))
+            await asyncio.sleep(moment)
+            configuring.cancel()
+            await asyncio.wait([configuring], timeout=5)
+            assert configuring.done(), f"cancelled after {moment} s, it goes on"
+            assert not children()
+        await platform.configure(wanted)
+        await platform.restore()
+        device.close()
+        assert "lookup 52" not in ip("rule")
+        assert "proto 71" not in ip("route", "show", "table", "all")
+
+    in_namespace(work)

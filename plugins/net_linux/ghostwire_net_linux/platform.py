@@ -144,25 +144,26 @@ class LinuxPlatform(Platform):
         return self._tables.get(interface, Wanted(interface))
 
     async def _table(self, wanted: Wanted) -> None:
-        """Put the interface's table in place; where nft fails, routes work all the same, and a line says so."""
+        """Put the interface's table in place; where nft fails, routes work all the same, and a line says what does
+        not."""
+        lines = []
         try:
             await self._place(wanted)
         except GhostwireError as error:
-            if wanted.rules is not None:
-                raise
-            lost = _lost(wanted)
-            if wanted.interface in self._placed:
-                lost = lost or f"nftables table inet {table_name(wanted.interface)} stays"
-            self._warn("table", [f"interface {wanted.interface}: {lost}: {error}"] if lost else ())
             self._tables[wanted.interface] = wanted
-        else:
-            self._warn("table", ())
+            stays = f"nftables table inet {table_name(wanted.interface)} stays"
+            if lost := _lost(wanted) or (stays if wanted.interface in self._placed else ""):
+                lines = [f"interface {wanted.interface}: {lost}: {error}"]
+        self._warn("table", lines)
 
     async def _place(self, wanted: Wanted) -> None:
         if not wanted.empty or self._tables.get(wanted.interface) != wanted:
             await nft(("-f", "-"), transaction(wanted))
         self._tables[wanted.interface] = wanted
-        (self._placed.discard if wanted.empty else self._placed.add)(wanted.interface)
+        if wanted.empty:
+            self._placed.discard(wanted.interface)
+        else:
+            self._placed.add(wanted.interface)
 
     def _warn(self, what: str, lines: Iterable[str]) -> None:
         """Say each line once, until it is no longer so."""
@@ -192,6 +193,8 @@ class LinuxPlatform(Platform):
 def _lost(wanted: Wanted) -> str:
     """What does not work without the table."""
     losses = []
+    if wanted.rules is not None:
+        losses.append("the system's firewall may lack the latest rules, or be gone")
     if wanted.forwarding is not None and wanted.forwarding.masquerade:
         losses.append("forwarded packets keep their mesh addresses")
     elif wanted.forwarding is not None:
