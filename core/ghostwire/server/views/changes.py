@@ -195,7 +195,7 @@ class Changes:
             scene.labels = Labels()
             self._clock.forget(self._clock.tick)
         self._policy, scene.sight = policy, Sight(Rulebook(policy.rules, scene.labels))
-        scene.forget_sets()
+        scene.forget_all_sets()
         for id_ in scene.nodes.ids():
             scene.sight.put(id_, self.standing(self._roster.nodes[id_]))
         moved = {id_: was for id_ in scene.nodes.ids() if (was := old.standing(id_)) != scene.sight.standing(id_)}

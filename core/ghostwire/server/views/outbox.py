@@ -11,8 +11,8 @@ from ghostwire.server.session import Session
 
 ALL: Literal["all"] = "all"
 """In place of a tick: the viewer has nothing, or nothing that counts."""
-ANYONE = -1
-"""In place of a user's id: nobody knows whose it was."""
+EVERY_LABEL, ANYONE = -1, -1
+"""In place of a mask and of a user's id: nobody knows which labels it carried, and whose it was."""
 
 
 class Key(NamedTuple):

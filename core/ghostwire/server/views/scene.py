@@ -49,10 +49,14 @@ class Scene:
         """Home regions; absent: not heard of since the start, when viewers know what was."""
         self._sets: dict[int, msgspec.Raw] = {}
 
-    def forget_sets(self, touched: int = -1) -> None:
-        """Other nodes carry these labels now (-1: all)."""
-        for bit in bits(touched) if touched >= 0 else tuple(self._sets):
+    def forget_sets(self, touched: int) -> None:
+        """Other nodes carry these labels now."""
+        for bit in bits(touched):
             self._sets.pop(bit, None)
+
+    def forget_all_sets(self) -> None:
+        """Other labels stand at the same bits now, or any node carries others."""
+        self._sets.clear()
 
     def set_of(self, bit: int, owner: int) -> msgspec.Raw:
         """A label's set: all of it (``owner`` 0), or that user's untagged nodes in it."""

@@ -9,7 +9,7 @@ from ghostwire.server.pieces import Recency
 from ghostwire.server.policy.labels import bits
 from ghostwire.server.policy.sight import Lens, Passage, Sight, Standing
 from ghostwire.server.views.history import Clock, Trace, Trail, Unknown
-from ghostwire.server.views.outbox import ANYONE, CURSOR, Key, Outbox
+from ghostwire.server.views.outbox import ANYONE, CURSOR, EVERY_LABEL, Key, Outbox
 from ghostwire.server.views.roster import Roster
 from ghostwire.server.views.scene import Item, Scene
 
@@ -100,14 +100,13 @@ class Telling:
         standing = sight.standing(key.id)
         if standing is None or not sight.sees(viewer, key.id):
             return
-        for bit in bits(lens.held & key.touched & ~sight.book.everyone if key.touched >= 0 else lens.held):
+        concerned = key.owner == ANYONE or lens.owner in (key.owner, standing.owner)
+        for bit in bits(lens.held & key.touched & ~sight.book.everyone):
             carries = bool(standing.vector >> bit & 1)
-            if not lens.sets >> bit & 1:
-                if key.owner >= 0 and lens.owner not in (key.owner, standing.owner):
-                    continue
-                carries = carries and lens.owner == standing.owner
-            if not sight.book.everyone >> bit & 1:
+            if not lens.scope(bit):
                 yield "set_changes", (bit, key.id, carries)
+            elif concerned:
+                yield "set_changes", (bit, key.id, carries and lens.owner == standing.owner)
 
     def _other_lens(self, before: Lens, lens: Lens, viewer: int, anew: int) -> Iterator[Item]:
         """Rules, sets and labels that the viewer came to see or no longer sees; sets of labels in ``anew`` whole."""
@@ -155,7 +154,7 @@ class Telling:
         now = sight.standing(node)
         if now is not None and sight.sees(viewer, node):
             if isinstance(was, Unknown):
-                yield from (Key("node", node), Key("place", node, -1, ANYONE))
+                yield from (Key("node", node), Key("place", node, EVERY_LABEL, ANYONE))
             elif was is None:
                 yield from (Key("node", node), Key("place", node, now.vector, now.owner))
             else:
