@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from ghostwire import Transport
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.testing import Network, running_clock, simulate
+from ghostwire.testing.conformance.surroundings import pour
 from ghostwire.testing.contracts.transport import TransportContract
 from ghostwire_websocket.endpoint import Endpoint
 from ghostwire_websocket.settings import Settings
@@ -33,6 +35,11 @@ class TestOnLoopback(TransportContract):
             async with asyncio.timeout(10):
                 await reader.read()
             writer.close()
+
+    async def pour(self, transport: Transport, junk: bytes, times: int) -> None:
+        """At the port that the proxy would use."""
+        url = Endpoint.parse(transport.endpoints()[0]).url
+        await pour(self.cleanup.enter_context(socket.create_connection((url.host, url.port))), junk, times)
 
 
 class TestOnASimulatedNetwork(TransportContract):

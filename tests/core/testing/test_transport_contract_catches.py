@@ -27,6 +27,33 @@ class CountingNetwork(Network):
         self.sent += 1
 
 
+STREAMS = 8642
+
+
+class Pouring(asyncio.Protocol):
+    """Writes when there is room, and never reads."""
+
+    def __init__(self) -> None:
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.room.set()
+
+    def pause_writing(self) -> None:
+        self.room.clear()
+
+    def resume_writing(self) -> None:
+        self.room.set()
+
+    async def pour(self, stream: Any, junk: bytes, times: int) -> None:
+        stream.pause_reading()
+        for _ in range(times):
+            await self.room.wait()
+            stream.write(junk)
+            await asyncio.sleep(0)
+
+
 class Transports(TransportContract):
     run = staticmethod(simulate)
     kind: type[MemoryTransport]
@@ -43,6 +70,13 @@ class Transports(TransportContract):
         for datagram in rubbish:
             stranger.send(("192.0.2.2", 41641), [datagram])
         await asyncio.sleep(1)
+
+    async def pour(self, transport: Any, junk: bytes, times: int) -> None:
+        stranger = self.network.host(f"stranger{len(self.network.hosts)}", f"192.0.2.{100 + len(self.network.hosts)}")
+        if STREAMS in transport._host.listeners:
+            stream, pouring = await stranger.sockets.connect(Pouring, transport._host.name, STREAMS)
+            self.cleanup.callback(stream.abort)
+            await pouring.pour(stream, junk, times)
 
     def spoken(self) -> int:
         return self.network.sent
@@ -67,6 +101,45 @@ class Telling(MemoryTransport):
     def lose_port(self) -> None:
         self._port.close()  # type: ignore[union-attr]
         self.told = "the port is gone"
+
+
+class _OverStreams(Telling):
+    """Listens for streams beside; ``Framing`` is what a stream's bytes meet."""
+
+    class Framing(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.stream, self.kept = transport, bytearray()
+
+        def data_received(self, data: bytes) -> None:
+            self.kept += data  # until a frame is whole
+
+    async def start(self, receive: Any) -> None:
+        await super().start(receive)
+        self.streams: list[Any] = []
+        self.door = await self._host.sockets.listen(self.framed, "", STREAMS)
+
+    def framed(self) -> Any:
+        self.streams.append(self.Framing())
+        return self.streams[-1]
+
+    async def close(self) -> None:
+        await super().close()
+        self.door.close()
+
+
+class _Echoes(_OverStreams):
+    class Framing(_OverStreams.Framing):
+        def data_received(self, data: bytes) -> None:
+            self.stream.write(b"pong " + data)
+
+
+class _Bounded(_OverStreams):
+    class Framing(_OverStreams.Framing):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if len(self.kept) > 1 << 20:
+                self.stream.abort()
+                self.kept.clear()
 
 
 class _SaysNothing(Telling):
@@ -322,6 +395,16 @@ BREAKERS = [
     (_LeavesATask, "a_start_that_is_cancelled_leaves_nothing_behind", "a cancelled start() left tasks behind: Task-"),
     (_LeavesATask, "closing_leaves_nothing_behind", "close() left tasks behind: Task-"),
     (_SaysNothing, "it_says_so_when_it_carries_nothing_any_more", "failed(reason) should be called"),
+    (
+        _OverStreams,
+        "a_stranger_whose_stream_never_ends_and_who_reads_nothing_costs_bounded_memory",
+        "into a stream without end and reads nothing: bound what waits to be understood",
+    ),
+    (
+        _Echoes,
+        "a_stranger_whose_stream_never_ends_and_who_reads_nothing_costs_bounded_memory",
+        "and what waits to be sent, and close such a stream",
+    ),
     (_KeepsAll, "a_peer_that_hangs_costs_bounded_memory_and_time", "for a peer that hangs: bound its queue and drop"),
     (_Burns, "an_idle_transport_delivers_nothing_and_spins_not", "it must wait for events, not look for them"),
     (
@@ -353,3 +436,8 @@ def test_what_is_declared_as_keepalive_may_be_sent() -> None:
         keepalive, kind = 20, _Pings
 
     Declared().test_an_idle_transport_is_silent()
+
+
+def test_one_that_closes_streams_which_make_no_sense_is_not_caught() -> None:
+    rule_name = "a_stranger_whose_stream_never_ends_and_who_reads_nothing_costs_bounded_memory"
+    assert failure(Transports, _Bounded, rule_name) == ""

@@ -25,6 +25,8 @@ ANY = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 """What stands for every address, and the one of loopback that it becomes here."""
 
 
+STALLED = 1.0
+"""Seconds after which nobody is taken to read a stream any more."""
 _TCP_INFO_SIZE, _DATA_SEGMENTS = 160, struct.Struct("=II")
 """tcp_info of linux/tcp.h ends with tcpi_data_segs_in and tcpi_data_segs_out here."""
 
@@ -58,7 +60,7 @@ class LoopbackSockets(SystemSockets):
         super().__init__()
         self._ports: dict[tuple[str, int], int] = {}
         self._datagram: list[CountedSocket] = []
-        self._doors: list[Listening] = []
+        self.doors: list[Listening] = []
         self._dialled: list[Any] = []
 
     def udp(self, host: str, port: int) -> socket.socket:
@@ -83,7 +85,7 @@ class LoopbackSockets(SystemSockets):
         door = await super().listen(protocol, ANY.get(host, host), wanted, tls=tls)
         if port:
             self._ports["tcp", port] = door.port
-        self._doors.append(door)
+        self.doors.append(door)
         return door
 
     def spoken(self) -> int:
@@ -104,8 +106,18 @@ class LoopbackSockets(SystemSockets):
             with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM) as stranger:
                 for datagram in rubbish:
                     stranger.sendto(datagram, address)
-        await asyncio.gather(*(_throw(door.port, each) for door in self._doors for each in rubbish))
-        return bool(ports or self._doors)
+        await asyncio.gather(*(_throw(door.port, each) for door in self.doors for each in rubbish))
+        return bool(ports or self.doors)
+
+
+async def pour(stranger: socket.socket, junk: bytes, times: int) -> None:
+    """Write this so many times into a connected stream: until it is closed, or nobody reads for a second."""
+    stranger.setblocking(False)
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError, TimeoutError):
+        for _ in range(times):
+            async with asyncio.timeout(STALLED):
+                await loop.sock_sendall(stranger, junk)
 
 
 async def _throw(port: int, rubbish: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from ghostwire.capabilities.transport import Path, Transport
 from ghostwire.testing.conformance.installed import OfInstalled
-from ghostwire.testing.conformance.surroundings import LoopbackSockets, transport_context
+from ghostwire.testing.conformance.surroundings import LoopbackSockets, pour, transport_context
 from ghostwire.testing.contracts.transport import Inbox, TransportContract
 
 T = TypeVar("T")
@@ -75,6 +76,17 @@ class InstalledTransport(OfInstalled, TransportContract):
 
         if not await self._around[id(transport)].sockets.throw(rubbish):
             pytest.skip("it opens no port: strangers cannot reach it")
+
+    async def pour(self, transport: Transport, junk: bytes, times: int) -> None:
+        """Into a stream to each port where it listens."""
+        import pytest
+
+        sockets = self._around[id(transport)].sockets
+        if not sockets.doors:
+            pytest.skip("it listens for no streams")
+        for door in sockets.doors:
+            stranger = self.cleanup.enter_context(socket.create_connection(("127.0.0.1", door.port)))
+            await pour(stranger, junk, times)
 
     def lose_sockets(self, transport: Transport) -> Callable[[], str]:
         """Take its UDP sockets away: what `take_away` may give."""

@@ -15,6 +15,9 @@ from ghostwire.testing.loop import SimulatedLoop
 
 FLOOD_TIME, FLOOD_MEMORY = 20.0, 64 << 20
 """Seconds and bytes that 2,000 bursts into one peer may take at most; ours take a tenth."""
+POURED, TIMES, STREAM_MEMORY = 1 << 16, 512, 12 << 20
+"""Bytes that a stranger writes at once into a stream, and how often; and bytes that may be kept of these, or of answers
+to them."""
 IDLE_TIME = 0.4
 """Seconds of CPU that an idle second may take, on a machine that others use too."""
 IDLE_WINDOW = 300
@@ -81,6 +84,20 @@ class TransportLimits(TransportScene):
         await self.quiet(one, other, inbox)
         wrong = [d for d, s in zip(inbox.datagrams, inbox.sources, strict=True) if s in known and not is_ours(d)]
         assert not wrong, f"a stranger's bytes were delivered as a peer's: {wrong[0][:20]!r}"
+
+    @rule
+    async def test_a_stranger_whose_stream_never_ends_and_who_reads_nothing_costs_bounded_memory(self) -> None:
+        """What makes no sense yet is kept up to a limit, and so is what he is answered; then the stream is closed."""
+        (one, _), (other, inbox) = await self.started(), await self.started()
+        for junk in (b"\0", b"\xff", b"a", b"\n"):
+            with Growth() as growth:
+                await self.pour(other, junk * POURED, TIMES)
+                grown = growth()
+            assert grown < STREAM_MEMORY, (
+                f"memory grew by {grown >> 20} MB for a stranger who writes {junk!r} into a stream without end and "
+                "reads nothing: bound what waits to be understood and what waits to be sent, and close such a stream"
+            )
+        await self.quiet(one, other, inbox)
 
     # Cancellation, failing, closing
 

@@ -40,8 +40,8 @@ class Inbox:
 class TransportScene(Contract):
     """What a transport's rules share; subclasses implement `make` and override the other hooks where they do not fit.
 
-    `ready`, `reached_at` say when and where a transport is reached; `strangers`, `take_away`, `spoken` and `hang` are
-    optional: rules that need them are skipped where they are not given.
+    `ready`, `reached_at` say when and where a transport is reached; `strangers`, `pour`, `take_away`, `spoken` and
+    `hang` are optional: rules that need them are skipped where they are not given.
     """
 
     keepalive: ClassVar[float] = 0
@@ -73,6 +73,14 @@ class TransportScene(Contract):
         import pytest
 
         pytest.skip("strangers() is not given: where may strangers send bytes?")
+
+    async def pour(self, transport: Transport, junk: bytes, times: int) -> None:
+        """Open a stream to the transport's port, as anybody could, and write this so many times without ever reading;
+        until the transport closes it, or reads no more for a while. `cleanup` closes it after the rule. Override it to
+        have the rule checked."""
+        import pytest
+
+        pytest.skip("pour() is not given: where may strangers open streams?")
 
     async def take_away(self, transport: Transport) -> Callable[[], str]:
         """Take the means of a running transport away (its only listener, say) so that it can't go on, and give a call
