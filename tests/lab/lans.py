@@ -35,7 +35,7 @@ def lan(lab: Lab, name: str, *routers: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def echoing(lab: Lab, member: str) -> Iterator[list[str]]:
+def echoing(lab: Lab, member: str, port: int = PORT) -> Iterator[list[str]]:
     """UDP and TCP echoes of both families on a member; the list grows with the addresses of who came."""
     came: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -44,7 +44,8 @@ def echoing(lab: Lab, member: str) -> Iterator[list[str]]:
                 sock = lab.socket(member, family, kind)
                 if family == socket.AF_INET6:
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind((everywhere, PORT))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((everywhere, port))
                 threading.Thread(target=serve, args=(sock, came), daemon=True).start()
                 stack.callback(_end, sock)
         yield came
@@ -81,12 +82,21 @@ def _echo_stream(stream: socket.socket) -> None:
             stream.sendall(data)
 
 
-def asks(lab: Lab, member: str, address: str, *, timeout: float = 1.0) -> bool:
-    """Whether the UDP echo at that address answers this member."""
-    with lab.socket(member, socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
+def asks(
+    lab: Lab,
+    member: str,
+    address: str,
+    port: int = PORT,
+    kind: int = socket.SOCK_DGRAM,
+    *,
+    timeout: float = 1.0,
+) -> bool:
+    """Whether the echo at that address answers this member."""
+    with lab.socket(member, socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as sock:
         sock.settimeout(timeout)
         with contextlib.suppress(OSError):
-            sock.sendto(b"?", (address, PORT))
+            sock.connect((address, port))
+            sock.send(b"?")
             return sock.recv(10) == b"?"
     return False
 
@@ -100,14 +110,18 @@ def until_asked(lab: Lab, member: str, address: str, *, patience: float = 30.0) 
 
 
 class Conversation:
-    """A TCP stream to an echo, a word ten times a second, from entering to leaving; ``gap`` is the longest silence."""
+    """A TCP stream to an echo, a word every ``pause`` seconds, from entering to leaving.
 
-    def __init__(self, lab: Lab, member: str, address: str) -> None:
+    ``gap`` is the longest silence, ``last`` when the last word came back.
+    """
+
+    def __init__(self, lab: Lab, member: str, address: str, port: int = PORT, *, pause: float = 0.1) -> None:
         self._sock = lab.socket(member, socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         self._sock.settimeout(20)
-        self._sock.connect((address, PORT))
+        self._sock.connect((address, port))
         self._over = threading.Event()
         self.error = ""
+        self._pause, self.last = pause, time.monotonic()
         self.gap = 0.0
         self.answered = 0
         self._thread = threading.Thread(target=self._talk, daemon=True)
@@ -118,6 +132,9 @@ class Conversation:
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
+        self._thread.join(1)
+        if self._thread.is_alive():
+            self._sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(30)
         self._sock.close()
 
@@ -128,9 +145,10 @@ class Conversation:
                 word = b"%08d" % self.answered
                 self._sock.sendall(word)
                 assert _exactly(self._sock, len(word)) == word
-                self.gap = max(self.gap, time.monotonic() - began)
+                self.last = time.monotonic()
+                self.gap = max(self.gap, self.last - began)
                 self.answered += 1
-                self._over.wait(0.1)
+                self._over.wait(self._pause)
         except (OSError, AssertionError) as error:
             self.error = str(error) or type(error).__name__
 

@@ -39,6 +39,11 @@ def wait_for(what: str, happened: Callable[[], object], patience: float = PATIEN
         time.sleep(0.02)
 
 
+def gwctl_words(state: Path, *words: str) -> list[str]:
+    """The command line of gwctl for the programs with this state folder."""
+    return [*_GWCTL, "--state", str(state), *words]
+
+
 class Daemon:
     """A program in a member: its state folder, settings, log and process."""
 
@@ -99,7 +104,7 @@ class Daemon:
     def gwctl(self, *words: str, stdin: str = "", fails: int = 0) -> str:
         """Run gwctl; what it printed, or its error line where it has to fail with that code."""
         options: dict[str, Any] = {"text": True, "capture_output": True, "input": stdin, "timeout": 60}
-        done = subprocess.run([*_GWCTL, "--state", str(self.state), *words], **options)
+        done = subprocess.run(gwctl_words(self.state, *words), **options)
         assert done.returncode == fails, (words, done.returncode, done.stdout, done.stderr, self.text()[-2000:])
         assert "Traceback" not in done.stderr
         return done.stderr.strip().splitlines()[-1] if fails else done.stdout

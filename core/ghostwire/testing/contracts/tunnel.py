@@ -88,6 +88,8 @@ class TunnelContract(TunnelPathRules, TunnelLimits):
         assert judge.left > 0, "the answer that left was not recorded"
         judge.admits = False
         assert not await reaches(one, two), "a refused packet reached the device"
+        judge.admits, judge.releases = True, False
+        assert not await reaches(two, one), "a packet that the filter held back left"
 
     @rule
     async def test_a_removed_peer_is_cut_off_and_the_others_keep_their_sessions(self) -> None:
