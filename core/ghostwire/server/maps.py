@@ -13,7 +13,7 @@ from ghostwire.server.relays import records
 from ghostwire.server.session import Session
 from ghostwire.server.state import expired
 from ghostwire.server.views.changes import Changes
-from ghostwire.server.views.history import Clock, Trace
+from ghostwire.server.views.history import Clock
 from ghostwire.server.views.loading import Past
 from ghostwire.server.views.outbox import ALL, Key, Outbox, Outboxes
 from ghostwire.server.views.roster import Roster
@@ -45,7 +45,7 @@ class Maps:
         self._clock.event()
         for node in self._roster.nodes.values():
             if expired(node, self._now()):
-                self._telling.nodes.leave(Trace(self._clock.tick, node.id, self._changes.standing(node)))
+                self._changes.begin_hidden(node)
             else:
                 self._changes.begin(node)
         for route in self._roster.routes.values():

@@ -9,7 +9,7 @@ from ghostwire.model import MapNode, MapRoute, Node, Route
 from ghostwire.server.policy.labels import Labels
 from ghostwire.server.policy.rulebook import Rulebook
 from ghostwire.server.policy.sight import Lens, Passage, Sight, Standing
-from ghostwire.server.views.history import Clock, Trace
+from ghostwire.server.views.history import UNKNOWN, Clock, Trace
 from ghostwire.server.views.outbox import ALL, Key, Outboxes, Turn
 from ghostwire.server.views.roster import Roster
 from ghostwire.server.views.scene import Scene
@@ -44,6 +44,12 @@ class Changes:
         """Show a node that all viewers know already, as far as they see it."""
         self._scene.sight.put(node.id, self.standing(node))
         self._scene.nodes.show(node.id, self.seen(node))
+
+    def begin_hidden(self, node: Node) -> None:
+        """Keep a node out of sight that viewers may know still, and its routes."""
+        self._telling.nodes.leave(self._trace(node.id, self.standing(node)))
+        for route in self._roster.routes_of(node.id):
+            self._telling.routes.leave(Trace(self._clock.tick, route, UNKNOWN))
 
     def settle(self, id_: int, *, hidden: bool = False) -> None:
         """Bring a node to where its records put it by now, or out of everybody's sight."""

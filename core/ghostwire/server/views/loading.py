@@ -49,7 +49,7 @@ class Past:
             self._take_route(change.id, revision)
         elif change.kind is User:
             for node in self._roster.nodes_of(change.id):
-                telling.nodes.leave(Trace(tick, node, UNKNOWN))
+                self._moved(node)
         elif change.kind is Relay:
             telling.relays.touch(change.id, tick)
         elif change.kind is PolicyVersion:
@@ -60,12 +60,19 @@ class Past:
         node = change.record
         decides = (node.user, node.tags, node.addresses, node.expires) if isinstance(node, Node) else None
         if decides is None or self._known.get(change.id) != decides:
-            self._telling.nodes.leave(Trace(self._clock.tick, change.id, UNKNOWN))
+            self._moved(change.id)
         self._known[change.id] = decides or ()
 
     def _take_route(self, id_: int, revision: int) -> None:
         """Its router may have moved; where nobody knows which that was, whoever was away begins anew."""
         if id_ in self._routers:
-            self._telling.nodes.leave(Trace(self._clock.tick, self._routers[id_], UNKNOWN))
+            self._moved(self._routers[id_])
         else:
             self._barrier = revision
+
+    def _moved(self, node: int) -> None:
+        """It may stand elsewhere, and its routes with it."""
+        tick, telling = self._clock.tick, self._telling
+        telling.nodes.leave(Trace(tick, node, UNKNOWN))
+        for route in self._roster.routes_of(node):
+            telling.routes.leave(Trace(tick, route, UNKNOWN))

@@ -337,13 +337,25 @@ def test_a_node_that_went_before_the_second_of_two_restarts_is_gone():
     assert told(mesh, 1).removed_nodes == (3,)
 
 
-def test_a_node_whose_key_expired_while_no_server_ran_is_gone():
-    mesh = mesh_of(to("ann", "tag:a"))
+def test_a_node_whose_key_expired_while_no_server_ran_is_gone_with_its_routes():
+    mesh = mesh_of(to("ann", "tag:a"), to("10.1.0.0/16", "ann"))
+    mesh.advertise(3, "10.1.0.0/16")
     mesh.alter(3, expires=mesh.now + 5)
     away(mesh).restart()
     change = told(mesh, 1)
     assert not change.full
-    assert change.removed_nodes == (3,)
+    assert (change.removed_nodes, len(change.removed_routes)) == ((3,), 1)
+
+
+def test_a_router_whose_key_was_renewed_before_a_restart_has_its_routes_again():
+    mesh = mesh_of(to("10.1.0.0/16", "ann"), to("ann", "bob"))
+    mesh.advertise(2, "10.1.0.0/16")
+    mesh.expire(2, "record")
+    away(mesh).expire(2, "renewal")
+    mesh.restart()
+    change = told(mesh, 1)
+    assert not change.full
+    assert len(change.routes) == 1
 
 
 def test_who_was_away_when_a_route_went_of_whose_router_the_log_says_nothing_begins_anew():
