@@ -2,14 +2,17 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ghostwire import Bearer, Person
-from ghostwire.errors import PolicyError
+from ghostwire.errors import PolicyError, UsageError
+from ghostwire_policy_acl.command_explain import _topology
 from ghostwire_policy_acl.engine import AclEngine
 from ghostwire_policy_acl.hujson import MAX_SIZE
+from ghostwire_policy_acl.offline import compile_for
 from ghostwire_policy_acl.people import People
 from ghostwire_policy_acl.settings import Settings
 
@@ -141,3 +144,28 @@ def test_wildcards_that_each_user_is_compared_with_are_bounded() -> None:
     assert messages(json.dumps({"groups": {"group:g": members}})) == [
         "there are more than 1000 different words with a `*` for users"
     ]
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"nodes":' * 100_000, "\x00", "[]", "NaN", '"\\ud800"'], ids=range(6))
+def test_a_mesh_that_is_described_by_nonsense_is_a_usage_error(text: str, tmp_path: Path) -> None:
+    written = tmp_path / "mesh.json"
+    written.write_text(text)
+    with written.open("rb") as file, pytest.raises(UsageError):
+        compile_for("{}", _topology(file))
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"a": {"ipv4": "1.2.3"}},
+        {"a": {"ipv6": "fd00::1%" + "x" * 99}, "b": {"ipv4": 5}},
+        {"a": {"ipv4": "100.64.0.2", "approved_routes": ["10.0.0.1/8"]}},
+        {"a": {"tags": "tag:a"}},
+        {"a": None},
+        [],
+    ],
+    ids=range(6),
+)
+def test_nodes_that_are_none_are_a_usage_error(nodes: Any) -> None:
+    with pytest.raises(UsageError):
+        compile_for("{}", {"nodes": nodes, "users": []})

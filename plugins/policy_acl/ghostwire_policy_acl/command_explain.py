@@ -15,6 +15,9 @@ from ghostwire_policy_acl import command_texts as texts
 from ghostwire_policy_acl.command_texts import WRONG, policy_argument
 from ghostwire_policy_acl.command_versions import PATH
 
+SHOWN = 4
+"""Sources that a line for people names."""
+
 if TYPE_CHECKING:
     from ghostwire.cli.program import Program
 
@@ -91,7 +94,7 @@ def compile_(file: IO[bytes], nodes: IO[bytes], json_: bool) -> None:
 def _topology(file: IO[bytes]) -> dict[str, Any]:
     try:
         topology = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file.name}: not JSON: {error}") from None
     if not isinstance(topology, dict):
         raise UsageError(f"{file.name}: not a JSON object with users and nodes")
@@ -101,7 +104,13 @@ def _topology(file: IO[bytes]) -> dict[str, Any]:
 def _filter_rows(name: str, each: Mapping[str, Any]) -> Sequence[Sequence[str]]:
     protocols = joined(each["proto"]) if len(each["proto"]) < 256 else "any"
     ranges = [(entry["net"], _ports(entry["ports"])) for entry in each["dst"]]
-    return [(name, joined(each["src"]), net, ports, protocols) for net, ports in ranges]
+    return [(name, _few(each["src"]), net, ports, protocols) for net, ports in ranges]
+
+
+def _few(words: Sequence[str]) -> str:
+    """The first of many; programs get all of them."""
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return joined(words[:SHOWN]) + more
 
 
 def _ports(ports: Sequence[int]) -> str:
