@@ -129,7 +129,7 @@ def test_nodes_are_told_of_those_alone_whom_the_policy_leads_to_or_from(company:
         "web": {"laptop", "phone", "dev"},
     }
     for name, peers in meant.items():
-        wait_for(f"{name} knows {peers}", lambda name=name, peers=peers: company.known(name) == peers, CROWDED)  # type: ignore[misc]
+        wait_for(f"{name} knows {peers}", lambda name=name, peers=peers: company.known(name) == peers, CROWDED)
     shown = json.loads(company["phone"].gwctl("status", "--json"))
     assert [peer["name"] for peer in shown["peers"]] == ["web"]
     strangers = company.addresses["laptop"], company.addresses["desk"]

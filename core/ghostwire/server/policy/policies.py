@@ -176,11 +176,12 @@ class Policies:
     def _reader(self, version: PolicyVersion) -> PolicyEngine:
         """The engine of a version; PluginError where it is not the selected one."""
         if self._engine is None or self._engine.name != version.engine:
-            there = f"only {self._engine.name!r} is" if self._engine else "no policy engine is"
+            there = f"but {self._engine.name!r} is" if self._engine else "as no policy engine is"
             raise PluginError(
                 "",
                 f"version {version.id} of the policy is stored here for the engine {version.engine!r}, which is not "
-                f"selected, {there}: select its plugin (see `ghostwire plugins`)",
+                f"selected, {there}: select its plugin again (see `ghostwire plugins`), for a policy that is not "
+                "enforced must not seem to be",
             )
         return self._engine
 

@@ -155,11 +155,11 @@ async def test_a_policy_is_in_force_after_a_restart(desk, words):
 async def test_a_stored_policy_without_its_engine_refuses_the_start_in_one_line(desk, words):
     async with desk() as d:
         await d.policies.set("ada > bob", "ada", expected=0)
-        with pytest.raises(PluginError, match=r"version 1 .*'words', which is not selected, no policy engine is: sel"):
+        with pytest.raises(PluginError, match=r"version 1 .*'words', which is not selected, as no policy engine is: sel"):
             await d.restart(None)
         other = words()
         other.name = "other"
-        with pytest.raises(PluginError, match="which is not selected, only 'other' is"):
+        with pytest.raises(PluginError, match="which is not selected, but 'other' is"):
             await d.start(other)
         await d.start(words())
 
