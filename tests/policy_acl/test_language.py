@@ -103,6 +103,17 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_text(refuse: Refu
     ]
 
 
+def test_a_name_that_is_itself_wrong_is_no_word_for_what_was_meant(refuse: Refuse) -> None:
+    findings = refuse(
+        {
+            "groups": {"devs": ["x@y.z"], "group:dev": ["alice@company.com"]},
+            "acls": [{"action": "accept", "src": ["group:devs"], "dst": ["*:*"]}],
+        }
+    )
+    messages = [finding.message for finding in findings]
+    assert messages == ["`devs` is no group: write group:NAME", "unknown group `group:devs`; did you mean `group:dev`?"]
+
+
 def acl(**fields: Any) -> dict[str, Any]:
     rule = {"action": "accept", "src": ["*"], "dst": ["*:*"], **fields}
     return {"acls": [{key: value for key, value in rule.items() if value is not None}]}

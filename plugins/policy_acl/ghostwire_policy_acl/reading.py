@@ -129,7 +129,8 @@ class Reader:
         if self._guesses > MAX_GUESSES or len(word) > 200:
             return ""
         head, colon, rest = word.rpartition(":")
-        words = {each.removeprefix(head + colon): each for each in sorted(known)}
+        kind = head + colon
+        words = {each.removeprefix(kind): each for each in sorted(known) if each.startswith(kind)}
         close = get_close_matches(rest, words, n=1, cutoff=0.6)
         if close:
             return f"; did you mean {shown(words[close[0]])}?"
