@@ -53,8 +53,7 @@ class Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExitOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``target`` is a node's name or mesh address; with ``lan`` local networks are reached directly (None: as before).
-    """
+    """``target`` is a node's name or mesh address; with ``lan`` local networks are reached directly (None: as is)."""
 
     target: Target
     lan: bool | None = None

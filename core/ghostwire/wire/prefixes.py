@@ -11,8 +11,8 @@ DEFAULTS: Final = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 """What an exit node offers, always both."""
 MAX_TEXT = 64
 WIDEST: Final = {4: 8, 6: 16}
-"""The shortest length of a route by IP version. A few wider ones would be all of the internet, which goes through nobody
-whom its user did not choose as exit node."""
+"""The shortest length of a route by IP version. A few wider ones would be all of the internet, which goes through
+nobody whom its user did not choose as exit node."""
 
 _NOBODYS: Final = {
     "this host's own": (IPv4Network("0.0.0.0/8"), IPv6Network("::/128")),

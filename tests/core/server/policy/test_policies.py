@@ -155,7 +155,9 @@ async def test_a_policy_is_in_force_after_a_restart(desk, words):
 async def test_a_stored_policy_without_its_engine_refuses_the_start_in_one_line(desk, words):
     async with desk() as d:
         await d.policies.set("ada > bob", "ada", expected=0)
-        with pytest.raises(PluginError, match=r"version 1 .*'words', which is not selected, as no policy engine is: sel"):
+        with pytest.raises(
+            PluginError, match=r"version 1 .*'words', which is not selected, as no policy engine is: sel"
+        ):
             await d.restart(None)
         other = words()
         other.name = "other"
