@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 
+from ghostwire.engine import SECOND
 from ghostwire_transport_quic.header import parse_header
-from ghostwire_transport_quic.link import QUEUE
+from ghostwire_transport_quic.link import QUEUE, SILENCE
 from ghostwire_transport_quic.remote import Remote
 
 PAIRS = [("aioquic", "aioquic"), ("qh3", "qh3"), ("aioquic", "qh3"), ("qh3", "aioquic")]
@@ -198,3 +200,33 @@ def test_a_hello_that_comes_late_names_what_came_before_it(wire, make):
         other.engine.receive([datagram], one.address, wire.now)
     wire.run()
     assert {source for source, _ in other.bursts} == {one.remote}
+
+
+@pytest.mark.parametrize("lost", [range(1), range(2, 5)], ids=["first", "answer"])
+def test_a_lost_packet_of_the_handshake_is_repeated_soon(wire, pair, lost):
+    one, other = pair
+    count = itertools.count()
+    wire.fate = lambda *_: next(count) not in lost
+    one.engine.send(other.remote, [b"waits"], wire.now)
+    wire.run(0.4)
+    one.engine.send(other.remote, [b"sent"], wire.now)
+    wire.run(0.1)
+    assert b"sent" in other.got
+    assert one.counters.dialled == 1
+
+
+def test_an_end_that_gives_its_peer_no_room_any_more_is_given_up_too(wire, pair):
+    one, other = pair
+    opened(wire, one, other)
+    (link,) = one.engine._links
+    link.connection.room = lambda: 0
+    wire.fate = lambda *_: 0
+    one.engine.send(other.remote, [b"waits"], wire.now)
+    wire.run(SILENCE / SECOND - 0.1)
+    assert not link.over
+    wire.run(0.2)
+    assert link.over
+    wire.fate = lambda *_: 1
+    one.engine.send(other.remote, [b"goes on"], wire.now)
+    wire.run()
+    assert b"goes on" in other.got

@@ -27,6 +27,9 @@ from ghostwire_transport_quic.library import (
 )
 from ghostwire_transport_quic.remote import Address
 
+FIRST_RTT = 0.1
+"""Seconds that a round trip is taken for before one was measured, twice which a lost first packet waits. qh3 assumes a
+third of a second, by which three losses take longer than a handshake may."""
 SHORT_QUEUE = 16
 """The most datagrams that wait in the library: what it holds cannot be replaced by fresher ones."""
 
@@ -101,6 +104,7 @@ class Family:
             max_stream_data=STREAM_CREDIT,
             max_datagram_size=PACKET,
             max_datagram_frame_size=PACKET,
+            initial_rtt=FIRST_RTT,
             supported_versions=[VERSION],
             verify_mode=ssl.CERT_NONE,
             **self._more,

@@ -22,7 +22,8 @@ PROBATION = 10 * SECOND
 MUTE = 15 * SECOND
 """WireGuard answers within 10 s whatever it gets: who takes data longer than this without a word is not the peer."""
 SILENCE = 5 * SECOND
-"""How long nothing may come back while data is sent: QUIC acknowledges every datagram."""
+"""How long nothing may come back while there is data to send: QUIC acknowledges every datagram, and what waits for room
+waits for acknowledgements."""
 KEEPALIVE = 15 * SECOND
 LIVELY = 60 * SECOND
 """For how long after the last data a mapping in a NAT is kept."""
@@ -78,6 +79,7 @@ class Link:
         self.queue.append(datagram)
         self._moved = now
         self._asked = now if self._asked is None else self._asked
+        self._unanswered = now if self._unanswered is None else self._unanswered
         if len(self.queue) <= QUEUE:
             return True
         self.queue.popleft()
@@ -95,7 +97,6 @@ class Link:
         if count > 0:
             self._counters.sent += count
             self._said = now
-            self._unanswered = now if self._unanswered is None else self._unanswered
         return count > 0
 
     def heard(self) -> None:
