@@ -99,7 +99,8 @@ class Reporter:
         report = plane.explain(node.id)
         if not report.using:
             return Unavailable(f"no path to {node.name}: {report.why}")
-        return Unavailable(f"{error}; {report.state}: {report.why}")
+        shut = "; as the path works, perhaps the policy there lets no pings in" if report.state == "direct" else ""
+        return Unavailable(f"{error}; {report.state}: {report.why}{shut}")
 
     def _own(self) -> OwnStatus | None:
         own, welcome = self._knowledge.own, self._knowledge.welcome

@@ -120,6 +120,9 @@ async def test_an_echo_without_an_answer_says_what_path_choice_knows(kit: Any, c
     node: Node = await rig.joined()
     with pytest.raises(Unavailable, match=r"^100\.64\.0\.2: no answer; searching: a packet waits$"):
         await node.ping("node2")
+    choice.report = msgspec.structs.replace(choice.report, state="direct", why="it answers")
+    with pytest.raises(Unavailable, match=r"; direct: it answers; as the path works, perhaps the policy there lets no"):
+        await node.ping("node2")
     choice.report = LOST
     with pytest.raises(Unavailable, match=r"^no path to node2: the server has not told where it is$"):
         await node.ping("node2")
