@@ -174,7 +174,7 @@ def test_a_node_that_moved_out_of_sight_meanwhile_is_gone():
 
 
 def test_a_node_that_changed_sets_meanwhile_is_in_the_right_ones():
-    mesh = away(mesh_of(to("ann", "tag:a", "tag:b")))
+    mesh = away(mesh_of(to("ann", "tag:a", "tag:b", "cy")))
     mesh.alter(3, tags=("tag:b",))
     change = told(mesh, 1)
     assert not change.full
@@ -341,6 +341,7 @@ def test_a_node_whose_key_expired_while_no_server_ran_is_gone_with_its_routes():
     mesh = mesh_of(to("ann", "tag:a"), to("10.1.0.0/16", "ann"))
     mesh.advertise(3, "10.1.0.0/16")
     mesh.alter(3, expires=mesh.now + 5)
+    mesh.alter(3, name="told after that")
     away(mesh).restart()
     change = told(mesh, 1)
     assert not change.full
