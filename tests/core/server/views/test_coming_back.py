@@ -188,6 +188,14 @@ def test_a_node_that_changed_hands_meanwhile_is_in_the_sets_of_its_owner():
     assert not told(mesh, 1).full
 
 
+def test_what_others_nodes_carry_is_nothing_to_who_holds_a_set_of_his_own():
+    mesh = away(mesh_of(to(EVERYONE, EVERYONE), own("10.1.0.0/16")))
+    mesh.advertise(2, "10.1.0.0/16")
+    change = told(mesh, 1)
+    assert len(change.routes) == 1
+    assert not change.set_changes
+
+
 def test_a_node_that_came_and_went_meanwhile_is_not_told_of():
     mesh = away(mesh_of(to("ann", EVERYONE)))
     mesh.join(BOB)
