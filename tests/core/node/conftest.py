@@ -1,7 +1,9 @@
 """Doubles that a node is composed of in these tests: paths, transports, a tunnel, a platform, a server."""
 
 import asyncio
+import gc
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -337,6 +339,31 @@ class Kit:
     @staticmethod
     def refuse(code: str, retry_after: int = 0) -> Callable[[Hello], Sequence[Any]]:
         return lambda hello: [Refused(code=code, message=f"no: {code}", retry_after=retry_after)]
+
+
+def count_calls(do: Callable[[], object], within: str = "") -> int:
+    """Calls of Python's and C's functions that files make whose path holds ``within``, without the collector's."""
+    counted = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal counted
+        caller = frame if event == "c_call" else frame.f_back
+        counted += event in ("call", "c_call") and within in caller.f_code.co_filename
+
+    gc.collect()
+    gc.disable()
+    sys.setprofile(count)
+    try:
+        do()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return counted
+
+
+@pytest.fixture
+def calls_of() -> Callable[..., int]:
+    return count_calls
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """A whole node in virtual time: following the map that the server sends."""
 
 import asyncio
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -100,7 +98,7 @@ async def test_a_token_given_at_a_restart_heals_a_server_that_forgot_the_node(ki
 
 
 @pytest.mark.parametrize("policy", [False, True])
-def test_what_a_change_costs_does_not_grow_with_the_mesh(kit: Any, policy: bool) -> None:
+def test_what_a_change_costs_does_not_grow_with_the_mesh(kit: Any, calls_of: Any, policy: bool) -> None:
     """Counted in Python calls: at a join, a new home, a departure."""
 
     @simulated
@@ -117,7 +115,7 @@ def test_what_a_change_costs_does_not_grow_with_the_mesh(kit: Any, policy: bool)
         ):
             tell(change)  # for what is made at the first time only
             tell(MapChange(cursor=cursor, removed_nodes=(251,)))
-            found.append(_calls(lambda change=change: tell(change)))
+            found.append(calls_of(lambda change=change: tell(change)))
         await node.down(logout=True)
         await node.close()
         return found
@@ -132,18 +130,3 @@ def _mesh_of(kit: Any, hello: Any, peers: int, *, policy: bool) -> MapChange:
     rules = tuple(Rule(id=id_, sources=(id_,), destinations=(0,), ports=((80, 80),)) for id_ in range(1, 9))
     sets = tuple(LabelSet(id=id_, nodes=tuple(range(2, 2 + peers))) for id_ in range(1, 9))
     return msgspec.structs.replace(found, rules=rules, sets=(*found.sets, *sets))
-
-
-def _calls(do: Callable[[], object]) -> int:
-    counted = 0
-
-    def count(frame: Any, event: str, argument: Any) -> None:
-        nonlocal counted
-        counted += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        do()
-    finally:
-        sys.setprofile(None)
-    return counted

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,7 +14,9 @@ LAN = "10.1.0.0/16"
 
 
 @pytest.mark.parametrize("change", ["a node comes", "a home", "a route comes", "a router goes down"])
-def test_what_a_change_costs_grows_neither_with_the_mesh_nor_with_its_routes(kit: Any, change: str) -> None:
+def test_what_a_change_costs_grows_neither_with_the_mesh_nor_with_its_routes(
+    kit: Any, calls_of: Any, change: str
+) -> None:
     """Counted in Python calls; two routers share a prefix, and there are others."""
     change_ = {
         "a node comes": {"nodes": (kit.map_node(251),)},
@@ -36,7 +36,7 @@ def test_what_a_change_costs_grows_neither_with_the_mesh_nor_with_its_routes(kit
         )
         tell(MapChange(cursor=cursor, **change_))
         tell(undo)
-        found = _calls(lambda: tell(MapChange(cursor=cursor, **change_)), within)
+        found = calls_of(lambda: tell(MapChange(cursor=cursor, **change_)), within)
         await node.down(logout=True)
         await node.close()
         return found
@@ -49,20 +49,3 @@ def _mesh(kit: Any, hello: Any, peers: int, routes: int) -> MapChange:
     held = [MapRoute(id=1, prefix=LAN, router=2), MapRoute(id=2, prefix=LAN, router=3)]
     held += [MapRoute(id=n, prefix=f"10.2.{n}.0/24", router=4 + n % 5) for n in range(3, routes)]
     return msgspec.structs.replace(kit.full_map(hello, *range(2, 2 + peers)), routes=tuple(held))
-
-
-def _calls(do: Callable[[], object], within: str) -> int:
-    """Those made by files whose path holds ``within``."""
-    counted = 0
-
-    def count(frame: Any, event: str, argument: Any) -> None:
-        nonlocal counted
-        caller = frame if event == "c_call" else frame.f_back
-        counted += event in ("call", "c_call") and within in caller.f_code.co_filename
-
-    sys.setprofile(count)
-    try:
-        do()
-    finally:
-        sys.setprofile(None)
-    return counted
