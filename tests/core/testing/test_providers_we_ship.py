@@ -10,10 +10,13 @@ from ghostwire.testing.conformance import find
 from ghostwire.testing.conformance.generic import contract_for
 from ghostwire.testing.conformance.subject import HOOKS
 
+STREAMS = "a_stranger_whose_stream_never_ends_and_who_reads_nothing_costs_bounded_memory"
+"""Is asked of who listens for streams; ours take datagrams, or dial."""
 OURS: dict[tuple[str, str], set[str]] = {
-    ("transport", "udp"): set(),
-    ("transport", "quic"): set(),
+    ("transport", "udp"): {STREAMS},
+    ("transport", "quic"): {STREAMS},
     ("transport", "derp"): {
+        STREAMS,
         "it_says_so_when_it_carries_nothing_any_more",
         "rubbish_from_strangers_is_no_peers_datagram_and_does_no_harm",
         "an_idle_transport_is_silent",
