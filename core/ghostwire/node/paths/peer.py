@@ -448,11 +448,11 @@ class PeerPaths:
 
     def _judge(self, activity: Activity, now: int) -> None:
         """Go on with the carriage test or probation under way."""
-        repeated = self._carriage.repeat(now)
-        if repeated is not None:
+        if (repeated := self._carriage.repeat(now)) is not None:
             self._orders.trial(repeated.path)
-        failed = self._carriage.failed(now)
-        if failed is not None:
+            self._stages.spend(now)
+            self._ping_all(now)
+        if (failed := self._carriage.failed(now)) is not None:
             self._fail(failed, activity, now)
         elif self._carriage.decided(activity, now) and self.best is not None:
             verdict = self._carriage.verdict(activity, now, self.best.path)

@@ -2,7 +2,7 @@
 
     a path is in use, or tested       those of its transport, and of better ones
     none is, or the one is in doubt   those of the best transport that has a candidate which is not barred; after
-                                      `CHANCE`, which in a search is its third round, all
+                                      `CHANCE`, which in a search is its third round, or a handshake in vain, all
 
 So a worse transport's dial costs nothing where a better one works, and waits for nothing where that is filtered.
 """
@@ -32,6 +32,10 @@ class Stages:
     def restart(self, now: int) -> None:
         """Nothing is known any more of what works: the better ones' chance begins."""
         self._since = now
+
+    def spend(self, now: int) -> None:
+        """The better ones had their chance: what they were asked to carry is unanswered."""
+        self._since = now - CHANCE
 
     def asked(
         self, some: Iterable[Candidate], best: Candidate | None, guess: Candidate | None, now: int, *, sure: bool
