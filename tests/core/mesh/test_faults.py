@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -276,7 +277,8 @@ async def test_its_own_task_that_raises_is_told_as_its_own() -> None:
         await asyncio.sleep(1)
         gc.collect()
         await asyncio.sleep(1)
-        assert scene.status().trouble == "raised in its own task: RuntimeError: its reader died"
+        trouble = scene.status().trouble
+        assert re.fullmatch(r"raised in its own task: RuntimeError: its reader died \(test_faults\.py:\d+\)", trouble)
         assert scene.count("raised") == 1
         await settled(scene, now())
 
