@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from pathlib import Path
 
 import pytest
 from company import PARTS, PORTS, Company, Stream, silence_after
@@ -18,46 +19,7 @@ from programs import CROWDED, wait_for
 pytestmark = pytest.mark.usefixtures("tun")
 
 Record = Callable[[str, object], None]
-ORIGINAL = """{
-  // Define user groups
-  "groups": {
-    "group:admin": ["alice@company.com", "bob@company.com"],
-    "group:developers": ["*.dev@company.com"],
-    "group:interns": ["*.intern@company.com"]
-  },
-
-  // Tag ownership
-  "tagOwners": {
-    "tag:server": ["group:admin"],
-    "tag:database": ["group:admin"],
-    "tag:development": ["group:developers", "group:admin"]
-  },
-
-  // Access rules
-  "acls": [
-    // Admins can access everything
-    {
-      "action": "accept",
-      "src": ["group:admin"],
-      "dst": ["*:*"]
-    },
-
-    // Developers can access development resources
-    {
-      "action": "accept",
-      "src": ["group:developers"],
-      "dst": ["tag:development:*"]
-    },
-
-    // Everyone can access web services
-    {
-      "action": "accept",
-      "src": ["*"],
-      "dst": ["*:80", "*:443"]
-    }
-  ]
-}
-"""
+ORIGINAL = (Path(__file__).parents[1] / "data" / "example.hujson").read_text()
 OFFICE = """{
   "groups": {"group:ops": ["alice@company.com"], "group:dev": ["*.dev@company.com"]},
   "tagOwners": {"tag:server": ["group:ops"]},
