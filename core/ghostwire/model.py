@@ -1,6 +1,6 @@
 """The mesh's records, and the network map a node holds of them.
 
-Records (``User``, ``Node``, ``PreAuthKey``, ``Relay``, ``Route``, ``PolicyVersion``) are what the server stores. Map
+Records (`RECORDS`: ``User``, ``Node``, ``Route`` and so on) are what the server stores. Map
 objects (``MapNode``, ``Rule``, ``LabelSet``, ``MapRoute``, ``MapRelay``) are what nodes are told: no field of theirs
 depends on who looks, so each is encoded once per change.
 All are immutable; ids are positive integers and never reused; times are whole seconds of Unix time.
@@ -162,7 +162,47 @@ class PolicyVersion(Record, frozen=True, kw_only=True):
     note: str = ""
 
 
-RECORDS: tuple[type[Record], ...] = (User, Node, PreAuthKey, ReleasedAddress, Relay, Route, PolicyVersion)
+class ApiKey(Record, frozen=True, kw_only=True):
+    """A secret that lets a program administer the mesh over the network. Only ``digest`` (BLAKE2s of it) is kept.
+
+    ``author`` made it; ``read_only`` ones may change nothing; ``expires`` None: never.
+    """
+
+    unique = ("stable_id", "name", "digest")
+
+    stable_id: str
+    name: str
+    digest: bytes
+    created: int
+    author: str = ""
+    expires: int | None = None
+    read_only: bool = False
+
+
+class IdempotencyKey(Record, frozen=True, kw_only=True):
+    """The answer to a request that may come again, for a day. ``digest`` is of caller and key, ``request`` of what was
+    asked; ``answer`` is the body, sealed under the key itself, which is not kept: it may hold a secret."""
+
+    unique = ("digest",)
+
+    digest: bytes
+    request: bytes
+    status: int
+    answer: bytes
+    created: int
+
+
+RECORDS: tuple[type[Record], ...] = (
+    User,
+    Node,
+    PreAuthKey,
+    ReleasedAddress,
+    Relay,
+    Route,
+    PolicyVersion,
+    ApiKey,
+    IdempotencyKey,
+)
 """Every kind of record that a storage keeps, each after those it refers to."""
 
 
@@ -278,10 +318,15 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     new home regions of nodes that are as they were otherwise (None: it has none any more). ``own_labels`` are the
     labels that the viewer carries, as far as its rules name them (None: as before). A node that is removed leaves all
     sets; ``set_changes`` do not say so again.
+
+    ``visible`` (None: as before) are the ids of all nodes that the viewer sees, for one that comes back under another
+    policy: rules, sets, routes and relays come whole then, it drops all others and every other node, and asks for the
+    nodes that it lacks (`wire.messages.Lacking`).
     """
 
     cursor: Cursor
     full: bool = False
+    visible: tuple[int, ...] | None = None
     nodes: tuple[MapNode, ...] = ()
     removed_nodes: tuple[int, ...] = ()
     homes: dict[int, int | None] = {}

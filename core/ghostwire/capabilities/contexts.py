@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # asyncio and ssl would cost every command line 40 ms
     import ssl
     from pathlib import Path as FilePath
 
+    from ghostwire.capabilities.control import ApiAnswer, ApiCall, NodeStream
     from ghostwire.capabilities.identity import Identity
     from ghostwire.capabilities.relaying import Relaying
     from ghostwire.keys import NodeKey, PrivateKey
@@ -117,11 +118,17 @@ class Mesh(Protocol):
 
 
 class ServerContext(Context, frozen=True):
-    """For what runs in the server. ``join_token`` makes a join token of a pre-auth secret."""
+    """For what runs in the server. ``join_token`` makes a join token of a pre-auth secret.
+
+    ``attach`` takes a node's stream that came by a way of the plugin's own. ``administer(call, key, client)`` answers a
+    call of the administration's API by whoever holds this API key, who called from that address.
+    """
 
     mesh: Mesh
     join_token: Callable[[str], str]
     relaying: Relaying
+    attach: Callable[[NodeStream], None]
+    administer: Callable[[ApiCall, str, str], Awaitable[ApiAnswer]]
 
 
 class RelayContext(Context, frozen=True):

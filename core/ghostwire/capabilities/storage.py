@@ -1,22 +1,28 @@
 """Storage keeps the server's records and its change log; everything else is list + watch.
 
 Each commit has one revision, dense and in commit order, and one random mark. The rows a commit wrote to the log
-say which records changed under which revision.
+say which records changed under which revision. Several servers may share a database that allows it: each follows the
+log, and they tell each other of what is no record through an `Exchange`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
+
+from ghostwire.errors import StateError
 
 if TYPE_CHECKING:
     from ghostwire.model import Record
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
+
+MAX_ENTRY = 16 * 1024
+"""Bytes of one entry of an `Exchange`."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -42,6 +48,40 @@ class Snapshot(msgspec.Struct, frozen=True):
     mark: bytes
     oldest: int
     records: tuple[Record, ...]
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """Everything but the log at one revision; ``last_ids`` are the last of each kind: none is given out again."""
+
+    revision: int
+    records: tuple[Record, ...]
+    settings: Mapping[str, str]
+    last_ids: Mapping[type[Record], int]
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What another server posted up to its ``counter``: ``entries`` by key (None: erased), all that it has if
+    ``whole``. ``gone``: it ended, or was not heard of for too long; it may come back with a whole notice."""
+
+    server: str
+    counter: int
+    entries: Mapping[str, bytes | None] = {}
+    whole: bool = False
+    gone: bool = False
+
+
+class Exchange(ABC):
+    """What the servers of one database tell each other that is no record: each posts entries under keys of its own, and
+    hears of the others'. Its posts arrive in order, and of several under one key the last does, if not all."""
+
+    @abstractmethod
+    def join(self, server: str, heard: Callable[[Notice], None]) -> None:
+        """Begin as this server (a random id per start). ``heard`` is called on the loop, first for what others have."""
+
+    @abstractmethod
+    def post(self, counter: int, entries: Mapping[str, bytes | None]) -> None:
+        """Write or erase (None) entries, each of at most `MAX_ENTRY` bytes; never waits. ``counter`` grows with every
+        post: it is this server's in the vector clock."""
 
 
 class Transaction(Protocol):
@@ -93,6 +133,26 @@ class Storage(ABC):
     @abstractmethod
     async def compact(self, before: int) -> None:
         """Forget log rows of revisions before that one."""
+
+    async def backup(self) -> Backup:
+        """Everything as of one revision, while others write; StateError where this storage can't."""
+        raise StateError("this storage makes no backups; use its database's own tools")
+
+    async def restore(self, backup: Backup) -> None:
+        """Of a storage that is not open: fill its empty database, at a revision of its own after the backup's, whose
+        mark is new. Conflict where the database is not empty, StateError where it can't be used (the default)."""
+        raise StateError("this storage restores no backups; use its database's own tools")
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """Where the servers of this database meet, once it is open; None where one server alone can use it."""
+        return None
+
+    def follow(self, following: Callable[[bool], None]) -> None:
+        """Call this on the loop with False when the database has been out of reach for 10 s, so that other servers'
+        commits are not seen, and with True when it was caught up with; until then works are refused (Unavailable). A
+        storage of one server never does."""
+        return
 
     @abstractmethod
     async def close(self) -> None:

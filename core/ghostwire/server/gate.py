@@ -18,7 +18,7 @@ from ghostwire.wire import messages
 from ghostwire.wire.messages import Refused
 
 if TYPE_CHECKING:
-    from ghostwire.server.channel import ControlStream
+    from ghostwire.capabilities.control import NodeStream
 
 MAX_ENROLMENTS = 512
 """Claims waiting for a transaction; further ones are told to come again."""
@@ -47,7 +47,7 @@ class Gate:
         self.registrations = 0
         """Machines that were let in anew; counted by whoever let them in."""
 
-    def passes(self, stream: ControlStream, key: PublicKey) -> bool:
+    def passes(self, stream: NodeStream, key: PublicKey) -> bool:
         """Whether the stream's hello is of a protocol that is served, and proves ``key``; it was refused if not."""
         if not messages.OLDEST_PROTOCOL <= stream.hello.protocol <= messages.PROTOCOL:
             served = f"only {messages.OLDEST_PROTOCOL} to {messages.PROTOCOL}"
@@ -60,7 +60,7 @@ class Gate:
             return False
         return True
 
-    def too_often(self, stream: ControlStream, kind: str, id_: int) -> bool:
+    def too_often(self, stream: NodeStream, kind: str, id_: int) -> bool:
         """Whether this ``node`` or ``relay`` begins too many sessions, and was refused for it."""
         wait = self._begun.wait(f"{kind} {id_}")
         if wait:
@@ -72,7 +72,7 @@ class Gate:
         self._begun.take(f"{kind} {id_}")
 
     def enrol(
-        self, stream: ControlStream, work: Callable[[Transaction], T], enrolled: Callable[[T], None], *, secret: bool
+        self, stream: NodeStream, work: Callable[[Transaction], T], enrolled: Callable[[T], None], *, secret: bool
     ) -> None:
         """Decide about a claim in one durable transaction; ``secret``: it brings credentials that may be wrong."""
         if self._enrolling >= MAX_ENROLMENTS:
@@ -82,7 +82,7 @@ class Gate:
         else:
             self.spawn(self._enrol(stream, work, enrolled, secret))
 
-    def refuse(self, stream: ControlStream, code: str, message: str, retry_after: int = 0) -> None:
+    def refuse(self, stream: NodeStream, code: str, message: str, retry_after: int = 0) -> None:
         """Say why, and close."""
         self.complaints.add(f"refused ({code})", f"{stream.client} {stream.machine_key.short}: {message}")
         stream.send(messages.encode(Refused(code=code, message=message, retry_after=retry_after)))
@@ -99,7 +99,7 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _enrol(
-        self, stream: ControlStream, work: Callable[[Transaction], T], enrolled: Callable[[T], None], secret: bool
+        self, stream: NodeStream, work: Callable[[Transaction], T], enrolled: Callable[[T], None], secret: bool
     ) -> None:
         self._enrolling += 1
         try:

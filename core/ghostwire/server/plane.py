@@ -35,7 +35,7 @@ from ghostwire.server.views.fanout import Fanout
 from ghostwire.wire.messages import HomeRelay, RelayHello
 
 if TYPE_CHECKING:
-    from ghostwire.server.channel import ControlStream
+    from ghostwire.capabilities.control import NodeStream
 
 FIRST_USER = "admin"
 
@@ -113,7 +113,7 @@ class ControlPlane:
             await self.streams.close()
             await self.mesh.close()
 
-    def accept(self, stream: ControlStream) -> None:
+    def accept(self, stream: NodeStream) -> None:
         """Take a control stream whose hello is there."""
         hello = stream.hello
         if isinstance(hello, RelayHello):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ghostwire import __version__
 from ghostwire.capabilities.contexts import ServerContext, Sockets
+from ghostwire.capabilities.control import ApiAnswer, ApiCall
 from ghostwire.capabilities.http import Routes, StreamUpgrade
 from ghostwire.capabilities.policy import PolicyEngine
 from ghostwire.capabilities.service import Service
@@ -22,7 +23,7 @@ from ghostwire.capabilities.storage import Storage
 from ghostwire.capabilities.telemetry import Metrics, Telemetry
 from ghostwire.config import Config, split_listen
 from ghostwire.engine import SECOND, Clock, Entropy
-from ghostwire.errors import GhostwireError, PluginError
+from ghostwire.errors import AuthenticationFailed, GhostwireError, PluginError
 from ghostwire.folders import Folders, make_folder
 from ghostwire.frontdoor import certificate
 from ghostwire.frontdoor.app import application
@@ -223,7 +224,13 @@ class Server:
             mesh=self._mesh,
             join_token=self.join_token,
             relaying=self.embedded,
+            attach=lambda stream: self.plane.accept(stream),
+            administer=self._administer,
         )
+
+    async def _administer(self, call: ApiCall, key: str, client: str) -> ApiAnswer:
+        """Nobody holds an API key yet."""
+        raise AuthenticationFailed("this API key is not known; make one: gwctl apikeys create")
 
     def _tls(self) -> ssl.SSLContext | None:
         """The TLS context, whose key join tokens pin and whose certificate nodes, where its issuer does not vouch for

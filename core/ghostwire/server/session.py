@@ -8,7 +8,7 @@ from ghostwire.wire import messages
 from ghostwire.wire.messages import Refused
 
 if TYPE_CHECKING:
-    from ghostwire.server.channel import ControlStream
+    from ghostwire.capabilities.control import NodeStream
 
 P = TypeVar("P")
 
@@ -21,7 +21,7 @@ class Session(Generic[P]):
 
     __slots__ = ("greeted", "id", "missed", "position", "stream")
 
-    def __init__(self, id: int, stream: ControlStream, position: P | None = None) -> None:
+    def __init__(self, id: int, stream: NodeStream, position: P | None = None) -> None:
         self.id, self.stream, self.position = id, stream, position
         self.greeted = False
         self.missed = False

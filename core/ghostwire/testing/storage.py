@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ghostwire.capabilities.storage import Change, Commit, Snapshot, Storage, Transaction
+from ghostwire.capabilities.storage import Backup, Change, Commit, Snapshot, Storage, Transaction
 from ghostwire.engine import Entropy
 from ghostwire.errors import Conflict, StateError
 from ghostwire.model import RECORDS, Record
@@ -88,6 +88,24 @@ class MemoryStorage(Storage):
         """Forget older log rows; the last commit's stay."""
         keep = min(before, self.database.revision)
         self.database.log = [commit for commit in self.database.log if commit.revision >= keep]
+
+    async def backup(self) -> Backup:
+        """Everything as of the last commit."""
+        database = self.database
+        records = tuple(database.records.values())
+        return Backup(database.revision, records, dict(database.settings), dict(database.last_ids))
+
+    async def restore(self, backup: Backup) -> None:
+        """Fill an empty database."""
+        database = self.database
+        if database.locked:
+            raise StateError("the database is in use by another server; stop that one first")
+        if database.revision or database.records or database.settings:
+            raise Conflict("the database is not empty; restore into an empty one")
+        database.records = {(type(record), record.id): record for record in backup.records}
+        database.settings, database.last_ids = dict(backup.settings), dict(backup.last_ids)
+        database.revision = backup.revision
+        self._append({})
 
     async def close(self) -> None:
         """Commit what waits and give the database free."""

@@ -7,6 +7,8 @@ Each is one frame: a msgpack map with string keys and a ``type``; unknown keys a
                                        <-   Welcome   or Refused, after which the server closes
                                        <-   MapChange the full map, or what changed since Hello.cursor
       Report, Interest                 ->             whenever they change
+      Lacking                          ->             nodes of MapChange.visible that it does not hold   (protocol 2)
+      Refresh                          ->             now and then: the whole map, to compare with       (protocol 2)
                                        <-   MapChange, PeerEndpoints
       Ping                             <->  Ping      answered by Pong; a side silent for `IDLE_TIMEOUT` is gone
       Leave                            ->             a clean goodbye
@@ -32,8 +34,8 @@ from ghostwire.errors import RemoteProtocolError
 from ghostwire.keys import DiscoKey, NodeKey, RelayKey
 from ghostwire.model import Cursor, Endpoint, MapChange, MapNode, MapRelay, pack, unpacker
 
-PROTOCOL = 1
-OLDEST_PROTOCOL = 1
+PROTOCOL = 2
+OLDEST_PROTOCOL = 2
 """A server serves the last two protocol numbers."""
 
 UPGRADE = "ghostwire-control"
@@ -52,6 +54,8 @@ MAX_FRAME_TO_SERVER = 16 * 1024
 MAX_FRAME_TO_NODE = 64 * 1024 * 1024
 MAX_ENDPOINTS = 16
 MAX_ENDPOINT_TEXT = 256
+MAX_LACKING = 2000
+"""Nodes that one message asks for."""
 MAX_ROUTES = 256
 """Prefixes that one node may advertise."""
 
@@ -204,6 +208,17 @@ class RelayLoad(Message, frozen=True, kw_only=True, tag="relay-load"):
     bytes_per_second: int = 0
 
 
+class Lacking(Message, frozen=True, kw_only=True, tag="lacking"):
+    """The node does not hold these nodes, which `MapChange.visible` named; several messages where they are many."""
+
+    nodes: tuple[int, ...]
+
+
+class Refresh(Message, frozen=True, kw_only=True, tag="refresh"):
+    """The node wants its whole map, to compare with what it holds: first what it was not told yet, then all of it, in a
+    frame of its own at the same cursor."""
+
+
 class Ping(Message, frozen=True, kw_only=True, tag="ping"):
     """Asks for a Pong with the same number."""
 
@@ -222,7 +237,7 @@ class Leave(Message, frozen=True, kw_only=True, tag="leave"):
     logout: bool = False
 
 
-ToServer = Hello | Report | Interest | Ping | Pong | Leave | RelayHello | RelayLoad
+ToServer = Hello | Report | Interest | Lacking | Refresh | Ping | Pong | Leave | RelayHello | RelayLoad
 ToNode = (
     Welcome
     | Refused

@@ -15,7 +15,18 @@ import msgspec
 import sqlalchemy as sa
 
 from ghostwire.keys import PublicKey
-from ghostwire.model import Node, PolicyVersion, PreAuthKey, Record, Relay, ReleasedAddress, Route, User
+from ghostwire.model import (
+    ApiKey,
+    IdempotencyKey,
+    Node,
+    PolicyVersion,
+    PreAuthKey,
+    Record,
+    Relay,
+    ReleasedAddress,
+    Route,
+    User,
+)
 
 R = TypeVar("R", bound=Record)
 Code = Callable[[Any], Any]
@@ -28,6 +39,8 @@ NAMES: Mapping[type[Record], str] = {
     Relay: "relays",
     Route: "routes",
     PolicyVersion: "policy_versions",
+    ApiKey: "api_keys",
+    IdempotencyKey: "idempotency_keys",
 }
 REFERENCES: Mapping[tuple[type[Record], str], type[Record]] = {
     (Node, "user"): User,

@@ -35,7 +35,7 @@ from ghostwire.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from ghostwire.server.channel import ControlStream
+    from ghostwire.capabilities.control import NodeStream
 
 REMOVED = Refused(code="removed", message="this node was removed from the mesh")
 EXPIRED = Refused(code="key-expired", message="this node's key has expired; bring a new join token")
@@ -70,7 +70,7 @@ class Sessions:
         self.homed: Callable[[int, int | None, int | None], int | None] = _nowhere
         """Takes a node's home region, and the relay at which it is; the region where that is known."""
 
-    def accept(self, stream: ControlStream, hello: Hello) -> None:
+    def accept(self, stream: NodeStream, hello: Hello) -> None:
         """Take a stream whose first message is this hello."""
         if not self._gate.passes(stream, hello.node_key):
             return
@@ -104,7 +104,7 @@ class Sessions:
         for session in list(self._sessions.values()):
             session.end(CLOSING)
 
-    def _enrol(self, stream: ControlStream, hello: Hello, claim: Claim) -> None:
+    def _enrol(self, stream: NodeStream, hello: Hello, claim: Claim) -> None:
         def enrolled(node: Node) -> None:
             self._gate.registrations += 1
             self._log.info("node %d (%s) enrolled from %s", node.id, node.name, stream.client)
@@ -113,7 +113,7 @@ class Sessions:
         work = partial(self._enrolment.enrol, claim=claim)
         self._gate.enrol(stream, work, enrolled, secret=claim.credentials is not None)
 
-    def _open(self, stream: ControlStream, hello: Hello, node: Node) -> None:
+    def _open(self, stream: NodeStream, hello: Hello, node: Node) -> None:
         current = self._mesh.state.get(Node, node.id)
         if stream.closed:
             return

@@ -21,7 +21,7 @@ from ghostwire.wire import messages
 from ghostwire.wire.messages import Refused, RelayHello, RelayLoad, RelaySiblings, RelayWelcome
 
 if TYPE_CHECKING:
-    from ghostwire.server.channel import ControlStream
+    from ghostwire.capabilities.control import NodeStream
 
 MOST = 1 << 40
 """What a relay's figures are cut to."""
@@ -38,7 +38,7 @@ class RelaySession(Session[int]):
 
     __slots__ = ("load", "siblings", "version")
 
-    def __init__(self, id: int, stream: ControlStream, version: str) -> None:
+    def __init__(self, id: int, stream: NodeStream, version: str) -> None:
         super().__init__(id, stream)
         self.version = version
         self.siblings: tuple[MapRelay, ...] | None = None
@@ -74,7 +74,7 @@ class RelaySessions:
         """The relay's session."""
         return self._sessions.get(relay)
 
-    def accept(self, stream: ControlStream, hello: RelayHello) -> None:
+    def accept(self, stream: NodeStream, hello: RelayHello) -> None:
         """Take a stream whose first message is this hello."""
         if not self._gate.passes(stream, hello.key):
             return
@@ -111,7 +111,7 @@ class RelaySessions:
         relay = self._enrolment.enrol(transaction, claim)
         return relay, self._mesh_keys.of(transaction, relay.region)
 
-    def _open(self, stream: ControlStream, hello: RelayHello, new: bool, enrolled: tuple[Relay, bytes]) -> None:
+    def _open(self, stream: NodeStream, hello: RelayHello, new: bool, enrolled: tuple[Relay, bytes]) -> None:
         relay, mesh_key = enrolled
         if new:
             self._gate.registrations += 1

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey, RelayKey
-from ghostwire.model import Node, PolicyVersion, PreAuthKey, Record, Relay, ReleasedAddress, Route, User
+from ghostwire.model import (
+    ApiKey,
+    IdempotencyKey,
+    Node,
+    PolicyVersion,
+    PreAuthKey,
+    Record,
+    Relay,
+    ReleasedAddress,
+    Route,
+    User,
+)
 
 
 def user(number: int) -> User:
@@ -95,6 +106,27 @@ def policy_version(number: int) -> PolicyVersion:
     return PolicyVersion(id=number, source="{}\n", engine="acl", author="root", created=number, note="ü")
 
 
+def api_key(number: int) -> ApiKey:
+    """An API key like no other, with every field set."""
+    digest = number.to_bytes(32, "big")
+    return ApiKey(
+        id=number,
+        stable_id=f"a{number}",
+        name=f"key{number}",
+        digest=digest,
+        created=1,
+        author="root",
+        expires=2_000_000_000,
+        read_only=True,
+    )
+
+
+def idempotency_key(number: int) -> IdempotencyKey:
+    """An idempotency key like no other."""
+    digest = number.to_bytes(32, "big")
+    return IdempotencyKey(id=number, digest=digest, request=bytes(32), status=201, answer=b"\x00\xff", created=number)
+
+
 SAMPLES: dict[type[Record], Callable[[int], Record]] = {
     User: user,
     Node: node,
@@ -103,4 +135,6 @@ SAMPLES: dict[type[Record], Callable[[int], Record]] = {
     Relay: relay,
     Route: route,
     PolicyVersion: policy_version,
+    ApiKey: api_key,
+    IdempotencyKey: idempotency_key,
 }
