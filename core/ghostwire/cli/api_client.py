@@ -6,7 +6,8 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ghostwire.folders import Folders
 
 LARGEST_ANSWER = 64 << 20
+BLOCK = 1 << 16
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -84,20 +86,32 @@ class Api:
         Raises Unavailable where nobody listens or answers in time, PermissionDenied where the socket is not ours to
         open, and what the answer's ``{"error": {code, message}}`` stands for.
         """
-        connection = _UnixConnection(self.socket_path, timeout or self.timeout)
+        with self._answer(method, path, body, timeout or self.timeout, headers or {}) as answer:
+            return _decode(answer.status, answer.read(LARGEST_ANSWER))
+
+    def stream(self, path: str, *, timeout: float | None = None) -> Iterator[bytes]:
+        """The answer to a GET as it comes, block by block; raises what `request` does. ``timeout`` is for each."""
+        with self._answer("GET", path, None, timeout or self.timeout, {}) as answer:
+            if answer.status >= 400:
+                _decode(answer.status, answer.read(LARGEST_ANSWER))
+            while block := answer.read(BLOCK):
+                yield block
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, body: object, timeout: float, headers: Mapping[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = _UnixConnection(self.socket_path, timeout)
         try:
             kind = {"Content-Type": "application/json"} if body else {}
-            connection.request(method, path, _encode(body), {**kind, **(headers or {})})
-            answer = connection.getresponse()
-            return _decode(answer.status, answer.read(LARGEST_ANSWER))
+            connection.request(method, path, _encode(body), {**kind, **headers})
+            yield connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError):
             raise Unavailable(self.absent) from None
         except PermissionError:
             raise PermissionDenied(f"{self.socket_path}: not yours to open; run as root or as the operator") from None
         except TimeoutError:
-            raise Unavailable(
-                f"{self.socket_path}: no answer within {timeout or self.timeout:.0f} s; see its log"
-            ) from None
+            raise Unavailable(f"{self.socket_path}: no answer within {timeout:.0f} s; see its log") from None
         except (http.client.HTTPException, ConnectionError):
             raise Unavailable("the daemon ended the connection; see its log") from None
         except OSError as error:
