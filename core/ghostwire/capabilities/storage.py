@@ -138,9 +138,13 @@ class Storage(ABC):
         """Everything as of one revision, while others write; StateError where this storage can't."""
         raise StateError("this storage makes no backups; use its database's own tools")
 
-    async def restore(self, backup: Backup) -> None:
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
         """Of a storage that is not open: fill its empty database, at a revision of its own after the backup's, whose
-        mark is new. Conflict where the database is not empty, StateError where it can't be used (the default)."""
+        mark is new. All of it is there afterwards or nothing.
+
+        Conflict where the database is not empty; with ``replace`` it is set aside instead, and the answer says where it
+        is now (empty: there was none). StateError where the database is in use, or can't be used (the default).
+        """
         raise StateError("this storage restores no backups; use its database's own tools")
 
     @property

@@ -95,17 +95,22 @@ class MemoryStorage(Storage):
         records = tuple(database.records.values())
         return Backup(database.revision, records, dict(database.settings), dict(database.last_ids))
 
-    async def restore(self, backup: Backup) -> None:
-        """Fill an empty database."""
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        """Fill an empty database; nothing is set aside."""
         database = self.database
         if database.locked:
             raise StateError("the database is in use by another server; stop that one first")
         if database.revision or database.records or database.settings:
             raise Conflict("the database is not empty; restore into an empty one")
+        values = [(type(each), name, getattr(each, name)) for each in backup.records for name in each.unique]
+        held = [value for value in values if value[2] is not None]
+        if len(set(held)) < len(held):
+            raise Conflict("two records of the backup hold the same unique value")
         database.records = {(type(record), record.id): record for record in backup.records}
         database.settings, database.last_ids = dict(backup.settings), dict(backup.last_ids)
         database.revision = backup.revision
         self._append({})
+        return ""
 
     async def close(self) -> None:
         """Commit what waits and give the database free."""
