@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, NoMatchFound
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
-from ghostwire.errors import AuthenticationFailed
-from ghostwire.frontdoor.rest import error_response, json_response
+from ghostwire.frontdoor.access import AdminRoute, Admit, is_admin
+from ghostwire.frontdoor.rest import json_response
+
+__all__ = ["AdminRoute", "application", "is_admin"]
 
 _ANSWERS = {
     404: ("not-found", "nothing is here"),
@@ -24,40 +24,11 @@ _ANSWERS = {
 """Code and message of each status that Starlette or the front door gives."""
 
 
-class AdminRoute(BaseRoute):
-    """A route that only answers authenticated administrators."""
-
-    def __init__(self, route: BaseRoute) -> None:
-        self._route = route
-        self.routes = [route]
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """As the route does."""
-        return self._route.matches(scope)
-
-    def url_path_for(self, name: str, /, **path_params: Any) -> Any:
-        """Has no name."""
-        raise NoMatchFound(name, path_params)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse with 401."""
-        if is_admin(scope):
-            await self._route.handle(scope, receive, send)
-            return
-        error = AuthenticationFailed("administration is served on the Unix socket alone; use gwctl on the server")
-        await error_response(error)(scope, receive, send)
-
-
-def is_admin(scope: Scope) -> bool:
-    """Whether the front door has authenticated the caller as an administrator."""
-    return scope.get("state", {}).get("admin", False) is True
-
-
-def application(parts: Iterable[Routes]) -> Starlette:
-    """One application of all parts' routes."""
+def application(parts: Iterable[Routes], admit: Admit | None = None) -> Starlette:
+    """One application of all parts' routes; ``admit`` knows the API keys, where there are any."""
     found = list(parts)
     routes: list[BaseRoute] = [route for part in found for route in part.public()]
-    routes += [AdminRoute(route) for part in found for route in part.admin()]
+    routes += [AdminRoute(route, admit) for part in found for route in part.admin()]
     return Starlette(routes=routes, exception_handlers={**dict.fromkeys(_ANSWERS, _http_error), 500: _failed})
 
 

@@ -23,7 +23,7 @@ def guarded(app: ASGIApplication) -> ASGIApplication:
 
     async def guard(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         with suppress(ClientDisconnect):
-            await cast("Any", app)(scope, _bounded(receive, _limit(scope)), send)
+            await cast("Any", app)(scope, _bounded(receive, scope), send)
 
     return cast("Any", guard)  # type: ignore[no-any-return]
 
@@ -32,14 +32,15 @@ def _limit(scope: Scope) -> int:
     return MAX_ADMIN_BODY if cast("Any", scope).get("state", {}).get("admin") is True else MAX_BODY
 
 
-def _bounded(receive: ASGIReceiveCallable, limit: int) -> ASGIReceiveCallable:
+def _bounded(receive: ASGIReceiveCallable, scope: Scope) -> ASGIReceiveCallable:
+    """Who holds an API key is known for an administrator only once the app has looked at it."""
     taken = 0
 
     async def counted() -> Any:
         nonlocal taken
         message: Any = await receive()
         taken += len(message.get("body", b""))
-        if taken > limit:
+        if taken > _limit(scope):
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return message
 

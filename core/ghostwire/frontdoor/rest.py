@@ -29,7 +29,12 @@ def json_response(value: Any, status: int = 200) -> Response:
 def error_response(error: GhostwireError) -> Response:
     """``{"error": {"code", "message"}}`` with the status that fits."""
     status, body = api_errors.encode(error)
-    return json_response(body, status)
+    response = json_response(body, status)
+    if isinstance(error, api_errors.TooMany) and error.retry_after:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
@@ -46,8 +51,11 @@ def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
 
 
 def caller(request: Request) -> str:
-    """The name of the local administrator who asks; empty where it is nobody on this machine."""
-    uid = request.scope.get("state", {}).get("uid")
+    """The name of the local administrator or of the API key that asks; empty where it is neither."""
+    state = request.scope.get("state", {})
+    if "key" in state:
+        return f"apikey:{state['key'].name}"
+    uid = state.get("uid")
     return name_of(uid) if uid is not None else ""
 
 

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from ghostwire import __version__
@@ -23,16 +23,19 @@ from ghostwire.capabilities.storage import Storage
 from ghostwire.capabilities.telemetry import Metrics, Telemetry
 from ghostwire.config import Config, split_listen
 from ghostwire.engine import SECOND, Clock, Entropy
-from ghostwire.errors import AuthenticationFailed, GhostwireError, PluginError
+from ghostwire.errors import GhostwireError, PluginError
 from ghostwire.folders import Folders, make_folder
 from ghostwire.frontdoor import certificate
 from ghostwire.frontdoor.app import application
 from ghostwire.frontdoor.door import FrontDoor
 from ghostwire.keys import ControlKey, load_or_create_private_key
+from ghostwire.server.api.api_keys import ApiKeyRoutes
+from ghostwire.server.api.backup import BackupRoutes
 from ghostwire.server.api.policy import PolicyRoutes
 from ghostwire.server.api.relays import RelayRoutes
 from ghostwire.server.api.route_routes import RouteRoutes
 from ghostwire.server.api.routes import CoreRoutes
+from ghostwire.server.api_keys import ApiKeys
 from ghostwire.server.channel import ControlUpgrade
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
@@ -40,6 +43,7 @@ from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.server.relays.derp_map_source import DerpMapSource
 from ghostwire.server.relays.embedded import Embedded, Place
 from ghostwire.server.routes.administration import RouteAdministration
+from ghostwire.server.within import dispatch
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
@@ -47,6 +51,8 @@ from ghostwire.wire.jointoken import PRE_AUTH, RELAY, JoinToken
 from ghostwire.wire.serverurl import ServerUrl
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from ghostwire.plugins.host import Host
 
 CONTROL_KEY, RELAY_KEY = "control.key", "relay.key"
@@ -88,6 +94,7 @@ class Server:
         self.control_key: ControlKey
         self.door: FrontDoor
         self._mesh: LiveMesh
+        self._app: Starlette
 
     async def start(self) -> None:
         """Bring everything up; a GhostwireError says what can't be had, and nothing is left behind."""
@@ -144,15 +151,20 @@ class Server:
         readers = [offer.plugin for offer in self._host.offers("ghostwire_policies")]
         return repr((__version__, [(plugin, self.config.plugin.get(plugin)) for plugin in readers]))
 
-    async def _start_plane(self) -> None:
+    def storage(self) -> Storage:
+        """The configured storage, not opened: for the server, or for what is done to it while none runs."""
         self._mesh = LiveMesh(self._clock)
         self.embedded = Embedded(self._mesh, log)
         offer = self._host.one("ghostwire_storages", self.config.server.storage)
         storage: Storage = self._host.create(offer, self._context)
+        return storage
+
+    async def _start_plane(self) -> None:
+        self._storage = self.storage()
         authenticators = self._host.create_all("ghostwire_authenticators", self._context)
         self.plane = ControlPlane(
             self._mesh,
-            storage,
+            self._storage,
             authenticators,
             self.config.server,
             clock=self._clock,
@@ -171,8 +183,10 @@ class Server:
         upgrade.register(self.metrics)
         upgrades: list[StreamUpgrade] = self._host.create_all("ghostwire_upgrades", self._context)
         self._relays = any(offered.token == RELAYED for offered in upgrades)
-        app: Any = application([*self._routes(), *self._host.create_all("ghostwire_routes", self._context)])
-        self.door = FrontDoor(app, [upgrade, *upgrades], tls=self._tls(), clock=self._clock)
+        keys = ApiKeys(self._mesh, self._clock, self._entropy)
+        parts = [*self._routes(), ApiKeyRoutes(keys), *self._host.create_all("ghostwire_routes", self._context)]
+        self._app = application(parts, keys.admit)
+        self.door = FrontDoor(cast("Any", self._app), [upgrade, *upgrades], tls=self._tls(), clock=self._clock)
         self._closing.push_async_callback(self.door.close)
         if self._listen:
             await self.door.start(*split_listen(self.config.server.listen))
@@ -186,6 +200,7 @@ class Server:
         yield RelayRoutes(administration, relays, load, partial(self.join_token, scheme=RELAY), mesh.now)
         decisions = RouteAdministration(mesh, plane.routes, plane.administration.node)
         yield RouteRoutes(mesh, decisions, plane.routes, plane.sessions.online)
+        yield BackupRoutes(self._storage.backup, self._folders.server, self.config.server.domain, mesh.now)
         if plane.policies.engine is not None:
             yield PolicyRoutes(mesh, plane.policies)
 
@@ -229,8 +244,7 @@ class Server:
         )
 
     async def _administer(self, call: ApiCall, key: str, client: str) -> ApiAnswer:
-        """Nobody holds an API key yet."""
-        raise AuthenticationFailed("this API key is not known; make one: gwctl apikeys create")
+        return await dispatch(self._app, call, key, client)
 
     def _tls(self) -> ssl.SSLContext | None:
         """The TLS context, whose key join tokens pin and whose certificate nodes, where its issuer does not vouch for

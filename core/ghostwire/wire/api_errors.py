@@ -31,6 +31,16 @@ class TooLarge(Refused):
     code = "too-large"
 
 
+class TooMany(Refused):
+    """More requests than one may make; ``retry_after`` is in seconds."""
+
+    code = "too-many"
+
+    def __init__(self, message: str, retry_after: int | str = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after if isinstance(retry_after, int) else 0
+
+
 MAX_FINDINGS = 1000
 """Findings that an answer holds."""
 
@@ -43,6 +53,7 @@ _KINDS: dict[type[GhostwireError], tuple[int, str]] = {
     Conflict: (409, ""),
     TooLarge: (413, ""),
     PolicyError: (422, "policy"),
+    TooMany: (429, ""),
     Refused: (400, ""),
     Unavailable: (503, "unavailable"),
     PlatformError: (500, "platform"),
