@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 
+from msgspec.structs import replace
+
 from ghostwire.capabilities.storage import Transaction
 from ghostwire.engine import Entropy
 from ghostwire.errors import ConfigError, Conflict
@@ -50,6 +52,19 @@ class AddressPlan:
         following, head, tail = _bookkeeping(transaction)
         transaction.put(ReleasedAddress(id=tail, address=node.addresses[0], released=now))
         transaction.set_setting(_SETTING, f"{following},{head},{tail + 1}")
+
+    def pass_over(self, transaction: Transaction, count: int, now: int) -> None:
+        """Let the next addresses rest, so many or half of those that are left, and all that rest already anew: after a
+        restore nobody knows to whom they were given."""
+        following, head, tail = _bookkeeping(transaction)
+        for resting in transaction.find(ReleasedAddress):
+            transaction.put(replace(resting, released=now))
+        first = following if self._first <= following <= self._last + 1 else self._first
+        after = first + min(count, (self._last + 1 - first) // 2)
+        for number in range(first, after):
+            address = str(ipaddress.IPv4Address(number))
+            transaction.put(ReleasedAddress(id=tail + number - first, address=address, released=now))
+        transaction.set_setting(_SETTING, f"{after},{head},{tail + after - first}")
 
     def pair(self, ipv4: int) -> tuple[str, str]:
         """An IPv4 address as a number, as text and within the IPv6 prefix."""
