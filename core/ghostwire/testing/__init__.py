@@ -15,6 +15,7 @@ from ghostwire.testing.loop import SimulatedLoop, SimulationError, running_clock
 from ghostwire.testing.nat import Nat, NatKind
 from ghostwire.testing.network import Host, Link, Network
 from ghostwire.testing.platform import MemoryDevice, MemoryPlatform
+from ghostwire.testing.sharing import SharedDatabase, SharedStorage
 from ghostwire.testing.storage import MemoryDatabase, MemoryStorage
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "NatKind",
     "Network",
     "SeededEntropy",
+    "SharedDatabase",
+    "SharedStorage",
     "SimulatedLoop",
     "SimulationError",
     "running_clock",
