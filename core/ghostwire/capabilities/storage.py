@@ -135,7 +135,10 @@ class Storage(ABC):
         """Forget log rows of revisions before that one."""
 
     async def backup(self) -> Backup:
-        """Everything as of one revision, while others write; StateError where this storage can't."""
+        """Everything as of one revision, while others write; of a storage that is not open, while nobody has it open.
+
+        StateError where it is in use then, or where this storage makes none (the default).
+        """
         raise StateError("this storage makes no backups; use its database's own tools")
 
     async def restore(self, backup: Backup, *, replace: bool = False) -> str:

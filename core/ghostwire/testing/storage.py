@@ -92,6 +92,8 @@ class MemoryStorage(Storage):
     async def backup(self) -> Backup:
         """Everything as of the last commit."""
         database = self.database
+        if self._committed is None and database.locked:
+            raise StateError("the database is in use by a server; stop that one first")
         records = tuple(database.records.values())
         return Backup(database.revision, records, dict(database.settings), dict(database.last_ids))
 
