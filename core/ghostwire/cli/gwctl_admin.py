@@ -1,4 +1,4 @@
-"""What an administrator does on the server's machine: nodes, users and the server itself."""
+"""What an administrator does on the server's machine: nodes and users."""
 
 from __future__ import annotations
 
@@ -247,29 +247,3 @@ def users_delete(program: Program, user: str, yes: bool) -> None:
     confirm(f"Remove the user {user}?", yes)
     ServerApi(program.folders).delete(f"/api/v1/users/{segment(user)}")
     click.echo(f"{user} is removed")
-
-
-# -- the server
-
-
-@click.group()
-def server() -> None:
-    """The coordination server (on its machine)."""
-
-
-@server.command("status")
-@as_json
-@click.pass_obj
-def server_status(program: Program, json_: bool) -> None:
-    """Show the server's address, key, address plan, how many nodes and relays it has, and which policy holds."""
-    found = ServerApi(program.folders).get("/api/v1/server")
-    if json_:
-        print_json(found)
-        return
-    names = ("version", "url", "control_key", "domain", "ipv4", "ipv6", "revision", "users")
-    counts = [
-        ("nodes", f"{found.get('nodes', 0)}, {found.get('online', 0)} online"),
-        ("relays", f"{found.get('relays', 0)}, {found.get('relays_connected', 0)} connected"),
-    ]
-    said = [("policy", (found.get("policy") or {}).get("summary", ""))]
-    print_fields([*((name, str(found.get(name, ""))) for name in names), *counts, *said])

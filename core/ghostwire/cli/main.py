@@ -36,7 +36,7 @@ GWCTL = {
     "debug": within("ghostwire.cli.gwctl_debug:debug", "Explain what this node does."),
     "bugreport": within("ghostwire.cli.gwctl_bugreport:bugreport", "Collect what a bug report needs, without secrets."),
     "version": within("ghostwire.cli.gwctl:version", "Print the versions of gwctl and of the daemon."),
-    "server": within("ghostwire.cli.gwctl_admin:server", "Show the server of this machine."),
+    "server": within("ghostwire.cli.gwctl_server:server", "Show the server, back it up, restore it, move it."),
     "nodes": within("ghostwire.cli.gwctl_admin:nodes", "List, rename, expire and delete nodes."),
     "users": within("ghostwire.cli.gwctl_admin:users", "List, make, rename and delete users."),
     "relays": within("ghostwire.cli.gwctl_relays:relays", "List, make, change, drain and delete relays."),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from ghostwire.cli import gwctl_admin
+from ghostwire.cli import gwctl_admin, gwctl_server
 
 Run = Callable[..., Result]
 Serve = Callable[[str], Any]
@@ -141,11 +141,11 @@ def test_the_server_shows_its_address_key_and_size(serve: Serve, run: Run) -> No
         "policy": {"engine": "acl", "version": 3, "summary": "version 3 by ada"},
     }
     serve("server").answers["GET", "/api/v1/server"] = (200, info)
-    shown = run(gwctl_admin.server, "status").stdout
+    shown = run(gwctl_server.server, "status").stdout
     assert all(
         word in shown for word in ("https://s:8080", "ckey:00", "3, 2 online", "5, 4 connected", "version 3 by ada")
     )
-    assert json.loads(run(gwctl_admin.server, "status", "--json").stdout) == info
+    assert json.loads(run(gwctl_server.server, "status", "--json").stdout) == info
 
 
 def test_away_from_the_server_it_says_where_to_go(run: Run) -> None:

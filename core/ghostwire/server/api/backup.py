@@ -16,7 +16,7 @@ from ghostwire.capabilities.storage import Backup
 from ghostwire.errors import PermissionDenied
 from ghostwire.frontdoor.rest import route
 from ghostwire.server.backup import files, writing
-from ghostwire.server.backup.format import FORMAT, SCHEMA, Archive, Header
+from ghostwire.server.backup.layout import FORMAT, SCHEMA, Archive, Header
 
 PATH = "/api/v1/backup"
 MEDIA_TYPE = "application/gzip"

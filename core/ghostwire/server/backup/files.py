@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ghostwire.errors import Conflict, PermissionDenied, StateError
 from ghostwire.keys import write_private
-from ghostwire.server.backup.format import FILES
+from ghostwire.server.backup.layout import FILES
 
 LARGEST = 64 * 1024
 """Bytes of a file that is kept: a chain of certificates."""

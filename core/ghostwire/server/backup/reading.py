@@ -13,8 +13,8 @@ from ghostwire.capabilities.storage import Backup
 from ghostwire.errors import PermissionDenied, StateError
 from ghostwire.hints import one_line
 from ghostwire.model import Record, from_json
-from ghostwire.server.backup import format
-from ghostwire.server.backup.format import KINDS, Archive, End, Header, KeptFile, LastId, Setting
+from ghostwire.server.backup import layout
+from ghostwire.server.backup.layout import KINDS, Archive, End, Header, KeptFile, LastId, Setting
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class _Reader:
 
     def read(self, file: IO[bytes]) -> Archive:
         """Line by line to the end, then whatever must hold for all."""
-        digest, count = format.digest(), 0
+        digest, count = layout.digest(), 0
         for line in _lines(file):
             if self._end is not None:
                 raise _Wrong("damaged: something follows its end")
@@ -95,38 +95,38 @@ class _Reader:
     def _take(self, tag: str, value: msgspec.Raw) -> None:
         if self._header is None:
             self._begin(tag, value)
-        elif tag == format.SETTING:
+        elif tag == layout.SETTING:
             setting = _decoded(value, Setting)
             self._settings[setting.name] = setting.value
-        elif tag == format.LAST_ID:
+        elif tag == layout.LAST_ID:
             last = _decoded(value, LastId)
             self._last_ids[_kind(last.kind)] = _id(last.id, least=0)
-        elif tag == format.FILE:
+        elif tag == layout.FILE:
             self._keep(_decoded(value, KeptFile))
-        elif tag == format.END:
+        elif tag == layout.END:
             self._end = _decoded(value, End)
         else:
             self._add(_decoded(value, _kind(tag)))
 
     def _begin(self, tag: str, value: msgspec.Raw) -> None:
-        if tag != format.HEADER:
+        if tag != layout.HEADER:
             raise _Wrong(NONE)
         header = _decoded(value, Header)
-        if header.format > format.FORMAT or header.schema > format.SCHEMA:
-            ours = f"format {format.FORMAT}, schema {format.SCHEMA}"
+        if header.format > layout.FORMAT or header.schema > layout.SCHEMA:
+            ours = f"format {layout.FORMAT}, schema {layout.SCHEMA}"
             made = f"format {header.format}, schema {header.schema}"
             raise _Newer(f"made by a newer GhostWire {one_line(header.version)[:40]} ({made}; this one reads {ours})")
         self._header = header
 
     def _keep(self, file: KeptFile) -> None:
-        if file.name not in format.FILES:
+        if file.name not in layout.FILES:
             raise ValueError(f"no file of a server is called {file.name[:40]!r}")
         self._files[file.name] = file.content
 
     def _add(self, record: Record) -> None:
         place = (type(record), _id(record.id, least=1))
         if place in self._records:
-            raise ValueError(f"a second {format.tag(place[0])} {record.id}")
+            raise ValueError(f"a second {layout.tag(place[0])} {record.id}")
         self._records[place] = record
         self._last_ids[place[0]] = max(record.id, self._last_ids.get(place[0], 0))
         if len(self._records) % 1000 == 0:

@@ -10,7 +10,7 @@ from ghostwire.capabilities.storage import Storage
 from ghostwire.config import ServerConfig
 from ghostwire.engine import Entropy
 from ghostwire.server.backup import files
-from ghostwire.server.backup.format import Archive
+from ghostwire.server.backup.layout import Archive
 from ghostwire.server.backup.renewal import renewed
 
 CONTROL_KEY = "control.key"

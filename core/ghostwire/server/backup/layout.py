@@ -1,11 +1,11 @@
 """The format of a backup file: gzip of lines of JSON, of which each is ``[tag, value]`` (docs/backup.md).
 
-    ["ghostwire-backup", {"format": 1, "schema": 5, ...}]    the first line, see `Header`
-    ["setting", {"name": ..., "value": ...}]                 a named value of the mesh
-    ["last_id", {"kind": "node", "id": 17}]                  the last id of a kind that was given out
-    ["file", {"name": "control.key", "content": ...}]        a file of the state folder, as text
-    ["user", {...}], ["node", {...}], ...                    a record; its tag is its kind in snake case
-    ["end", {"lines": 23, "blake2b": "..."}]                 the last line: lines and digest of all before it
+["ghostwire-backup", {"format": 1, "schema": 5, ...}]    the first line, see `Header`
+["setting", {"name": ..., "value": ...}]                 a named value of the mesh
+["last_id", {"kind": "node", "id": 17}]                  the last id of a kind that was given out
+["file", {"name": "control.key", "content": ...}]        a file of the state folder, as text
+["user", {...}], ["node", {...}], ...                    a record; its tag is its kind in snake case
+["end", {"lines": 23, "blake2b": "..."}]                 the last line: lines and digest of all before it
 """
 
 from __future__ import annotations
