@@ -23,6 +23,7 @@ from ghostwire.server.maps import Maps
 from ghostwire.server.policy.bearers import all_bearers
 from ghostwire.server.policy.open import DenyAll
 from ghostwire.server.views.fanout import Fanout
+from ghostwire.wire.messages import PROTOCOL
 from ghostwire_policy_acl.engine import AclEngine
 from ghostwire_policy_acl.settings import Settings
 
@@ -37,6 +38,7 @@ class Watching:
     """A connected node that takes whatever it is sent."""
 
     pending = 0
+    protocol = PROTOCOL
 
     def __init__(self, node: int) -> None:
         self.id, self.position, self.greeted = node, None, False

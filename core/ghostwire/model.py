@@ -343,10 +343,16 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
 
 class NetworkMap:
-    """A viewer's copy of the mesh, kept in step by `apply`."""
+    """A viewer's copy of the mesh, kept in step by `apply`.
+
+    ``lacking`` are nodes that the viewer sees and this map does not hold yet. Until they are there the cursor has no
+    ``view``: who comes back with it, after a restart too, is told again which nodes it sees.
+    """
 
     def __init__(self) -> None:
         self.cursor: Cursor | None = None
+        self.lacking: set[int] = set()
+        self._view = 0
         self.nodes: dict[int, MapNode] = {}
         self.rules: dict[int, Rule] = {}
         self.sets: dict[int, LabelSet] = {}
@@ -354,12 +360,16 @@ class NetworkMap:
         self.own_labels: frozenset[int] = frozenset()
         self.relays: dict[int, MapRelay] = {}
 
-    def apply(self, change: MapChange) -> None:
-        """Bring the map to ``change.cursor``; applying the same change twice does no harm."""
+    def apply(self, change: MapChange) -> MapChange:
+        """Bring the map to ``change.cursor``; applying the same change twice does no harm.
+
+        Gives the change with everything named that goes, where ``visible`` said so.
+        """
+        change = self._spelled_out(change)
         if change.full:
-            self.nodes, self.rules, self.sets, self.routes, self.relays = {}, {}, {}, {}, {}
-            self.own_labels = frozenset()
+            self._empty()
         _merge(self.nodes, change.nodes, change.removed_nodes)
+        self.lacking -= {*(node.id for node in change.nodes), *change.removed_nodes}
         self._leave_sets(change.removed_nodes)
         for id_ in change.homes.keys() & self.nodes.keys():
             self.nodes[id_] = msgspec.structs.replace(self.nodes[id_], home=change.homes[id_])
@@ -371,7 +381,39 @@ class NetworkMap:
         if change.own_labels is not None:
             self.own_labels = frozenset(change.own_labels)
         _merge(self.relays, change.relays, change.removed_relays)
-        self.cursor = _moved(self.cursor, change.cursor)
+        self._move(change.cursor)
+        return change
+
+    def clear(self) -> None:
+        """Know nothing; the containers stay the same objects, so that others may hold them."""
+        self.cursor, self._view = None, 0
+        for held in (self.nodes, self.rules, self.sets, self.routes, self.relays, self.lacking):
+            held.clear()
+        self.own_labels = frozenset()
+
+    def _empty(self) -> None:
+        self.nodes, self.rules, self.sets, self.routes, self.relays = {}, {}, {}, {}, {}
+        self.own_labels = frozenset()
+        self.lacking.clear()
+
+    def _spelled_out(self, change: MapChange) -> MapChange:
+        if change.visible is None or change.full:
+            return change
+        visible = set(change.visible)
+        self.lacking = visible - self.nodes.keys()
+        return msgspec.structs.replace(
+            change,
+            visible=None,
+            removed_nodes=tuple(self.nodes.keys() - visible),
+            removed_rules=_others(self.rules, change.rules),
+            removed_sets=_others(self.sets, change.sets),
+            removed_routes=_others(self.routes, change.routes),
+            removed_relays=_others(self.relays, change.relays),
+        )
+
+    def _move(self, cursor: Cursor) -> None:
+        self._view = cursor.view or self._view
+        self.cursor = msgspec.structs.replace(cursor, view=0 if self.lacking else self._view)
 
     def _leave_sets(self, gone: Collection[int]) -> None:
         for held in self.sets.values() if gone else ():
@@ -400,8 +442,8 @@ class NetworkMap:
         )
 
 
-def _moved(held: Cursor | None, new: Cursor) -> Cursor:
-    return new if new.view or held is None else msgspec.structs.replace(new, view=held.view)
+def _others(held: Collection[int], told: Iterable[Any]) -> tuple[int, ...]:
+    return tuple(set(held) - {each.id for each in told})
 
 
 def _merge(held: dict[int, Any], changed: Iterable[Any], removed: Iterable[int]) -> None:

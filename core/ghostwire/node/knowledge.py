@@ -60,17 +60,19 @@ class Knowledge:
             self.network.nodes[welcome.node.id] = welcome.node
         self.touched()
 
-    def changed(self, change: MapChange) -> None:
-        """Follow the map; RemoteProtocolError where this node's own addresses make no sense in it."""
+    def changed(self, change: MapChange) -> MapChange:
+        """Follow the map, and give the change as `NetworkMap.apply` does; RemoteProtocolError where this node's own
+        addresses make no sense in it."""
         own = self.welcome.node.id if self.welcome is not None else None
         for node in change.nodes:
             if node.id == own:
                 _check(node)
-        self.network.apply(change)
+        change = self.network.apply(change)
         gone = self.endpoints.keys() - self.network.nodes.keys() if change.full else change.removed_nodes
         for peer in gone:
             self.endpoints.pop(peer, None)
         self.touched()
+        return change
 
     def kept(self, peer: int, told: Endpoints) -> Endpoints:
         """Of the endpoints that the server tells of a peer those that are kept."""
@@ -95,11 +97,9 @@ class Knowledge:
     def forget(self) -> None:
         """Know nothing, on disk either."""
         self._cache.drop()
-        self.welcome = self.network.cursor = None
-        network = self.network
-        for held in (network.nodes, network.rules, network.sets, network.routes, network.relays, self.endpoints):
-            held.clear()
-        network.own_labels = frozenset()
+        self.welcome = None
+        self.network.clear()
+        self.endpoints.clear()
 
     def _contents(self) -> Cached | None:
         membership, whole = self._identity.membership, self.network.as_change()

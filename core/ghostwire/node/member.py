@@ -18,6 +18,7 @@ from ghostwire.node.identity import Identity, Membership
 from ghostwire.node.knowledge import Knowledge
 from ghostwire.node.parts import Parts
 from ghostwire.node.presence import Presence, Whereabouts
+from ghostwire.node.upkeep import Upkeep
 from ghostwire.uplink.control import Channel, Control, out_of_turn
 from ghostwire.wire.jointoken import JoinToken
 from ghostwire.wire.messages import (
@@ -30,8 +31,10 @@ from ghostwire.wire.messages import (
     Hello,
     HomeRelay,
     Interest,
+    Lacking,
     Leave,
     PeerEndpoints,
+    Refresh,
     Report,
     Welcome,
 )
@@ -74,6 +77,7 @@ class Member:
     ) -> None:
         self._parts, self._identity, self._knowledge = parts, identity, knowledge
         self._events = events
+        self.upkeep = Upkeep(knowledge.network, self._send, parts.clock, parts.entropy, parts.log)
         self._presence = Presence(identity.next_session(parts.clock), whereabouts, self._send)
         self._token: JoinToken | None = None
         self._hostname = ""
@@ -135,6 +139,7 @@ class Member:
 
     async def close(self) -> None:
         """Say goodbye and end the session; harmless when called twice."""
+        self.upkeep.stop()
         control, self._control = self._control, None
         if control is not None:
             await control.close(Leave())
@@ -187,20 +192,26 @@ class Member:
         self._token, self._unknown, self.last_error = None, False, ""
         self.last_connected = self._parts.clock.wall() // SECOND
         self._presence.forget()
+        self.upkeep.began(welcome.protocol)
         self._leave()
         self._events.session_began()
 
     def received(self, message: Any) -> None:
         """What the server tells while the session lasts."""
         if isinstance(message, MapChange):
-            self._knowledge.changed(message)
-            self._events.map_changed(message)
+            self._map_changed(message)
         elif isinstance(message, PeerEndpoints):
             self._peer_endpoints(message)
         elif isinstance(message, HomeRelay):
             self._events.home_relay(message)
         else:
             raise out_of_turn(message)
+
+    def _map_changed(self, message: MapChange) -> None:
+        change = self.upkeep.examine(message)
+        if change is not None:
+            self._events.map_changed(self._knowledge.changed(change))
+            self.upkeep.followed()
 
     def _peer_endpoints(self, message: PeerEndpoints) -> None:
         """Where the server knows none, the last known ones are better than nothing."""
@@ -280,7 +291,7 @@ class Member:
         membership = self._identity.membership
         return membership is not None and not membership.expired and not self._unknown
 
-    def _send(self, message: Report | Interest | Leave) -> bool:
+    def _send(self, message: Report | Interest | Lacking | Refresh | Leave) -> bool:
         return self._control is not None and self._control.send(message)
 
     def _start(self) -> None:
@@ -289,6 +300,7 @@ class Member:
                 self._control.hurry()
             return
         parts = self._parts
+        self.upkeep.start()
         self._control = Control(self._connect, self, Welcome, parts.clock, parts.entropy)
         self._control.start()
 

@@ -373,6 +373,11 @@ class Node:
         gauge("ghostwire_node_connected", "Whether the server is connected.", lambda: self._member.connected)
         gauge("ghostwire_node_running", "Whether the node is up.", lambda: self._plane is not None)
         gauge("ghostwire_node_known_nodes", "Nodes in the network map.", lambda: len(self._knowledge.network.nodes))
+        counter, upkeep = self._metrics.counter, self._member.upkeep
+        counter("ghostwire_node_map_comparisons_total", "Maps compared whole.", lambda: upkeep.status.comparisons)
+        counter(
+            "ghostwire_node_map_divergences_total", "Of these, those that differed.", lambda: upkeep.status.divergences
+        )
 
 
 def _parse(text: str) -> JoinToken:

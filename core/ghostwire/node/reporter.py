@@ -62,6 +62,7 @@ class Reporter:
             trouble=trouble,
             filter_trouble=plane.filter_trouble if plane is not None else "",
             home=home_status(plane.relays) if plane is not None else None,
+            map=member.upkeep.status,
         )
 
     async def ping(self, target: str, timeout: float) -> PingResult:

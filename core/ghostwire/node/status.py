@@ -15,6 +15,7 @@ from ghostwire.node.paths.report import CandidateReport, PathsReport
 from ghostwire.node.relays import Relays
 from ghostwire.node.routing.report import Routing
 from ghostwire.node.transports.report import TransportStatus
+from ghostwire.node.upkeep import MapStatus
 
 
 class State(StrEnum):
@@ -103,6 +104,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     filter_trouble: str = ""
     home: HomeStatus | None = None
     routing: Routing = Routing()
+    map: MapStatus = MapStatus()
 
 
 SESSION_LIFE = 180 * SECOND

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2s
 
 from ghostwire.capabilities.policy import CompiledPolicy
@@ -19,9 +19,13 @@ from ghostwire.server.views.outbox import ALL, Key, Outbox, Outboxes
 from ghostwire.server.views.roster import Roster
 from ghostwire.server.views.scene import Item, Scene
 from ghostwire.server.views.telling import Telling
+from ghostwire.wire.messages import NAMING
 
 LAG = 1024
 """Revisions after which a viewer whom nothing concerned is told where the map stands, so that it can come back."""
+
+ASKED_AGAIN = 2
+"""How often a viewer may ask for every node that it was told it sees."""
 
 
 class Maps:
@@ -34,7 +38,7 @@ class Maps:
     def __init__(self, policy: CompiledPolicy, server: str, now: Callable[[], int], epoch: str = "") -> None:
         self._now = now
         self.outboxes = Outboxes()
-        self._scene, self._roster, self._clock = Scene(Labels()), Roster(), Clock(server)
+        self._scene, self._roster, self._clock = Scene(Labels()), Roster(), Clock(server, now)
         digest = int.from_bytes(blake2s(epoch.encode()).digest()[:7])
         self._telling = Telling(self._scene, self._roster, self._clock, digest)
         self._changes = Changes(policy, self._scene, self._roster, self._clock, self._telling, self.outboxes)
@@ -75,13 +79,14 @@ class Maps:
 
     def adopt(self, policy: CompiledPolicy) -> None:
         """Put another policy in force."""
-        self._clock.event()
+        self._clock.judged()
         self._changes.adopt(policy)
 
-    def move(self, node: int, home: int | None) -> bool:
-        """Note a node's home relay; whether that is news to its viewers."""
+    def move(self, node: int, home: int | None, *, again: bool = False) -> bool:
+        """Note a node's home relay; whether that is news to its viewers (``again``: it is, as they may have been told
+        another by another server)."""
         held, homes = self._roster.nodes.get(node), self._scene.homes
-        if held is None or homes.get(node, ...) == home:
+        if held is None or (homes.get(node, ...) == home and not again):
             return False
         self._clock.event()
         homes[node] = home
@@ -96,14 +101,32 @@ class Maps:
         held = self._roster.nodes.get(node)
         if held is None or not expired(held, self._now()):
             return False
-        self._clock.event()
+        self._clock.judged()
         self._settle(node)
         return True
 
-    def route_down(self, node: int, down: frozenset[str]) -> None:
-        """Note which of its prefixes the node cannot reach at present."""
+    def route_down(self, node: int, down: frozenset[str], *, again: bool = False) -> None:
+        """Note which of its prefixes the node cannot reach at present (``again`` as in `move`)."""
         self._clock.event()
-        self._changes.set_down(node, down)
+        self._changes.set_down(node, down, again=again)
+
+    def count(self) -> int:
+        """This server's next counter: what it tells other servers under it is all that it did up to now."""
+        self._clock.event()
+        return self._clock.tick
+
+    def heard(self, server: str, counter: int, before: int) -> None:
+        """Another server told all up to its counter; it was taken over after the `tick` ``before``."""
+        self._clock.heard(server, counter, before)
+
+    def gone(self, server: str) -> None:
+        """Another server is gone."""
+        self._clock.gone(server)
+
+    @property
+    def server(self) -> str:
+        """This start's random id in the presence clock."""
+        return self._clock.server
 
     def compact(self, before: int) -> None:
         """Forget what only viewers need that were told last before that revision; remind those that are connected."""
@@ -141,25 +164,41 @@ class Maps:
 
     def watch(self, session: Session[Cursor]) -> Outbox:
         """Serve this session from the cursor on that is its position."""
-        cursor = session.position
+        cursor, view = session.position, self._telling.view(session.id)
         since = self._clock.resume(cursor)
-        if since is None or cursor is None or cursor.view != self._telling.view(session.id):
-            return self.outboxes.add(session, ALL)
-        return self.outboxes.add(session, since)
+        if since is not None and cursor is not None and cursor.view == view != 0:
+            return self.outboxes.add(session, since)
+        told = self._clock.told(cursor) if session.protocol >= NAMING else None
+        return self.outboxes.add(session, ALL if told is None else told, named=told is not None)
+
+    def ask(self, box: Outbox, nodes: Iterable[int]) -> bool:
+        """Put nodes into the outbox that its viewer lacks; False where it asks for more than it was told to see."""
+        asked = set(nodes)
+        box.room -= len(asked)
+        if box.room >= 0:
+            box.keys.update(Key("node", node) for node in asked if self.sees(box.session.id, node))
+            self.outboxes.touch(box)
+        return box.room >= 0
 
     def frame(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> bytes | None:
         """What the viewer lacks, None for nothing; those that lack the same share a frame of ``made``."""
         self.outboxes.sort()
-        full = box.since == ALL
-        items = self._telling.whole(box.session.id) if full else self._telling.news(box)
-        if not items:
-            return None
-        if items not in made:
-            if full:
-                made.clear()  # one whole map is kept at a time: they may be large
-            every = self._telling.everything(box.session.id) if full else items
-            made[items] = self._scene.frame(self._clock.cursor, every, full=full)
-        return made[items]
+        if box.since == ALL:
+            return self.whole(box.session.id, made)
+        items = self._telling.news(box)
+        if box.named:
+            box.room = ASKED_AGAIN * sum(len(what) for field, what in items if field == "visible")
+        if items and items not in made:
+            made[items] = self._scene.frame(self._clock.cursor, items, full=False)
+        return made[items] if items else None
+
+    def whole(self, viewer: int, made: dict[frozenset[Item], bytes]) -> bytes | None:
+        """The viewer's whole map, None where nobody sees it; one at a time is kept in ``made``, for they are large."""
+        items = self._telling.whole(viewer)
+        if items and items not in made:
+            made.clear()
+            made[items] = self._scene.frame(self._clock.cursor, self._telling.everything(viewer), full=True)
+        return made[items] if items else None
 
     def _settle(self, id_: int) -> None:
         node = self._roster.nodes.get(id_)

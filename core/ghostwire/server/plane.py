@@ -62,7 +62,7 @@ class ControlPlane:
         self.policies = Policies(mesh, engine, config.without_policy, log)
         self.maps = Maps(self.policies.current, entropy(8).hex(), self.mesh.now, epoch)
         self.policies.follow(self.maps.adopt)
-        self.streams = Fanout(self.maps)
+        self.streams = Fanout(self.maps, clock.now)
         self.gate = Gate(mesh, clock, log)
         self.relays = Relays(mesh, self.gate, self._tell, clock=clock, entropy=entropy, log=log)
         self.plan: AddressPlan

@@ -16,13 +16,14 @@ P = TypeVar("P")
 class Session(Generic[P]):
     """The session of the node or relay with this ``id``, and how far it was told (see `streams.Viewer`).
 
-    ``missed`` says that it was too slow to be told something that nobody repeats unasked.
+    ``protocol`` is the number that both sides speak. ``missed`` says that it was too slow to be told something that nobody repeats unasked.
     """
 
-    __slots__ = ("greeted", "id", "missed", "position", "stream")
+    __slots__ = ("greeted", "id", "missed", "position", "protocol", "stream")
 
     def __init__(self, id: int, stream: NodeStream, position: P | None = None) -> None:
         self.id, self.stream, self.position = id, stream, position
+        self.protocol = min(stream.hello.protocol, messages.PROTOCOL)
         self.greeted = False
         self.missed = False
 

@@ -35,8 +35,10 @@ from ghostwire.keys import DiscoKey, NodeKey, RelayKey
 from ghostwire.model import Cursor, Endpoint, MapChange, MapNode, MapRelay, pack, unpacker
 
 PROTOCOL = 2
-OLDEST_PROTOCOL = 2
-"""A server serves the last two protocol numbers."""
+OLDEST_PROTOCOL = 1
+"""A server serves the last two protocol numbers; Welcome says which of them the session speaks."""
+NAMING = 2
+"""The protocol number from which on `MapChange.visible`, Lacking and Refresh are spoken."""
 
 UPGRADE = "ghostwire-control"
 """The token of the HTTP Upgrade."""

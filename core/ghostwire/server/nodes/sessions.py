@@ -27,8 +27,10 @@ from ghostwire.wire.messages import (
     Hello,
     HomeRelay,
     Interest,
+    Lacking,
     Leave,
     PeerEndpoints,
+    Refresh,
     Refused,
     Report,
     Welcome,
@@ -138,7 +140,7 @@ class Sessions:
 
     def _welcome(self, session: Session[Cursor], node: Node) -> None:
         welcome = Welcome(
-            protocol=messages.PROTOCOL,
+            protocol=session.protocol,
             node=self._maps.seen(node),
             domain=self._domain,
             expires=node.expires,
@@ -152,6 +154,8 @@ class Sessions:
         elif isinstance(message, Interest):
             if message.node != session.id and (not message.wanted or self._maps.sees(session.id, message.node)):
                 self.presence.interest(session.id, message.node, message.wanted)
+        elif isinstance(message, Lacking | Refresh):
+            self._streams.asked(session, message)
         elif isinstance(message, Leave):
             self._leave(session, message)
 

@@ -132,7 +132,7 @@ class RelaySessions:
         self._sessions[relay.id] = session
         if older is not None:
             older.end(REPLACED)
-        welcome = RelayWelcome(protocol=messages.PROTOCOL, relay=records.seen(relay), mesh_key=mesh_key)
+        welcome = RelayWelcome(protocol=session.protocol, relay=records.seen(relay), mesh_key=mesh_key)
         session.push(messages.encode(welcome))
         session.stream.on_closed(lambda: self._closed(session))
         session.stream.on_drained(lambda: self._drained(session))

@@ -10,10 +10,11 @@ from ghostwire.server.policy.labels import Labels
 from ghostwire.server.policy.rulebook import Rulebook
 from ghostwire.server.policy.sight import Lens, Passage, Sight, Standing
 from ghostwire.server.views.history import UNKNOWN, Clock, Trace
-from ghostwire.server.views.outbox import ALL, Key, Outboxes, Turn
+from ghostwire.server.views.outbox import ALL, Key, Outbox, Outboxes, Turn
 from ghostwire.server.views.roster import Roster
 from ghostwire.server.views.scene import Scene
 from ghostwire.server.views.telling import Telling
+from ghostwire.wire.messages import NAMING
 
 FEW = 256
 """Nodes that a new policy moves up to which each is told to whom it concerns; of more, every viewer looks anew."""
@@ -125,29 +126,34 @@ class Changes:
         if box is None:
             return
         if lens is None or box.before is not None:
-            box.since = ALL
+            self._begin_anew(box)
         else:
             box.before = lens
         box.keys.update(Key("node", other) for other in nodes)
         box.keys.update(Key("route", route) for route in routes)
         self._outboxes.touch(box)
 
+    def _begin_anew(self, box: Outbox) -> None:
+        """What was kept for this viewer does not do to tell it the difference."""
+        speaks = box.session.protocol >= NAMING and box.since != ALL
+        box.begin_anew(self._clock.told(box.session.position) if speaks else None)
+
     def _trace(self, id_: int, was: Standing | None) -> Trace[Standing]:
         return Trace(self._clock.tick, id_, was)
 
     # Routes
 
-    def set_down(self, node: int, down: frozenset[str]) -> bool:
+    def set_down(self, node: int, down: frozenset[str], *, again: bool = False) -> bool:
         """Note which of its prefixes the node cannot reach; whether that is news.
 
-        Its first word since the start always is: viewers know what it said to the server before.
+        Its first word since the start always is, and with ``again``: viewers know what it said to a server before.
         """
-        if self._down.get(node) == down:
+        if self._down.get(node) == down and not again:
             return False
-        first = node not in self._down
+        again |= node not in self._down
         self._down[node] = down
         for route in self._roster.routes_of(node):
-            self.settle_route(route, again=first)
+            self.settle_route(route, again=again)
         return True
 
     def forget(self, node: int) -> None:
@@ -209,7 +215,9 @@ class Changes:
             self._telling.nodes.leave(self._trace(id_, was))
         self._adopt_routes(old)
         if dealt_anew:
-            self._outboxes.begin_anew()
+            for box in self._outboxes.held.values():
+                self._begin_anew(box)
+                self._outboxes.touch(box)
         else:
             self._turn(old, {id_: was for id_, was in moved.items() if was})
 
@@ -224,7 +232,7 @@ class Changes:
         for id_, box in self._outboxes.held.items():
             lens, now = old.lens(id_), sight.standing(id_)
             if box.before is not None or lens is None or now is None:
-                box.since = ALL
+                self._begin_anew(box)
             elif many or id_ in moved or now.vector & changed or (own and now.owner):
                 box.before, box.turn = lens, turn
                 self.examined += 1

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
+from time import monotonic_ns
+
+from ghostwire.engine import SECOND
 from ghostwire.model import Cursor
 from ghostwire.server.maps import Maps
 from ghostwire.server.rounds import Rounds
 from ghostwire.server.session import Session
-from ghostwire.server.views.outbox import Outbox
+from ghostwire.server.views.outbox import ALL, CURSOR, Outbox
 from ghostwire.server.views.scene import Item
+from ghostwire.wire.messages import MAX_LACKING, NAMING, Lacking, Refresh
+
+WHOLES = 16
+"""Whole maps for comparing that are made in one round; who else wants one waits for the next."""
+WHOLE_EVERY = 3600 * SECOND
+"""The time between two whole maps in one session."""
 
 
 class Fanout(Rounds):
-    """Serves the sessions of nodes from the maps' outboxes. What a slow reader lacks waits there, as it is by then."""
+    """Serves the sessions of nodes from the maps' outboxes. What a slow reader lacks waits there, as it is by then.
 
-    def __init__(self, maps: Maps) -> None:
+    ``now`` gives nanoseconds.
+    """
+
+    def __init__(self, maps: Maps, now: Callable[[], int] = monotonic_ns) -> None:
         super().__init__()
-        self._maps = maps
+        self._maps, self._now = maps, now
+        self._wanting: dict[Outbox, None] = {}
+        self.refused = 0
+        """Questions for nodes or whole maps that were not answered: too many."""
         maps.outboxes.woken = self.changed
 
     def add(self, session: Session[Cursor]) -> None:
@@ -25,7 +42,24 @@ class Fanout(Rounds):
     def remove(self, session: Session[Cursor]) -> None:
         """Serve it no more; harmless when called twice."""
         outboxes = self._maps.outboxes
-        outboxes.remove(outboxes.of(session))
+        box = outboxes.of(session)
+        if box is not None:
+            outboxes.remove(box)
+            self._wanting.pop(box, None)
+
+    def asked(self, session: Session[Cursor], message: Lacking | Refresh) -> None:
+        """The node wants to be told of nodes, or all."""
+        box = self._maps.outboxes.of(session)
+        if box is None or session.protocol < NAMING:
+            return
+        if isinstance(message, Lacking):
+            self.refused += not self._maps.ask(box, message.nodes[:MAX_LACKING])
+        elif self._now() < box.again:
+            self.refused += 1
+        else:
+            box.again = self._now() + WHOLE_EVERY
+            self._wanting[box] = None
+            self.changed()
 
     def drained(self, session: Session[Cursor]) -> None:
         """A slow reader has room again."""
@@ -43,8 +77,14 @@ class Fanout(Rounds):
 
     def due(self) -> list[Outbox]:
         """Those with something to send."""
-        self._maps.outboxes.sort()
-        return list(self._maps.outboxes.ready)
+        outboxes = self._maps.outboxes
+        outboxes.sort()
+        for box in list(islice(self._wanting, WHOLES)):
+            del self._wanting[box]
+            box.whole = True
+            box.keys.add(CURSOR)
+            outboxes.touch(box)
+        return list(outboxes.ready)
 
     def serve(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> None:
         """Send what is in an outbox, if it is still due; equal frames are taken from, and put into, ``made``."""
@@ -60,7 +100,16 @@ class Fanout(Rounds):
     def _tell(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> None:
         if self._too_slow(box.session):
             return
-        frame = self._maps.frame(box, made)
+        frame, complete = self._maps.frame(box, made), box.since == ALL
         if frame is None or box.session.push(frame):
             box.told(self._maps.cursor if frame is not None else None)
             self.frames += frame is not None
+            if box.whole and not complete:
+                self._compare(box, made)
+            box.whole = False
+
+    def _compare(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> None:
+        """The whole map, at the cursor of the frame before; lost where its reader is too slow just now."""
+        frame = self._maps.whole(box.session.id, made)
+        if frame is not None:
+            self.frames += box.session.push(frame)

@@ -1,20 +1,30 @@
 """What changed when, for viewers who come back: a *tick* counts every commit and every event that is no record.
 
-A cursor of this start of the server says up to which tick its viewer was told; one of an earlier start says a
-revision, which the change log knows. Of nodes and routes that moved in the policy's eyes it is kept where they stood,
-so that only who saw them there is told that they are gone.
+A cursor says a revision, which the change log knows, and how far its viewer was told of what is no record: up to which
+tick by this server, and up to which counter of each other. A server's counter is its tick when it told the others, and
+they note at which tick of their own they heard it; so what a viewer lacks here is what came after the least of these
+ticks, wherever it was told the rest. Of nodes and routes that moved in the policy's eyes it is kept where they stood, so
+that only who saw them there is told that they are gone.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ghostwire.model import Cursor
 
 MAX_TRACES = 200_000
 """Former places that are remembered; who was away for longer gets a full map."""
+
+MAX_STEPS = 1024
+"""Counters of one server that are remembered one by one."""
+MAX_GONE = 16
+"""Servers that are gone, of which it is remembered what they told."""
+SLACK = 60
+"""Seconds by which the servers' clocks may differ."""
 
 S = TypeVar("S")
 
@@ -60,48 +70,140 @@ class Trail(Generic[S]):
             self._traces.popleft()
 
 
-class Clock:
-    """Ticks, and what cursors say of them. ``server`` is this start's random id."""
+class Steps:
+    """At which tick what grows became larger than it was. Where there are many, less is known: an earlier tick."""
 
-    def __init__(self, server: str) -> None:
-        self._server = server
+    def __init__(self) -> None:
+        self._held: list[tuple[int, int]] = []
+
+    def note(self, number: int, tick: int) -> None:
+        """What came with this number came after that tick."""
+        if self._held and number <= self._held[-1][0]:
+            return
+        self._held.append((number, tick))
+        if len(self._held) > MAX_STEPS:
+            pairs = zip(self._held[::2], self._held[1::2], strict=False)
+            odd = self._held[-1:] if len(self._held) % 2 else []
+            self._held = [(later[0], earlier[1]) for earlier, later in pairs] + odd
+
+    def after(self, number: int) -> int | None:
+        """The tick after which more than that number came; None where nothing did."""
+        at = bisect_right(self._held, number, key=lambda step: step[0])
+        return self._held[at][1] if at < len(self._held) else None
+
+    @property
+    def last(self) -> int | None:
+        """The tick after which the last came."""
+        return self._held[-1][1] if self._held else None
+
+
+class Heard:
+    """What other servers told, by their ids."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
+        self._steps: defaultdict[str, Steps] = defaultdict(Steps)
+        self._gone: dict[str, None] = {}
+
+    def note(self, server: str, counter: int) -> None:
+        """This server was heard up to that counter."""
+        self.counters[server] = max(counter, self.counters.get(server, 0))
+        self._gone.pop(server, None)
+
+    def step(self, server: str, counter: int, tick: int) -> None:
+        """What it told up to that counter was news to viewers, after that tick."""
+        self._steps[server].note(counter, tick)
+
+    def gone(self, server: str) -> int:
+        """It is gone; the tick up to which all is forgotten because too many are."""
+        if server in self.counters:
+            self._gone[server] = None
+        if len(self._gone) <= MAX_GONE:
+            return 0
+        oldest = next(iter(self._gone))
+        del self._gone[oldest], self.counters[oldest]
+        last = self._steps.pop(oldest, Steps()).last
+        return 0 if last is None else last + 1
+
+    def told(self, clock: Mapping[str, int], tick: int) -> int:
+        """The tick, at most this one, up to which the holder of these counters was told what the others told."""
+        after = (steps.after(clock.get(server, -1)) for server, steps in self._steps.items())
+        return min((each for each in after if each is not None), default=tick)
+
+
+class Clock:
+    """Ticks, and what cursors say of them. ``server`` is this start's random id, ``now`` gives Unix seconds."""
+
+    def __init__(self, server: str, now: Callable[[], int]) -> None:
+        self.server, self._now = server, now
         self.tick = self.revision = 0
         self.newest = 0
         """The highest id of a node so far."""
-        self._marks: dict[int, tuple[bytes, int]] = {}
+        self._marks: dict[int, tuple[bytes, int, int]] = {}
         self._oldest, self._horizon = 1, 0
         self._loaded = self._policy = 0
+        self._heard, self._judged = Heard(), Steps()
 
     def commit(self, revision: int, mark: bytes) -> None:
         """A commit is taken over."""
         self.tick, self.revision = self.tick + 1, revision
-        self._marks[revision] = mark, self.tick
+        self._marks[revision] = mark, self.tick, self._now()
 
     def event(self) -> None:
         """Something else happens."""
         self.tick += 1
 
+    def judged(self) -> None:
+        """Something happens that each server judges for itself, by its own clock or in its own time."""
+        self._judged.note(self._now(), self.tick)
+        self.tick += 1
+
+    def heard(self, server: str, counter: int, before: int) -> None:
+        """Another server told up to its counter, all of which was taken over after the tick ``before``."""
+        self._heard.note(server, counter)
+        if self.tick > before:
+            self._heard.step(server, counter, before)
+
+    def gone(self, server: str) -> None:
+        """Another server is gone."""
+        self.forget(self._heard.gone(server))
+
     def loaded(self, revision: int, mark: bytes, oldest: int, policy: int) -> None:
         """The log was read, up to this revision and back to ``oldest``; ``policy`` is the policy's last in it."""
         self.revision, self._oldest, self._loaded, self._policy = revision, oldest, self.tick, policy
-        self._marks[revision] = mark, self.tick
+        self._marks[revision] = mark, self.tick, self._now()
 
     @property
     def cursor(self) -> Cursor:
         """The position as viewers keep it."""
-        mark = self._marks.get(self.revision, (b"", 0))[0]
-        return Cursor(self.revision, mark, {self._server: self.tick}, newest=self.newest)
+        held = self._marks.get(self.revision)
+        clock = {**self._heard.counters, self.server: self.tick}
+        return Cursor(self.revision, held[0] if held else b"", clock, newest=self.newest)
 
     def resume(self, cursor: Cursor | None) -> int | None:
-        """The tick up to which who holds this cursor was told; None where he must begin anew."""
+        """The tick up to which who holds this cursor was told; None where he cannot be told what he missed."""
+        since = self.told(cursor)
+        if cursor is None or since is None or since < self._horizon:
+            return None
+        return None if self.server not in cursor.clock and cursor.revision < self._policy else since
+
+    def told(self, cursor: Cursor | None) -> int | None:
+        """The tick up to which nodes that its holder has are as they were; None where it is of another history."""
         held = self._marks.get(cursor.revision) if cursor else None
         if cursor is None or held is None or held[0] != cursor.mark:
             return None
-        told = cursor.clock.get(self._server)
-        if told is None and cursor.revision < self._policy:
-            return None
-        since = min(held[1], self._loaded) if told is None else min(told, self.tick)
-        return since if since >= self._horizon else None
+        since = min(self._before(cursor.revision + 1), cursor.clock.get(self.server, self._loaded))
+        if cursor.clock.keys() - {self.server}:
+            judged = self._judged.after(held[2] - SLACK)
+            since = min(since, since if judged is None else judged)
+        return self._heard.told(cursor.clock, since)
+
+    def _before(self, revision: int) -> int:
+        """The last tick before that revision was taken over."""
+        if revision > self.revision:
+            return self.tick
+        held = self._marks.get(revision)
+        return held[1] - 1 if held else self._marks[revision - 1][1]
 
     def forget(self, tick: int) -> None:
         """Who was told up to before this tick begins anew."""

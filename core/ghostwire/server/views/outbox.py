@@ -33,24 +33,36 @@ class Turn(NamedTuple):
 
 
 class Outbox:
-    """One viewer's. ``since`` is up to which tick its map goes (None: nothing but ``keys`` is lacking)."""
+    """One viewer's. ``since`` is up to which tick its map goes (None: nothing but ``keys`` is lacking).
 
-    __slots__ = ("before", "keys", "session", "since", "turn")
+    ``named``: it sees by something else than at that tick, so it is told by name which nodes it sees, and asks for
+    those that it lacks, ``room`` at most. ``whole``: it wants the whole map besides; the next one not before ``again``,
+    in nanoseconds.
+    """
 
-    def __init__(self, session: Session[Cursor], since: int | Literal["all"]) -> None:
+    __slots__ = ("again", "before", "keys", "named", "room", "session", "since", "turn", "whole")
+
+    def __init__(self, session: Session[Cursor], since: int | Literal["all"], named: bool = False) -> None:
         self.session = session
         self.since: int | Literal["all"] | None = since
+        self.named, self.whole = named, False
+        self.room = self.again = 0
         self.keys: set[Key] = set()
         self.before: Lens | None = None
         """What it saw by when it was last told, where that is another now."""
         self.turn: Turn | None = None
         """The new policy that it has yet to be told of."""
 
+    def begin_anew(self, told: int | None) -> None:
+        """What was kept of changes does not do: name what it sees where its nodes are as of the tick ``told``."""
+        self.since, self.named = (ALL, False) if told is None else (told, True)
+
     def told(self, cursor: Cursor | None) -> None:
         """It has everything; as of this cursor, where it was told one."""
         if cursor is not None:
             self.session.position, self.session.greeted = cursor, True
         self.since = self.before = self.turn = None
+        self.named = False
         self.keys.clear()
 
 
@@ -63,10 +75,10 @@ class Outboxes:
         self._marks: list[tuple[Collection[int], tuple[Key, ...]]] = []
         self.woken: Callable[[], Any] = lambda: None
 
-    def add(self, session: Session[Cursor], since: int | Literal["all"]) -> Outbox:
+    def add(self, session: Session[Cursor], since: int | Literal["all"], *, named: bool = False) -> Outbox:
         """Serve this session from that tick on."""
         self.remove(self.held.get(session.id))
-        box = self.held[session.id] = Outbox(session, since)
+        box = self.held[session.id] = Outbox(session, since, named)
         self.touch(box)
         return box
 
@@ -101,12 +113,6 @@ class Outboxes:
         """It has something to send, or room for it."""
         self.ready[box] = None
         self.woken()
-
-    def begin_anew(self) -> None:
-        """All that was told counts for nothing."""
-        for box in self.held.values():
-            box.since = ALL
-            self.touch(box)
 
     def remind(self, before: int) -> None:
         """Tell who was last told anything before that revision where the map stands, so that it can come back."""

@@ -23,6 +23,7 @@ class _MapFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
     cursor: Cursor
     full: bool = False
+    visible: Sequence[int] | None = None
     nodes: Sequence[msgspec.Raw] = ()
     removed_nodes: Sequence[int] = ()
     homes: Mapping[int, int | None] = {}
@@ -97,7 +98,7 @@ class Scene:
                 return [self.set_of(bit, owner) for bit, owner in what]
             case "set_changes":
                 return self._changes(what)
-            case "own_labels":
+            case "own_labels" | "visible":
                 return what[0]
             case _:
                 return what

@@ -32,12 +32,21 @@ class Telling:
 
     def everything(self, viewer: int) -> Iterator[Item]:
         """The viewer's whole map."""
-        sight = self._scene.sight
-        lens, standing = sight.lens(viewer), sight.standing(viewer)
-        if lens is None or standing is None:
-            return
-        for node in sight.company(standing) | {viewer}:
+        for node in self._seen_by(viewer):
             yield "nodes", node
+        yield from self._but_nodes(viewer)
+
+    def _seen_by(self, viewer: int) -> set[int]:
+        """The nodes that the viewer sees, itself among them."""
+        standing = self._scene.sight.standing(viewer)
+        return self._scene.sight.company(standing) | {viewer} if standing else set()
+
+    def _but_nodes(self, viewer: int) -> Iterator[Item]:
+        """The viewer's whole map, without its nodes."""
+        sight = self._scene.sight
+        lens = sight.lens(viewer)
+        if lens is None:
+            return
         for rule in lens.rules:
             yield "rules", rule
         for bit in bits(lens.held):
@@ -64,6 +73,8 @@ class Telling:
         lens = self._scene.sight.lens(viewer)
         if lens is None:
             return frozenset()
+        if box.named and isinstance(box.since, int):
+            return frozenset(self._named(viewer, box.since, box.keys))
         keys, found = box.keys, set[Item]()
         if isinstance(box.since, int):
             keys = keys | self._missed(viewer, box.since, box.session.position.newest if box.session.position else 0)
@@ -75,6 +86,20 @@ class Telling:
         for key in keys:
             found.update(self._read(viewer, lens, key))
         return frozenset(found - {("homes", id_) for field, id_ in found if field == "nodes"})
+
+    def _named(self, viewer: int, since: int, keys: Iterable[Key]) -> Iterator[Item]:
+        """Which nodes the viewer sees, those that changed since that tick or are asked for, and all that is no node."""
+        visible, homes = self._seen_by(viewer), set(self.homes.since(since))
+        changed = set(self.records.since(since))
+        for key in keys:
+            if key.kind in ("node", "home"):
+                (changed if key.kind == "node" else homes).add(key.id)
+        yield "visible", tuple(sorted(visible))
+        for node in visible & changed:
+            yield "nodes", node
+        for node in (visible & homes & self._scene.homes.keys()) - changed:
+            yield "homes", node
+        yield from self._but_nodes(viewer)
 
     def _read(self, viewer: int, lens: Lens, key: Key) -> Iterable[Item]:
         """What a key means for this viewer by now."""

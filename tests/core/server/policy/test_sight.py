@@ -150,16 +150,17 @@ async def test_nobody_is_told_where_a_node_is_that_he_may_not_see(serve):
 
 
 @simulated
-async def test_who_comes_back_under_another_view_begins_anew_and_under_the_same_does_not(serve):
+async def test_who_comes_back_under_another_view_is_told_which_nodes_it_sees_and_under_the_same_is_not(serve):
     async with serve() as rig:
         alice, _ = await rig.clients(2)
         await rig.settle()
-        for policy, full in ((DenyAll(), True), (DenyAll(), False)):
+        for policy, named in ((DenyAll(), (1,)), (DenyAll(), None)):
             alice.read()
             alice.leave()
             rig.plane.maps.adopt(policy)
             await alice.join(None)
-            assert alice.stream.of(MapChange)[0].full == full
+            change = alice.stream.of(MapChange)[0]
+            assert (change.full, change.visible) == (False, named)
             assert list(alice.map.nodes) == [1]
 
 

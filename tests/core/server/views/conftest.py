@@ -9,7 +9,8 @@ import msgspec
 from ghostwire.capabilities.policy import EVERYONE, Bearer, CompiledPolicy, PolicyRule, Prefix
 from ghostwire.capabilities.storage import Change, Commit, Snapshot
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey
-from ghostwire.model import LabelSet, MapRoute, NetworkMap, Node, PolicyVersion, Relay, Route, User
+from ghostwire.model import Cursor, LabelSet, MapChange, MapRoute, NetworkMap, Node, PolicyVersion, Relay, Route, User
+from ghostwire.node.comparison import differences
 from ghostwire.server.maps import Maps
 from ghostwire.server.policy import verdict
 from ghostwire.server.policy.bearers import all_bearers
@@ -17,8 +18,8 @@ from ghostwire.server.policy.labels import label_id, wire_rule
 from ghostwire.server.relays.records import DERP_MAP
 from ghostwire.server.rounds import BACKLOG
 from ghostwire.server.state import expired
-from ghostwire.server.views.fanout import Fanout
-from ghostwire.wire.messages import decode_to_node
+from ghostwire.server.views.fanout import WHOLE_EVERY, Fanout
+from ghostwire.wire.messages import Lacking, Refresh, decode_to_node, encode
 
 USERS, TAGS = ("ann", "bob", "cy"), ("tag:a", "tag:b")
 NORTH = {"region": 1, "region_name": "north"}
@@ -55,9 +56,10 @@ class Toy(CompiledPolicy):
 class Stream:
     """A session as the fan-out sees it; what it was told waits in ``inbox`` until it is read."""
 
-    def __init__(self, node: int, cursor) -> None:
-        self.id, self.position, self.greeted = node, cursor, False
-        self.slow = False
+    def __init__(self, node: int, cursor, protocol: int) -> None:
+        self.id, self.position, self.greeted, self.protocol = node, cursor, False, protocol
+        self.slow = self.seen = False
+        self.compared = 0
         self.inbox: list[bytes] = []
 
     @property
@@ -73,21 +75,32 @@ class Stream:
 
 
 class Member:
-    """A node's own side: the map that it keeps, and its stream."""
+    """A node's own side: the map that it keeps, and its stream. ``silent``: it does not ask for what it lacks.
 
-    def __init__(self) -> None:
-        self.map = NetworkMap()
+    ``wants``: it asked for its whole map, and compares.
+    """
+
+    silent = wants = False
+    compared = 0
+
+    def __init__(self, protocol: int) -> None:
+        self.map, self.protocol = NetworkMap(), protocol
         self.stream: Stream | None = None
 
 
 class Mesh:
-    """Records and their log, the server's maps, and the nodes' own. Whatever happens is followed by a look at all."""
+    """Records and their log, the server's maps, and the nodes' own. Whatever happens is followed by a look at all.
+
+    Nodes speak ``protocol``.
+    """
+
+    protocol = 1
 
     def begin(self, policy) -> None:
         self.records: dict[tuple[type, int], object] = {}
         self.log: list[Commit] = []
         self.ids, self.servers = count(1), count(1)
-        self.revision, self.now, self.held, self.single = 0, 1000, 0, True
+        self.revision, self.now, self.held, self.single, self.now_ns = 0, 1000, 0, True, 0
         self.members: dict[int, Member] = {}
         self.down: dict[int, frozenset[str]] = {}
         self.homes: dict[int, int | None] = {}
@@ -102,7 +115,7 @@ class Mesh:
         oldest = self.log[0].revision if self.log else self.revision + 1
         mark = self.log[-1].mark if self.log else b""
         self.maps.load(Snapshot(self.revision, mark, oldest, tuple(self.records.values())), tuple(self.log))
-        self.fanout = Fanout(self.maps)
+        self.fanout = Fanout(self.maps, lambda: self.now_ns)
 
     def write(self, *records, gone=()) -> None:
         """One commit."""
@@ -146,7 +159,7 @@ class Mesh:
         )
         self.homes[id_] = None
         self.write(node)
-        self.members[id_] = Member()
+        self.members[id_] = Member(self.protocol)
         if connect:
             self.connect(id_)
         self.look()
@@ -285,7 +298,7 @@ class Mesh:
         self.disconnect(id_)
         if not self.hidden(id_):
             member = self.members[id_]
-            member.stream = Stream(id_, member.map.cursor)
+            member.stream = Stream(id_, member.map.cursor, member.protocol)
             self.fanout.add(member.stream)
 
     def disconnect(self, id_: int) -> None:
@@ -294,16 +307,56 @@ class Mesh:
             self.fanout.remove(member.stream)
             member.stream = None
 
+    # Maps that lack nodes, and whole ones
+
+    def hush(self, number) -> None:
+        """A node is late to ask for what it lacks, or asks at last."""
+        if node := self.pick(Node, number):
+            member = self.members[node.id]
+            member.silent = not member.silent
+            self.look()
+
+    def wake(self, number) -> None:
+        """A node's program starts anew, from what it keeps on its disk."""
+        if node := self.pick(Node, number):
+            self.go(node.id)
+            member = self.members[node.id]
+            kept, member.map = member.map.as_change(), NetworkMap()
+            if kept is not None:
+                member.map.apply(decode_to_node(encode(kept)))
+            self.come(node.id)
+
+    def refresh(self, number) -> None:
+        if (node := self.pick(Node, number)) and (stream := self.members[node.id].stream):
+            self.members[node.id].wants = stream.protocol >= 2
+            self.now_ns += 2 * WHOLE_EVERY
+            self.fanout.asked(stream, Refresh())
+            self.look()
+
     # The model
 
     def hidden(self, id_: int) -> bool:
         return expired(self.records[Node, id_], self.now)
 
     def read(self, member: Member) -> None:
-        if member.stream is not None:
-            for frame in member.stream.inbox:
-                member.map.apply(decode_to_node(frame))
-            member.stream.inbox.clear()
+        """Take what came, and ask for what is lacking."""
+        stream = member.stream
+        if stream is None:
+            return
+        for frame in stream.inbox:
+            self.take(member, decode_to_node(frame))
+        stream.inbox.clear()
+        if member.map.lacking and not member.silent:
+            self.fanout.asked(stream, Lacking(nodes=tuple(member.map.lacking)))
+
+    def take(self, member: Member, change: MapChange) -> None:
+        held = member.map
+        if member.wants and change.full and held.cursor is not None and not held.lacking:
+            member.wants = False
+            if stood(change.cursor) == stood(held.cursor):
+                member.compared += 1
+                assert differences(held, change) == {}
+        held.apply(change)
 
     def look(self) -> None:
         if self.held:
@@ -311,9 +364,7 @@ class Mesh:
             return
         for id_ in [id_ for id_ in self.members if self.hidden(id_)]:
             self.disconnect(id_)
-        made = {}
-        for box in self.fanout.due():
-            self.fanout.serve(box, made)
+        self.serve()
         self.parties = {
             id_: verdict.party(self.policy, bearer)
             for id_, bearer in all_bearers(self.of(Node), self.of(User), self.of(Route)).items()
@@ -324,17 +375,29 @@ class Mesh:
             if stream is not None and not stream.slow:
                 before, had = shown(member.map), stream.greeted and member.map.cursor
                 told = [frame for frame in stream.inbox if b"removed" in frame or len(frame) > 70]
-                fresh = not getattr(stream, "seen", False)
+                quiet = self.single and stream.seen and not member.map.lacking and not member.wants
                 self.read(member)
+                if member.map.lacking and not member.silent:
+                    self.serve()
+                    self.read(member)
+                    assert not member.map.lacking
                 self.check(id_, member.map)
-                if self.single and not fresh and had and told:
+                if quiet and had and told and member.compared == stream.compared:
                     assert before != shown(member.map), ("nothing that it sees changed", told)
-                stream.seen = True
+                stream.seen, stream.compared = True, member.compared
         self.single = True
+
+    def serve(self) -> None:
+        made = {}
+        for box in self.fanout.due():
+            self.fanout.serve(box, made)
 
     def check(self, id_: int, network: NetworkMap) -> None:
         me = self.parties[id_]
         nodes = {other for other, party in self.parties.items() if verdict.sees(self.policy, me, party)}
+        assert network.lacking <= nodes
+        assert network.lacking.isdisjoint(network.nodes)
+        nodes -= network.lacking
         assert set(network.nodes) == nodes, (id_, set(network.nodes), nodes)
         for other in nodes:
             record = self.records[Node, other]
@@ -386,10 +449,21 @@ class Mesh:
             return
         self.held, self.single = 0, False
         for member in self.members.values():
+            member.silent = False
             if member.stream is not None and member.stream.slow:
                 member.stream.slow = False
                 self.fanout.drained(member.stream)
         self.look()
+        for id_, member in self.members.items():
+            if member.stream is not None:
+                before, self.single = member.compared, False
+                self.refresh(id_)
+                assert member.compared == before + (member.protocol >= 2)
+
+
+def stood(cursor: Cursor) -> Cursor:
+    """Where in the history, whatever it was seen by."""
+    return msgspec.structs.replace(cursor, view=0)
 
 
 def heard(route: MapRoute) -> MapRoute:
@@ -398,7 +472,7 @@ def heard(route: MapRoute) -> MapRoute:
 
 
 def shown(network: NetworkMap):
-    return (network.nodes, network.rules, network.sets, network.routes, network.own_labels, network.relays) and (
+    return (
         dict(network.nodes),
         dict(network.rules),
         dict(network.sets),

@@ -34,9 +34,11 @@ fields = st.one_of(
 class AnyHistory(Mesh, RuleBasedStateMachine):
     """What may happen, in any order."""
 
-    @initialize(policy=policies)
-    def start(self, policy) -> None:
+    @initialize(policy=policies, protocol=st.sampled_from((1, 2, 2)))
+    def start(self, policy, protocol) -> None:
+        self.protocol = protocol
         self.begin(policy)
+        self.protocol = 2
         self.advertise(2, PREFIXES[0])
         self.advertise(3, PREFIXES[-1])
 
@@ -59,6 +61,9 @@ class AnyHistory(Mesh, RuleBasedStateMachine):
     hold = rule(steps=st.integers(1, 3))(Mesh.hold)
     compacted = st.sampled_from((99, 99, 99, 4, 0))
     restart = rule(compacted=compacted, lost=st.booleans(), back=st.booleans())(Mesh.restart)
+    hush = rule(number=a_node)(Mesh.hush)
+    wake = rule(number=a_node)(Mesh.wake)
+    refresh = rule(number=a_node)(Mesh.refresh)
     compact = precondition(lambda self: self.revision > 3)(rule(kept=st.integers(0, 6))(Mesh.compact))
 
     @rule(number=a_node, changed=fields)
