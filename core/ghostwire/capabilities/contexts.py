@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # asyncio and ssl would cost every command line 40 ms
     import ssl
     from pathlib import Path as FilePath
 
-    from ghostwire.capabilities.control import ApiAnswer, ApiCall, NodeStream
+    from ghostwire.capabilities.control import ApiAnswer, ApiCall, NodeStream, ServerChallenge
     from ghostwire.capabilities.identity import Identity
     from ghostwire.capabilities.relaying import Relaying
     from ghostwire.keys import NodeKey, PrivateKey
@@ -121,7 +121,8 @@ class ServerContext(Context, frozen=True):
     """For what runs in the server. ``join_token`` makes a join token of a pre-auth secret.
 
     ``attach`` takes a node's stream that came by a way of the plugin's own. ``administer(call, key, client)`` answers a
-    call of the administration's API by whoever holds this API key, who called from that address.
+    call of the administration's API by whoever holds this API key, who called from that address. ``challenge`` answers
+    a client's fresh key, so that both sides prove who they are where there is no control session.
     """
 
     mesh: Mesh
@@ -129,6 +130,7 @@ class ServerContext(Context, frozen=True):
     relaying: Relaying
     attach: Callable[[NodeStream], None]
     administer: Callable[[ApiCall, str, str], Awaitable[ApiAnswer]]
+    challenge: Callable[[bytes], ServerChallenge]
 
 
 class RelayContext(Context, frozen=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from ghostwire.keys import MachineKey, PublicKey
+    from ghostwire.keys import MachineKey, NodeKey, PublicKey
 
 
 class NodeStream(Protocol):
@@ -50,6 +50,22 @@ class NodeStream(Protocol):
 
     def on_drained(self, callback: Callable[[], None]) -> None:
         """Called whenever much was pending and is not any more."""
+
+
+class ServerChallenge(Protocol):
+    """What a client has to answer, once; ``proof`` shows that the server holds its control key. See
+    `ghostwire.wire.challenge`."""
+
+    @property
+    def public(self) -> bytes:
+        """The server's fresh key."""
+
+    @property
+    def proof(self) -> bytes:
+        """The server's own proof."""
+
+    def verify(self, key: MachineKey | NodeKey, proof: bytes) -> bool:
+        """Whether the client proved that it holds this key's private half."""
 
 
 class ApiCall(msgspec.Struct, frozen=True):

@@ -37,9 +37,13 @@ class StreamUpgrade(ABC):
 
 
 class Routes(ABC):
-    """Starlette routes; ``admin`` ones are served only to authenticated administrators."""
+    """Starlette routes; ``admin`` ones are served only to authenticated administrators.
+
+    With ``http2`` the program's port speaks HTTP/2 beside HTTP/1.1, for these routes and all others.
+    """
 
     name: str
+    http2: bool = False
 
     @abstractmethod
     def public(self) -> Sequence[BaseRoute]:

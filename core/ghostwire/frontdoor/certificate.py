@@ -91,6 +91,11 @@ def fingerprint(certificate: Path, section: str = "server") -> str:
     return loaded.fingerprint(hashes.SHA256()).hex() if loaded.issuer == loaded.subject else ""
 
 
+def digest(certificate: Path) -> bytes:
+    """SHA-256 of the whole certificate (DER), 32 bytes: what binds a proof to it."""
+    return _load(certificate).fingerprint(hashes.SHA256())
+
+
 def covers(certificate: Path, name: str) -> bool:
     """Whether a certificate is for this host name or address (RFC 6125), as far as one can be."""
     if not _nameable(name):

@@ -36,8 +36,8 @@ class FrontDoor:
     Every request's ``scope["state"]["admin"]`` (Starlette: ``request.state.admin``) says whether the caller is an
     authenticated local administrator: True over the Unix socket, where ``scope["state"]["uid"]`` is his user id, and
     False over the network. The app gets no lifespan events: the program that opens the door starts its own parts.
-    Upgraded streams belong to their `StreamUpgrade`, which also closes them. Runs in the caller's event loop,
-    installs no signal handlers and configures no logging.
+    With ``http2`` clients may speak that, too. Upgraded streams belong to their `StreamUpgrade`, which also closes
+    them. Runs in the caller's event loop, installs no signal handlers and configures no logging.
     """
 
     def __init__(
@@ -47,8 +47,11 @@ class FrontDoor:
         *,
         tls: ssl.SSLContext | None = None,
         clock: Clock | None = None,
+        http2: bool = False,
     ) -> None:
-        self._backend = Backend(app, upgrades, clock or SystemClock())
+        self._backend = Backend(app, upgrades, clock or SystemClock(), http2=http2)
+        if tls is not None and http2:
+            tls.set_alpn_protocols(["h2", "http/1.1"])
         self._tls = tls
         self._servers: list[asyncio.AbstractServer] = []
         self._listeners: list[TlsListener] = []

@@ -1,4 +1,5 @@
-"""One connection at the front door: uvicorn's HTTP/1.1 protocol, which gives its transport away on a known Upgrade."""
+"""One connection at the front door: uvicorn's HTTP/1.1 protocol, which gives its transport away on a known Upgrade, and
+to HTTP/2 where that is spoken and the client begins with it."""
 
 from __future__ import annotations
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WEBSOCKET = "websocket"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What HTTP/2 begins with (RFC 9113, 3.4), agreed on by ALPN or not."""
 MAX_HEAD = 16 * 1024
 HEAD_TIMEOUT = 10.0
 BODY_TIMEOUT = 60.0
@@ -49,13 +52,16 @@ _log.setLevel(logging.ERROR)  # below that, strangers decide how much is logged
 class Backend:
     """What all connections of one front door share: the app, the upgrades and the counts."""
 
-    def __init__(self, app: ASGIApplication, upgrades: Sequence[StreamUpgrade], clock: Clock) -> None:
+    def __init__(
+        self, app: ASGIApplication, upgrades: Sequence[StreamUpgrade], clock: Clock, *, http2: bool = False
+    ) -> None:
+        self.http2 = http2
         self.upgrades = {upgrade.token.lower(): upgrade for upgrade in upgrades}
         self.websockets = _has_websockets(app)
         self.admission = Admission(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.local = Admission(MAX_CONNECTIONS, MAX_PER_USER)
         self.tide = Tide(MAX_PER_ADDRESS)
-        self.waiting: dict[HttpProtocol, None] = {}
+        self.waiting: dict[Any, None] = {}
         """Connections from the network whose clients we wait for, in the order we began to."""
         self.state = ServerState()
         self.config = _config(app)
@@ -79,6 +85,7 @@ class HttpProtocol(H11Protocol):
         self._upgrade: StreamUpgrade | None = None
         self._admission, self._waiting, self._admitted = backend.admission, backend.waiting, ""
         self._counted = self._given = False
+        self._first: bytes | None = b"" if backend.http2 else None
         self._timer: asyncio.TimerHandle | None = None
         self._patience = 0.0
 
@@ -98,6 +105,8 @@ class HttpProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         self._backend.tick()
+        if self._first is not None and not (data := self._begun(self._first + data)):
+            return
         super().data_received(data)
         self._watch_for_more()
 
@@ -131,6 +140,25 @@ class HttpProtocol(H11Protocol):
             self.transport.abort()
         else:
             refuse(self.transport, HTTPStatus.BAD_REQUEST, "bad-request", "not an HTTP/1.1 request")
+
+    def _begun(self, first: bytes) -> bytes:
+        """The connection's first bytes, once they are known not to be HTTP/2's; empty before, and where they are."""
+        if first.startswith(PREFACE):
+            self._to_http2(first)
+            return b""
+        self._first = first if PREFACE.startswith(first) else None
+        return first if self._first is None else b""
+
+    def _to_http2(self, first: bytes) -> None:
+        from ghostwire.frontdoor.http2 import Http2Protocol
+
+        self._given = True
+        self._stop_watching()
+        self.connections.discard(self)
+        spoken = Http2Protocol(self.app, self.server_state, self.app_state, waiting=self._waiting, left=self._leave)
+        self.transport.set_protocol(spoken)
+        spoken.connection_made(self.transport)
+        spoken.data_received(first)
 
     def _should_upgrade(self) -> bool:
         headers, version = _joined(self.headers), self.scope["http_version"]

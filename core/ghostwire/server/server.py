@@ -28,7 +28,7 @@ from ghostwire.folders import Folders, make_folder
 from ghostwire.frontdoor import certificate
 from ghostwire.frontdoor.app import application
 from ghostwire.frontdoor.door import FrontDoor
-from ghostwire.keys import ControlKey, load_or_create_private_key
+from ghostwire.keys import ControlKey, PrivateKey, load_or_create_private_key
 from ghostwire.server.api.api_keys import ApiKeyRoutes
 from ghostwire.server.api.backup import BackupRoutes
 from ghostwire.server.api.policy import PolicyRoutes
@@ -47,6 +47,7 @@ from ghostwire.server.within import dispatch
 from ghostwire.system.clock import SystemClock
 from ghostwire.system.sockets import SystemSockets
 from ghostwire.system.users import administrators
+from ghostwire.wire.challenge import UNBOUND, Challenge
 from ghostwire.wire.jointoken import PRE_AUTH, RELAY, JoinToken
 from ghostwire.wire.serverurl import ServerUrl
 
@@ -88,10 +89,12 @@ class Server:
         self._closing = contextlib.AsyncExitStack()
         self._pin: bytes | None = None
         self._fingerprint = ""
+        self._binding = UNBOUND
         self._relays = False
         self.metrics = Metrics()
         self.plane: ControlPlane
         self.control_key: ControlKey
+        self._private: PrivateKey
         self.door: FrontDoor
         self._mesh: LiveMesh
         self._app: Starlette
@@ -130,6 +133,7 @@ class Server:
     async def _start(self) -> None:
         await self._start_plane()
         private = load_or_create_private_key(self._folders.server / CONTROL_KEY)  # the storage's lock is ours by now
+        self._private = private
         self.control_key = private.public(ControlKey)
         self.embedded.open(load_or_create_private_key(self._folders.server / RELAY_KEY), self.plane.relays)
         self._closing.push_async_callback(self.embedded.close)
@@ -184,9 +188,10 @@ class Server:
         upgrades: list[StreamUpgrade] = self._host.create_all("ghostwire_upgrades", self._context)
         self._relays = any(offered.token == RELAYED for offered in upgrades)
         keys = ApiKeys(self._mesh, self._clock, self._entropy)
+        tls = self._tls()
         parts = [*self._routes(), ApiKeyRoutes(keys), *self._host.create_all("ghostwire_routes", self._context)]
-        self._app = application(parts, keys.admit)
-        self.door = FrontDoor(cast("Any", self._app), [upgrade, *upgrades], tls=self._tls(), clock=self._clock)
+        self._app, http2 = application(parts, keys.admit), any(part.http2 for part in parts)
+        self.door = FrontDoor(cast("Any", self._app), [upgrade, *upgrades], tls=tls, clock=self._clock, http2=http2)
         self._closing.push_async_callback(self.door.close)
         if self._listen:
             await self.door.start(*split_listen(self.config.server.listen))
@@ -241,10 +246,14 @@ class Server:
             relaying=self.embedded,
             attach=lambda stream: self.plane.accept(stream),
             administer=self._administer,
+            challenge=self._challenge,
         )
 
     async def _administer(self, call: ApiCall, key: str, client: str) -> ApiAnswer:
         return await dispatch(self._app, call, key, client)
+
+    def _challenge(self, client: bytes) -> Challenge:
+        return Challenge(self._private, PrivateKey.generate(self._entropy), client, self._binding)
 
     def _tls(self) -> ssl.SSLContext | None:
         """The TLS context, whose key join tokens pin and whose certificate nodes, where its issuer does not vouch for
@@ -253,6 +262,7 @@ class Server:
             return None
         pair = self._certificate()
         self._pin, self._fingerprint = certificate.spki_pin(pair[0]), certificate.fingerprint(pair[0])
+        self._binding = certificate.digest(pair[0])
         return certificate.server_context(*pair)
 
     def _certificate(self) -> tuple[Path, Path]:
