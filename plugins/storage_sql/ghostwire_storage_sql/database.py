@@ -1,31 +1,25 @@
-"""The database of one server: opened, migrated and read whole; then commits of batches and reads of the log.
+"""What every database does alike: read whole, run works on the memory, store what they changed, tell its log.
 
-Everything here blocks and belongs to the writer's thread.
+Everything here blocks and belongs to the writer's thread. How a database is opened, locked and shared is its subclass's.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
 
 from ghostwire.capabilities.storage import Change, Commit, Snapshot
 from ghostwire.engine import Entropy
-from ghostwire.errors import StateError
 from ghostwire.model import Record, pack, unpacker
-from ghostwire.system.lock import FileLock
-from ghostwire_storage_sql import schema
 from ghostwire_storage_sql.memory import Memory, Place
 from ghostwire_storage_sql.statements import REVISION, Statements, in_bulk
 from ghostwire_storage_sql.tables import BY_NAME, MAPPED
 
 MARK_BYTES = 8
-IN_USE = "another server (process {holder}) uses this state; stop it or pass --state"
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "cache_size=-16000")
-"""Acknowledged means on disk, also after a power cut; and 16 MB of pages at most."""
 
 Changes = Mapping[Place, Record | None]
 Work = Callable[[Memory], Any]
@@ -35,190 +29,190 @@ Outcome = tuple[Any, Exception | None]
 _decoders = {name: unpacker(mapped.kind) for name, mapped in BY_NAME.items()}
 
 
-class Database:
-    """SQLite at ``path``; ``entropy`` makes the marks."""
+class Database(ABC):
+    """``where`` names it in errors, without a password; ``entropy`` makes the marks.
 
-    def __init__(self, path: Path, entropy: Entropy) -> None:
-        self._path, self._entropy = path, entropy
-        self._lock = FileLock(path.with_name(f"{path.name}.lock"), f"{path.parent}: {IN_USE}")
-        self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
-        sa.event.listen(self._engine, "connect", _configure)
-        sa.event.listen(self._engine, "begin", _begin)
-        self._sql = Statements(self._engine.dialect)
-        self._driver: Any = self._engine.dialect.dbapi
-        self._connection: sa.PoolProxiedConnection | None = None
-        self._cursor: Any = None
-        self._memory: Memory
-        self._revision = 0
+    ``cursor`` is the driver's, outside any transaction but within `commit`. `memory` holds what is committed up to
+    `revision`, whose mark is `newest`.
+    """
 
+    where: str
+    cursor: Any = None
+    memory: Memory
+    revision = 0
+    newest = b""
+
+    def __init__(self, dialect: sa.Dialect, entropy: Entropy) -> None:
+        self._entropy, self.sql = entropy, Statements(dialect)
+
+    @abstractmethod
     def open(self) -> Snapshot:
-        """Lock, migrate and read; StateError in one line where any of it can't be done."""
-        self._lock.take()
-        try:
-            self._path.touch(0o600)
-            with self._engine.begin() as connection:
-                schema.prepare(connection, str(self._path))
-            self._connection = self._engine.raw_connection()
-            self._cursor = self._connection.cursor()
-            self._check()
-            return self._snapshot()
-        except BaseException as error:
-            self.close()
-            if isinstance(error, (sa.exc.DBAPIError, self._driver.Error, ValueError, LookupError, OSError)):
-                raise self._unusable(error) from None
-            raise
+        """Connect, migrate and read; StateError in one line where any of it can't be done."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Give the connection and the lock back; harmless when called twice."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = self._cursor = None
-        self._lock.release()
+        """Give back what `open` took; harmless when called twice."""
 
-    def commit(self, works: Sequence[Work]) -> tuple[Commit | None, list[Outcome]]:
-        """Run the works and commit those that did not raise; all fail where storing them does."""
-        memory = self._memory
+    def commit(self, works: Sequence[Work]) -> tuple[list[Commit], list[Outcome]]:
+        """Run the works and commit those that did not raise; all fail where storing them does.
+
+        The commits are those of other servers that came before, and then this one's.
+        """
+        try:
+            commits = self._begin()
+        except Exception as error:
+            return [], [(None, self.told(error))] * len(works)
         outcomes = [self._run(work) for work in works]
         try:
-            commit = self._store() if memory.journal or memory.changed_counters else None
+            self._keep(commits)
         except Exception as error:
-            memory.undo()
-            self._roll_back()
-            return None, [(None, self._told(error))] * len(works)
-        finally:
-            memory.settle()
-        self._revision = commit.revision if commit else self._revision
-        return commit, outcomes
+            return commits, [(None, self.told(error))] * len(works)
+        return commits, outcomes
+
+    def follow(self) -> list[Commit]:
+        """Other servers' commits that were not told yet, now applied to the memory."""
+        return []
 
     def read(self, read: Read) -> Outcome:
         """Run a read; its result, or why there is none."""
         try:
             return read(self), None
         except Exception as error:
-            return None, self._told(error)
+            return None, self.told(error)
 
     def log(self, after: int) -> list[Commit] | None:
-        """The commits after that revision; None where they are no longer all kept."""
-        if not self._oldest() - 1 <= after <= self._revision:
+        """The commits after that revision up to ours; None where they are no longer all kept."""
+        if not self.oldest() - 1 <= after <= self.revision:
             return None
+        return [commit for commit in self.logged(after) if commit.revision <= self.revision]
+
+    def logged(self, after: int) -> list[Commit]:
+        """All that the log has after that revision. Kinds that a newer version added are left out."""
         found: dict[int, tuple[bytes, list[Change]]] = {}
-        for revision, mark, kind, id_, blob in self._cursor.execute(self._sql.read_log, (after,)):
-            record = _decoders[kind].decode(blob) if blob is not None else None
-            found.setdefault(revision, (mark, []))[1].append(Change(BY_NAME[kind].kind, id_, record))
+        for revision, mark, name, id_, blob in self.cursor.execute(self.sql.read_log, (after,)).fetchall():
+            changes = found.setdefault(revision, (mark, []))[1]
+            if name in BY_NAME:
+                record = _decoders[name].decode(blob) if blob is not None else None
+                changes.append(Change(BY_NAME[name].kind, id_, record))
         return [Commit(revision, mark, tuple(changes)) for revision, (mark, changes) in found.items()]
 
     def mark(self, revision: int) -> bytes | None:
         """The mark of that revision, or None where it is not kept."""
-        row = self._cursor.execute(self._sql.mark, (revision,)).fetchone()
+        row = self.cursor.execute(self.sql.mark, (revision,)).fetchone()
         return row[0] if row else None
 
     def compact(self, before: int) -> None:
         """Forget log rows before that revision; the newest revision's always stay."""
-        self._cursor.execute(self._sql.compact, (min(before, self._revision),))
+        self.cursor.execute(self.sql.compact, (min(before, self.revision),))
 
-    def _run(self, work: Work) -> Outcome:
-        before = len(self._memory.journal)
-        try:
-            return work(self._memory), None
-        except Exception as error:
-            self._memory.undo(before)
-            return None, error
+    def oldest(self) -> int:
+        """The first revision that the log still has."""
+        oldest: int | None = self.cursor.execute(self.sql.oldest).fetchone()[0]
+        return self.revision + 1 if oldest is None else oldest
 
-    def _store(self) -> Commit | None:
-        memory, sql = self._memory, self._sql
-        self._cursor.execute("BEGIN IMMEDIATE")
-        self._store_records(memory.changes)
-        self._cursor.executemany(sql.put_setting, list(memory.changed_settings.items()))
-        self._cursor.executemany(sql.put_counter, list(memory.changed_counters.items()))
-        commit = self._record(memory.changes) if memory.changes else None
-        self._cursor.execute("COMMIT")
-        return commit
+    def snapshot(self) -> Snapshot:
+        """Read everything, and hold it as the memory."""
+        records = self.stored_records()
+        counters, settings = self.stored_counters(), self.stored_settings()
+        self.revision = counters.pop(REVISION)
+        self.memory, self.newest = Memory(records, settings, counters), self.mark(self.revision) or b""
+        return Snapshot(self.revision, self.newest, self.oldest(), tuple(records))
 
-    def _store_records(self, changes: Changes) -> None:
-        """Old rows go before new ones come, so that a unique value may pass from one to the other."""
+    def stored_records(self) -> list[Record]:
+        """All records, by kind and then by id."""
+        return [
+            mapped.record(row)
+            for kind, mapped in MAPPED.items()
+            for row in self.cursor.execute(self.sql.all[kind]).fetchall()
+        ]
+
+    def stored_counters(self) -> dict[str, int]:
+        """The last revision, and the last id of each kind by its table's name."""
+        return dict(self.cursor.execute(self.sql.counters).fetchall())
+
+    def stored_settings(self) -> dict[str, str]:
+        """All settings."""
+        return dict(self.cursor.execute(self.sql.settings).fetchall())
+
+    def store(self, changes: Changes, settings: Mapping[str, str], counters: Mapping[str, int]) -> None:
+        """Write rows, within a transaction. Old ones go before new ones come, so that a unique value may pass over."""
         for kind, mapped in MAPPED.items():
             changed = {id_: record for (of, id_), record in changes.items() if of is kind}
-            self._execute(self._sql.delete[kind], [(id_,) for id_ in changed])
+            self._execute(self.sql.delete[kind], [(id_,) for id_ in changed])
             rows = [mapped.row(record) for record in changed.values() if record is not None]
-            self._execute(self._sql.insert[kind], rows)
+            self._execute(self.sql.insert[kind], rows)
+        self._put(self.sql.put_setting, settings.items())
+        self._put(self.sql.put_counter, counters.items())
+
+    def add_log(self, commit: Commit) -> None:
+        """Write a commit's rows to the log."""
+        rows = [
+            (commit.revision, position, commit.mark, MAPPED[of.kind].name, of.id, of.record and pack(of.record))
+            for position, of in enumerate(commit.changes)
+        ]
+        self._execute(self.sql.add_log, rows)
+
+    def next_commit(self, changes: Changes) -> Commit:
+        """These changes as the revision after ours."""
+        listed = tuple(Change(kind, id_, record) for (kind, id_), record in changes.items())
+        return Commit(self.revision + 1, self._entropy(MARK_BYTES), listed)
+
+    @abstractmethod
+    def told(self, error: Exception) -> Exception:
+        """The error as its caller gets it: the database's own in one line for people."""
+
+    @abstractmethod
+    def _begin(self) -> list[Commit]:
+        """Before works run: make sure that the memory is the newest state; what came to it meanwhile."""
+
+    @abstractmethod
+    def _storing(self, commit: Commit | None) -> AbstractContextManager[None]:
+        """The transaction in which works are stored; all of it is durable at its end, or it raises."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """After works ran, of which nothing was stored: end what `_begin` began."""
+
+    def _run(self, work: Work) -> Outcome:
+        before = len(self.memory.journal)
+        try:
+            return work(self.memory), None
+        except Exception as error:
+            self.memory.undo(before)
+            return None, error
+
+    def _keep(self, commits: list[Commit]) -> None:
+        """Store what the works changed and add its commit; undo it in memory where that fails."""
+        memory = self.memory
+        try:
+            if memory.journal or memory.changed_counters:
+                self._store(commits)
+            else:
+                self._end()
+        except Exception:
+            memory.undo()
+            self._end()
+            raise
+        finally:
+            memory.settle()
+
+    def _store(self, commits: list[Commit]) -> None:
+        memory, counters = self.memory, dict(self.memory.changed_counters)
+        commit = self.next_commit(memory.changes) if memory.changes else None
+        if commit is not None:
+            counters[REVISION] = commit.revision
+        with self._storing(commit):
+            self.store(memory.changes, memory.changed_settings, counters)
+            if commit is not None:
+                self.add_log(commit)
+        if commit is not None:
+            self.revision, self.newest = commit.revision, commit.mark
+            commits.append(commit)
 
     def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         for text, values in in_bulk(statement, rows):
-            self._cursor.execute(text, values)
+            self.cursor.execute(text, values)
 
-    def _record(self, changes: Changes) -> Commit:
-        revision, mark = self._cursor.execute(self._sql.next_revision).fetchone()[0], self._entropy(MARK_BYTES)
-        listed = tuple(Change(kind, id_, record) for (kind, id_), record in changes.items())
-        rows = [
-            (revision, position, mark, MAPPED[change.kind].name, change.id, change.record and pack(change.record))
-            for position, change in enumerate(listed)
-        ]
-        self._execute(self._sql.add_log, rows)
-        return Commit(revision, mark, listed)
-
-    def _check(self) -> None:
-        """Find damage now, not when a node runs into it."""
-        found = self._cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise ValueError(f"it is damaged: {found}")
-
-    def _snapshot(self) -> Snapshot:
-        records = [
-            mapped.record(row)
-            for kind, mapped in MAPPED.items()
-            for row in self._cursor.execute(self._sql.all[kind]).fetchall()
-        ]
-        counters = dict(self._cursor.execute(self._sql.counters).fetchall())
-        self._revision = counters.pop(REVISION)
-        self._memory = Memory(records, dict(self._cursor.execute(self._sql.settings).fetchall()), counters)
-        return Snapshot(self._revision, self.mark(self._revision) or b"", self._oldest(), tuple(records))
-
-    def _oldest(self) -> int:
-        oldest: int | None = self._cursor.execute(self._sql.oldest).fetchone()[0]
-        return self._revision + 1 if oldest is None else oldest
-
-    def _roll_back(self) -> None:
-        try:
-            self._cursor.execute("ROLLBACK")
-        except self._driver.Error:
-            return  # the database has already done so
-
-    def _told(self, error: Exception) -> Exception:
-        """The error as its caller gets it: the database's own in one line for people."""
-        return self._unusable(error) if isinstance(error, self._driver.Error) else error
-
-    def _unusable(self, error: BaseException) -> StateError:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        if "readonly" in cause or "unable to open" in cause or isinstance(error, OSError):
-            return StateError(f"{self._path}: cannot write: {cause}; make it writable or pass --state")
-        if "full" in cause:
-            return StateError(f"{self._path}: cannot write: {cause}; free some space")
-        if "I/O" in cause:
-            return StateError(f"{self._path}: cannot be used: {cause}; is the disk full, or failing?")
-        return StateError(f"{self._path}: cannot be used: {cause}; restore it from a backup")
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    for pragma in PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def sqlite_path(url: str, state: Path) -> Path:
-    """Where the database is; StateError for what is not SQLite."""
-    if not url:
-        return state / "ghostwire.db"
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise StateError(
-            f"[plugin.storage_sql] url: {url!r} is not a database URL; try sqlite:////path/to/file"
-        ) from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        shown = parsed.render_as_string(hide_password=True)
-        raise StateError(f"[plugin.storage_sql] url: {shown}: only sqlite:////path/to/file is supported")
-    return Path(os.path.abspath(parsed.database))
+    def _put(self, statement: str, items: Iterable[tuple[str, Any]]) -> None:
+        for item in items:
+            self.cursor.execute(statement, item)

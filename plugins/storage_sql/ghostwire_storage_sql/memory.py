@@ -7,7 +7,7 @@ told. It holds the very objects that the server's memory holds, so it costs an i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ghostwire.errors import Conflict
@@ -33,6 +33,21 @@ class Memory:
         self.changes: dict[Place, Record | None] = {}
         self.changed_settings: dict[str, str] = {}
         self.changed_counters: dict[str, int] = {}
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All of them, by kind, then by id."""
+        return tuple(held[id_] for held in self._records.values() for id_ in sorted(held))
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """All named values."""
+        return self._settings
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """The last id of each kind, by the name of its table."""
+        return self._counters
 
     def get(self, kind: type[R], id_: int) -> R | None:
         """The record of that id."""

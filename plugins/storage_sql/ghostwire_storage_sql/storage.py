@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ghostwire import Commit, Snapshot, Storage, Transaction
+from ghostwire.capabilities.storage import Backup
 from ghostwire.engine import Entropy
-from ghostwire.errors import Unavailable
-from ghostwire_storage_sql.database import Database, sqlite_path
+from ghostwire.errors import StateError, Unavailable
+from ghostwire_storage_sql.places import database
 from ghostwire_storage_sql.writer import Writer
 
 T = TypeVar("T")
@@ -25,11 +27,11 @@ class SqlStorage(Storage):
 
     async def open(self, committed: Callable[[Commit], None]) -> Snapshot:
         """Migrate, take the lock, and read everything."""
-        path = sqlite_path(self._url, self._state)
-        writer = Writer(Database(path, self._entropy), committed)
+        held = database(self._url, self._state, self._entropy)
+        writer = Writer(held, committed)
         snapshot = await writer.open()
         self._writer = writer
-        self._log.debug("%s: revision %d, %d records", path, snapshot.revision, len(snapshot.records))
+        self._log.debug("%s: revision %d, %d records", held.where, snapshot.revision, len(snapshot.records))
         return snapshot
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
@@ -54,6 +56,28 @@ class SqlStorage(Storage):
             database.compact(before)
 
         await self._opened.read(work)
+
+    async def backup(self) -> Backup:
+        """Everything as of the last commit; of a storage that is not open, while nobody has it open."""
+        if self._writer is not None:
+            everything: Backup = await self._writer.read(lambda database: database.backup())
+            return everything
+        return await asyncio.to_thread(self._backup_closed)
+
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        """Fill an empty database, or one in place of the old, which is renamed."""
+        if self._writer is not None:
+            raise StateError("the storage is open; stop the server first")
+        database = Database(sqlite_path(self._url, self._state), self._entropy)
+        return await asyncio.to_thread(database.restore, backup, replace=replace)
+
+    def _backup_closed(self) -> Backup:
+        database = Database(sqlite_path(self._url, self._state), self._entropy)
+        database.open()
+        try:
+            return database.backup()
+        finally:
+            database.close()
 
     async def close(self) -> None:
         """Finish what was begun; harmless when called twice."""

@@ -10,10 +10,11 @@ from ghostwire.errors import Conflict, StateError
 from ghostwire.model import RECORDS, Node, Relay, User
 from ghostwire.testing.contracts.base import harmless, refused, rule
 from ghostwire.testing.contracts.samples import SAMPLES, node, user
+from ghostwire.testing.contracts.storage_backup import StorageBackup
 from ghostwire.testing.contracts.storage_limits import StorageLimits
 
 
-class StorageContract(StorageLimits):
+class StorageContract(StorageLimits, StorageBackup):
     """Subclass it as ``Test...`` and implement `make`."""
 
     # Writing

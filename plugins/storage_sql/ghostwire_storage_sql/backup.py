@@ -1,0 +1,136 @@
+"""Backups: everything as of one revision, out of the writer's memory; and an empty database filled with it.
+
+A database in a file is restored under another name beside its own and renamed when it is whole: whatever happens
+meanwhile, the server finds the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ghostwire.capabilities.storage import Backup
+from ghostwire.engine import Entropy
+from ghostwire.errors import Conflict
+from ghostwire.model import User
+from ghostwire_storage_sql import schema
+from ghostwire_storage_sql.memory import Memory
+from ghostwire_storage_sql.statements import REVISION, Statements, in_bulk
+from ghostwire_storage_sql.tables import BY_NAME, MAPPED
+
+MARK_BYTES = 8
+FULL = "{where}: has data in it; restore into an empty database, or set this one aside with --force"
+_NOBODY = 0
+"""No record's id: a log row that says that he went changes nothing, and carries the revision's mark."""
+_COMPANIONS = ("-wal", "-shm", "-journal")
+
+
+def taken(memory: Memory, revision: int) -> Backup:
+    """What the memory holds, whose works are all committed: pointers are copied, the records stay where they are."""
+    last_ids = {BY_NAME[name].kind: value for name, value in memory.counters.items() if name in BY_NAME}
+    return Backup(revision, memory.records, dict(memory.settings), last_ids)
+
+
+def fill(connection: sa.Connection, backup: Backup, entropy: Entropy, where: str) -> None:
+    """Migrate and fill a database within the connection's transaction; Conflict where it is not empty.
+
+    The records go through a `Memory`, so that what no database would hold is refused in one line: Conflict.
+    """
+    schema.prepare(connection, where)
+    sql = Statements(connection.dialect)
+    cursor: Any = connection.connection.cursor()
+    if not _is_empty(cursor, sql):
+        raise Conflict(FULL.format(where=where))
+    memory = Memory((), {}, {})
+    for record in backup.records:
+        memory.put(record)
+    for kind, mapped in MAPPED.items():
+        rows = [mapped.row(record) for record in memory.find(kind)]
+        for text, values in in_bulk(sql.insert[kind], rows):
+            cursor.execute(text, values)
+    last_ids = {MAPPED[kind].name: last for kind, last in backup.last_ids.items()}
+    revision = backup.revision + 1
+    cursor.executemany(sql.put_setting, list(backup.settings.items()))
+    cursor.executemany(sql.put_counter, [*last_ids.items(), (REVISION, revision)])
+    row = (revision, 0, entropy(MARK_BYTES), MAPPED[User].name, _NOBODY, None)
+    cursor.execute(sql.add_log, row)
+
+
+def fill_file(path: Path, backup: Backup, entropy: Entropy, make_engine: Any, *, replace: bool) -> str:
+    """Restore SQLite's file, which is locked by us; where the old one is now, if there was one with something in it."""
+    engine = make_engine(path)
+    with _closing(engine):
+        held = path.exists() and not _is_empty_file(engine)
+    if held and not replace:
+        raise Conflict(FULL.format(where=path))
+    new = path.with_name(f"{path.name}.restoring")
+    _remove(new)
+    try:
+        new.touch(0o600)
+        engine = make_engine(new)
+        with _closing(engine), engine.begin() as connection:
+            fill(connection, backup, entropy, str(path))
+        _flush(new)
+        aside = _set_aside(path) if held else None
+        os.replace(new, path)
+        _flush(path.parent)
+    finally:
+        _remove(new)
+    return str(aside) if aside else ""
+
+
+def _is_empty(cursor: Any, sql: Statements) -> bool:
+    cursor.execute(sql.counters)
+    return dict(cursor.fetchall()).get(REVISION) == 0
+
+
+def _is_empty_file(engine: sa.Engine) -> bool:
+    """Whether no commit was ever made there; a file that can't be read may have been somebody's."""
+    try:
+        with engine.connect() as connection:
+            if schema.version(connection) is None:
+                return not sa.inspect(connection).get_table_names()
+            return _is_empty(connection.connection.cursor(), Statements(engine.dialect))
+    except sa.exc.DBAPIError:
+        return False
+
+
+def _set_aside(path: Path) -> Path:
+    """Give it a second name, which is its only one as soon as the new one is renamed over it."""
+    aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.aside")
+    _remove(aside)
+    try:
+        os.link(path, aside)
+    except OSError:  # no second names on this file system
+        os.rename(path, aside)
+    for companion in _COMPANIONS:
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{companion}", f"{aside}{companion}")
+    return aside
+
+
+def _remove(path: Path) -> None:
+    for companion in ("", *_COMPANIONS):
+        Path(f"{path}{companion}").unlink(missing_ok=True)
+
+
+@contextmanager
+def _closing(engine: sa.Engine) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        engine.dispose()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
