@@ -69,7 +69,7 @@ async def test_a_disk_that_fails_fails_every_waiting_work_and_keeps_the_rest(
             put(number, 8192)(transaction)
 
     # SQLite takes the pages in use as the least it may be limited to
-    await storage._writer.read(lambda database: database._cursor.execute("PRAGMA max_page_count = 1"))
+    await storage._writer.read(lambda database: database.cursor.execute("PRAGMA max_page_count = 1"))
     with pytest.raises(StateError, match="free some space"):
         await storage.write(fill_up)
     assert [user.id for user in await storage.write(lambda transaction: transaction.find(User))] == [1]
@@ -106,7 +106,7 @@ async def test_a_database_that_cannot_be_compacted_or_read_says_so_in_one_line(
 ) -> None:
     storage = make_storage()
     await storage.open(lambda commit: None)
-    await storage._writer.read(lambda database: database._cursor.execute("ALTER TABLE log RENAME TO gone"))
+    await storage._writer.read(lambda database: database.cursor.execute("ALTER TABLE log RENAME TO gone"))
     for asked in (storage.compact(1), storage.log(0), storage.mark(1)):
         with pytest.raises(StateError, match="cannot be used"):
             await asked

@@ -1,6 +1,6 @@
 """What every database does alike: read whole, run works on the memory, store what they changed, tell its log.
 
-Everything here blocks and belongs to the writer's thread. How a database is opened, locked and shared is its subclass's.
+Everything here blocks and belongs to the writer's thread. How a database is opened and shared is its subclass's.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ghostwire.capabilities.storage import Change, Commit, Snapshot
+from ghostwire.capabilities.storage import Backup, Change, Commit, Snapshot
 from ghostwire.engine import Entropy
 from ghostwire.model import Record, pack, unpacker
+from ghostwire_storage_sql.backup import taken
 from ghostwire_storage_sql.memory import Memory, Place
 from ghostwire_storage_sql.statements import REVISION, Statements, in_bulk
 from ghostwire_storage_sql.tables import BY_NAME, MAPPED
@@ -43,7 +44,7 @@ class Database(ABC):
     newest = b""
 
     def __init__(self, dialect: sa.Dialect, entropy: Entropy) -> None:
-        self._entropy, self.sql = entropy, Statements(dialect)
+        self.entropy, self.sql = entropy, Statements(dialect)
 
     @abstractmethod
     def open(self) -> Snapshot:
@@ -105,6 +106,14 @@ class Database(ABC):
         """Forget log rows before that revision; the newest revision's always stay."""
         self.cursor.execute(self.sql.compact, (min(before, self.revision),))
 
+    def backup(self) -> Backup:
+        """Everything as of the last commit."""
+        return taken(self.memory, self.revision)
+
+    @abstractmethod
+    def restore(self, backup: Backup, *, replace: bool) -> str:
+        """Of a database that is not open: fill it, or one in its place; where the old one is now."""
+
     def oldest(self) -> int:
         """The first revision that the log still has."""
         oldest: int | None = self.cursor.execute(self.sql.oldest).fetchone()[0]
@@ -155,7 +164,7 @@ class Database(ABC):
     def next_commit(self, changes: Changes) -> Commit:
         """These changes as the revision after ours."""
         listed = tuple(Change(kind, id_, record) for (kind, id_), record in changes.items())
-        return Commit(self.revision + 1, self._entropy(MARK_BYTES), listed)
+        return Commit(self.revision + 1, self.entropy(MARK_BYTES), listed)
 
     @abstractmethod
     def told(self, error: Exception) -> Exception:

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upserting
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ghostwire_storage_sql.tables import MAPPED, Mapped, counters, log, settings
 
 REVISION = "revision"
-"""The counter row whose update is last before COMMIT."""
+"""The counter whose row servers lock, where several write."""
 MANY = 400
 """Rows a statement; databases allow some ten thousand values in one."""
 
@@ -32,16 +32,6 @@ class Statements:
             kind: self._text(sa.delete(mapped.table).where(mapped.table.c.id.in_([sa.bindparam("id_")])))
             for kind, mapped in MAPPED.items()
         }
-
-    @cached_property
-    def next_revision(self) -> str:
-        """() -> the number of this commit; the row stays locked until COMMIT."""
-        row = counters.c
-        one: sa.ColumnElement[int] = sa.literal_column("1", sa.Integer)
-        name: sa.ColumnElement[str] = sa.literal_column(f"'{REVISION}'", sa.Text)
-        return self._text(
-            sa.update(counters).where(row.name == name).values(value=row.value + one).returning(row.value)
-        )
 
     @cached_property
     def counters(self) -> str:
@@ -96,7 +86,7 @@ class Statements:
         return self._text(sa.select(*(columns[field.name] for field in mapped.fields)).order_by(columns.id))
 
     def _upsert(self, table: sa.Table) -> str:
-        insert = upserting(table)  # PostgreSQL's is the same statement
+        insert: Any = (postgresql if self._dialect.name == "postgresql" else sqlite).insert(table)
         return self._text(insert.on_conflict_do_update(index_elements=["name"], set_={"value": insert.excluded.value}))
 
     def _text(self, statement: sa.sql.ClauseElement) -> str:

@@ -12,6 +12,7 @@ from ghostwire import Commit, Snapshot, Storage, Transaction
 from ghostwire.capabilities.storage import Backup
 from ghostwire.engine import Entropy
 from ghostwire.errors import StateError, Unavailable
+from ghostwire_storage_sql.database import Database
 from ghostwire_storage_sql.places import database
 from ghostwire_storage_sql.writer import Writer
 
@@ -27,7 +28,7 @@ class SqlStorage(Storage):
 
     async def open(self, committed: Callable[[Commit], None]) -> Snapshot:
         """Migrate, take the lock, and read everything."""
-        held = database(self._url, self._state, self._entropy)
+        held = self._database()
         writer = Writer(held, committed)
         snapshot = await writer.open()
         self._writer = writer
@@ -68,21 +69,23 @@ class SqlStorage(Storage):
         """Fill an empty database, or one in place of the old, which is renamed."""
         if self._writer is not None:
             raise StateError("the storage is open; stop the server first")
-        database = Database(sqlite_path(self._url, self._state), self._entropy)
-        return await asyncio.to_thread(database.restore, backup, replace=replace)
+        return await asyncio.to_thread(self._database().restore, backup, replace=replace)
 
     def _backup_closed(self) -> Backup:
-        database = Database(sqlite_path(self._url, self._state), self._entropy)
-        database.open()
+        held = self._database()
+        held.open()
         try:
-            return database.backup()
+            return held.backup()
         finally:
-            database.close()
+            held.close()
 
     async def close(self) -> None:
         """Finish what was begun; harmless when called twice."""
         if self._writer is not None:
             await self._writer.close()
+
+    def _database(self) -> Database:
+        return database(self._url, self._state, self._entropy)
 
     @property
     def _opened(self) -> Writer:

@@ -91,12 +91,12 @@ class Writer:
         return work is not None or read is not None
 
     def _commit(self, works: list[tuple[Work, Future]]) -> None:
-        commit, outcomes = self._database.commit([work for work, _ in works])
-        self._post(self._deliver, commit, [future for _, future in works], outcomes)
+        commits, outcomes = self._database.commit([work for work, _ in works])
+        self._post(self._deliver, commits, [future for _, future in works], outcomes)
 
-    def _deliver(self, commit: Commit | None, futures: list[Future], outcomes: list[Outcome]) -> None:
+    def _deliver(self, commits: list[Commit], futures: list[Future], outcomes: list[Outcome]) -> None:
         try:
-            if commit is not None:
+            for commit in commits:
                 self._committed(commit)
         finally:  # whatever a follower makes of it, it is stored
             for future, outcome in zip(futures, outcomes, strict=True):

@@ -1,0 +1,31 @@
+"""Which database a URL names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ghostwire.engine import Entropy
+from ghostwire.errors import StateError
+from ghostwire_storage_sql.database import Database
+from ghostwire_storage_sql.sqlite import SqliteDatabase
+
+SETTING = "[plugin.storage_sql] url"
+TRY = "sqlite:////path/to/file or postgresql://user@host/database"
+
+
+def database(url: str, state: Path, entropy: Entropy) -> Database:
+    """The database of this URL, not yet opened; ``ghostwire.db`` in ``state`` without one. StateError for others."""
+    parsed = _parsed(url or f"sqlite:///{state / 'ghostwire.db'}")
+    if parsed.drivername == "sqlite" and parsed.database:
+        return SqliteDatabase(Path(os.path.abspath(parsed.database)), entropy)
+    raise StateError(f"{SETTING}: {parsed.render_as_string(hide_password=True)}: try {TRY}")
+
+
+def _parsed(url: str) -> sa.URL:
+    try:
+        return sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise StateError(f"{SETTING}: this is not a database URL; try {TRY}") from None

@@ -1,0 +1,122 @@
+"""SQLite, whose file one server has alone: the lock beside it, what makes it durable, and what its errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ghostwire.capabilities.storage import Backup, Commit, Snapshot
+from ghostwire.engine import Entropy
+from ghostwire.errors import StateError
+from ghostwire.system.lock import FileLock
+from ghostwire_storage_sql import schema
+from ghostwire_storage_sql.backup import fill_file
+from ghostwire_storage_sql.database import Database
+
+IN_USE = "another server (process {holder}) uses this state; stop it or pass --state"
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "cache_size=-16000")
+"""Acknowledged means on disk, also after a power cut; and 16 MB of pages at most."""
+
+
+class SqliteDatabase(Database):
+    """SQLite at ``path``, by the driver of ``scheme``; ``entropy`` makes the marks."""
+
+    def __init__(self, path: Path, entropy: Entropy, scheme: str = "sqlite") -> None:
+        self._path, self.where = path, str(path)
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"), f"{path.parent}: {IN_USE}")
+        self._scheme, self._engine = scheme, _engine(scheme, path)
+        self._driver: Any = self._engine.dialect.dbapi
+        self._connection: sa.PoolProxiedConnection | None = None
+        super().__init__(self._engine.dialect, entropy)
+
+    def open(self) -> Snapshot:
+        """Lock, migrate and read."""
+        self._lock.take()
+        try:
+            self._path.touch(0o600)
+            with self._engine.begin() as connection:
+                schema.prepare(connection, self.where)
+            self._connection = self._engine.raw_connection()
+            self.cursor = self._connection.cursor()
+            self._check()
+            return self.snapshot()
+        except BaseException as error:
+            self.close()
+            raise self._in_one_line(error) from None
+
+    def close(self) -> None:
+        """Give the connection and the lock back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = self.cursor = None
+        self._lock.release()
+
+    def restore(self, backup: Backup, *, replace: bool) -> str:
+        """Fill a new file, which takes the old one's place."""
+        self._lock.take()
+        try:
+            make = partial(_engine, self._scheme)
+            return fill_file(self._path, backup, self.entropy, make, replace=replace)
+        except BaseException as error:
+            raise self._in_one_line(error) from None
+        finally:
+            self._lock.release()
+
+    def told(self, error: Exception) -> Exception:
+        """SQLite's errors as StateError."""
+        return self._unusable(error) if isinstance(error, self._driver.Error) else error
+
+    def _begin(self) -> list[Commit]:
+        return []
+
+    @contextmanager
+    def _storing(self, commit: Commit | None) -> Iterator[None]:
+        self.cursor.execute("BEGIN IMMEDIATE")
+        yield
+        self.cursor.execute("COMMIT")
+
+    def _end(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            self.cursor.execute("ROLLBACK")
+
+    def _check(self) -> None:
+        """Find damage now, not when a node runs into it."""
+        found = self.cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise ValueError(f"it is damaged: {found}")
+
+    def _in_one_line(self, error: BaseException) -> BaseException:
+        ours = (sa.exc.DBAPIError, self._driver.Error, ValueError, LookupError, OSError)
+        return self._unusable(error) if isinstance(error, ours) else error
+
+    def _unusable(self, error: BaseException) -> StateError:
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        if "readonly" in cause or "unable to open" in cause or isinstance(error, OSError):
+            return StateError(f"{self.where}: cannot write: {cause}; make it writable or pass --state")
+        if "full" in cause:
+            return StateError(f"{self.where}: cannot write: {cause}; free some space")
+        if "I/O" in cause:
+            return StateError(f"{self.where}: cannot be used: {cause}; is the disk full, or failing?")
+        return StateError(f"{self.where}: cannot be used: {cause}; restore it from a backup")
+
+
+def _engine(scheme: str, path: Path) -> sa.Engine:
+    engine = sa.create_engine(f"{scheme}:///{path}", poolclass=sa.pool.NullPool)
+    sa.event.listen(engine, "connect", _configure)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
