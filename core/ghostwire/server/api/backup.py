@@ -51,7 +51,8 @@ class BackupRoutes(Routes):
         kept = files.kept(self._folder) if keys else {}
         backup = await self._take()
         archive = Archive(self._header(backup.revision), backup, kept)
-        return StreamingResponse(writing.chunks(archive), media_type=MEDIA_TYPE)
+        headers = {"ETag": f'"{backup.revision}.{int(keys)}"'}
+        return StreamingResponse(writing.chunks(archive), media_type=MEDIA_TYPE, headers=headers)
 
     def _header(self, revision: int) -> Header:
         return Header(
