@@ -5,10 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from ghostwire import Change, Commit
-from ghostwire.model import RECORDS
+from ghostwire.capabilities.storage import Backup
+from ghostwire.errors import Conflict
+from ghostwire.model import RECORDS, Relay
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulate
 from ghostwire.testing.contracts import StorageContract
 from ghostwire.testing.storage import MemoryTransaction
@@ -208,6 +211,64 @@ class _LeavesATask(MemoryStorage):
         return await super().open(committed)
 
 
+class _BacksUpNoSettings(MemoryStorage):
+    async def backup(self) -> Backup:
+        return replace(await super().backup(), settings={})
+
+
+class _BacksUpInTwoSteps(MemoryStorage):
+    async def backup(self) -> Backup:
+        before = await super().backup()
+        while self.database.revision == before.revision and self.database.revision < 50:
+            await asyncio.sleep(0)
+        return replace(await super().backup(), settings=before.settings)
+
+
+class _RestoresNoRelays(MemoryStorage):
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        left = tuple(record for record in backup.records if not isinstance(record, Relay))
+        return await super().restore(structs.replace(backup, records=left), replace=replace)
+
+
+class _RestoresNoIds(MemoryStorage):
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        return await super().restore(structs.replace(backup, last_ids={}), replace=replace)
+
+
+class _RestoresOverData(MemoryStorage):
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        self._empty()
+        return await super().restore(backup, replace=replace)
+
+    def _empty(self) -> None:
+        self.database.records, self.database.settings, self.database.revision = {}, {}, 0
+
+
+class _ReplacesSilently(_RestoresOverData):
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        if not replace:
+            return await MemoryStorage.restore(self, backup)
+        return await super().restore(backup)
+
+
+class _RestoresInUse(_RestoresOverData):
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        self.database.locked = False
+        return await super().restore(backup)
+
+
+class _BacksUpInUse(MemoryStorage):
+    async def backup(self) -> Backup:
+        database = self.database
+        return Backup(database.revision, tuple(database.records.values()), {}, {})
+
+
+class _RestoresTwins(MemoryStorage):
+    async def restore(self, backup: Backup, *, replace: bool = False) -> str:
+        self.database.records = {(type(each), each.id): each for each in backup.records}
+        raise Conflict("too late")
+
+
 BREAKERS = [
     (
         _SkipsRevisions,
@@ -304,6 +365,47 @@ BREAKERS = [
         "2000 writes at once made 2000 commits: all that wait share one, as each wai",
     ),
     (_LeavesATask, "opening_and_closing_leave_nothing_behind", "close() left tasks behind: Task-"),
+    (
+        _BacksUpNoSettings,
+        "a_backup_has_all_records_settings_and_last_ids",
+        "the backup's settings are {}",
+    ),
+    (
+        _BacksUpInTwoSteps,
+        "a_backup_under_writes_holds_all_of_a_transaction_or_nothing",
+        "a setting of write ",
+    ),
+    (
+        _RestoresNoRelays,
+        "a_restored_store_has_what_the_backup_had",
+        "the records that were restored are not those of the backup",
+    ),
+    (_RestoresNoIds, "a_restored_store_goes_on_where_the_backup_ended", "17 was the last id of a node"),
+    (
+        _RestoresOverData,
+        "a_store_with_data_in_it_is_not_restored_into",
+        "a restore into a store that is not empty must be refused with Conflict",
+    ),
+    (
+        _ReplacesSilently,
+        "what_is_replaced_is_set_aside_or_kept",
+        "restore() must say where what was there is now",
+    ),
+    (
+        _RestoresInUse,
+        "a_store_in_use_is_not_restored_into",
+        "a restore into a store that is open must be refused",
+    ),
+    (
+        _BacksUpInUse,
+        "a_store_that_nobody_has_open_can_be_backed_up_and_one_in_use_not_from_outside",
+        "a backup of a store that somebody else has open must be refused",
+    ),
+    (
+        _RestoresTwins,
+        "a_backup_whose_records_contradict_each_other_is_refused_whole",
+        "a restore that was refused left something",
+    ),
 ]
 
 
