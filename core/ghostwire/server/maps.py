@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2s
 
 from ghostwire.capabilities.policy import CompiledPolicy
 from ghostwire.capabilities.storage import Commit, Snapshot
-from ghostwire.model import Cursor, MapNode, Node, Relay, Route
+from ghostwire.model import Cursor, MapNode, Node, PolicyVersion, Relay, Route
 from ghostwire.server.policy.labels import Labels
 from ghostwire.server.relays import records
 from ghostwire.server.session import Session
@@ -61,6 +61,8 @@ class Maps:
     def apply(self, commit: Commit) -> None:
         """Take over one commit."""
         self._clock.commit(commit.revision, commit.mark)
+        if any(isinstance(change.record, PolicyVersion) for change in commit.changes):
+            self._clock.awaits_policy()
         nodes: dict[int, None] = {}
         for change in commit.changes:
             if isinstance(change.record, Node) and change.id not in self._roster.nodes:
@@ -79,8 +81,22 @@ class Maps:
 
     def adopt(self, policy: CompiledPolicy) -> None:
         """Put another policy in force."""
-        self._clock.judged()
-        self._changes.adopt(policy)
+        for _ in self.adopting(policy):
+            pass
+        self.settled()
+
+    def adopting(self, policy: CompiledPolicy) -> Iterator[None]:
+        """Put another policy in force in small steps; other work may be done between them."""
+        return self._changes.adopting(policy)
+
+    def settled(self) -> None:
+        """The policy that was stored last is in force, or will not be."""
+        self._clock.settled()
+
+    @property
+    def turning(self) -> bool:
+        """Whether nobody can be told anything just now: a policy is coming into force."""
+        return self._changes.turning
 
     def move(self, node: int, home: int | None, *, again: bool = False) -> bool:
         """Note a node's home relay; whether that is news to its viewers (``again``: it is, as they may have been told

@@ -32,6 +32,7 @@ from ghostwire.wire.messages import (
     Hello,
     HomeRelay,
     Host,
+    Lacking,
     PeerEndpoints,
     Refused,
     RelayHello,
@@ -187,12 +188,14 @@ class Client:
         return stream.of(Refused)[0]
 
     def read(self) -> NetworkMap:
-        """Apply what arrived to the map."""
+        """Apply what arrived to the map, and ask for what it lacks."""
         assert self.stream is not None
         for message in self.stream.received[self.applied :]:
             if isinstance(message, MapChange):
                 self.map.apply(message)
         self.applied = len(self.stream.received)
+        if self.map.lacking and not self.stream.closed:
+            self.stream.say(Lacking(nodes=tuple(self.map.lacking)))
         return self.map
 
     def leave(self) -> None:

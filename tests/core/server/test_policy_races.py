@@ -127,7 +127,10 @@ async def test_whatever_happens_at_once_every_map_is_right_in_the_end(serve, mon
                 client.connect()
                 await client.stream.until(lambda client=client: client.stream.of(MapChange))
             await rig.settle()
+            client.read()
+            await rig.settle()
             held = contents(client.read())
+            assert not client.map.lacking
             assert held == await whole(rig, client)
             assert {route.router for route in client.map.routes.values()} <= client.map.nodes.keys()
             assert client.map.nodes.keys() <= nodes

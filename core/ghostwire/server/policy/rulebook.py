@@ -31,7 +31,7 @@ class Rulebook:
         self._naming: defaultdict[int, int] = defaultdict(int)
         self._rules_to: defaultdict[int, set[int]] = defaultdict(set)
         for rule in rules:
-            self._add(rule)
+            self.add(rule)
 
     def out(self, mask: int) -> int:
         """Labels to which rules lead from these."""
@@ -54,20 +54,17 @@ class Rulebook:
         held = self._rules_to
         return frozenset().union(*(held[bit] for bit in bits(mask) if bit in held))
 
-    def changed(self, other: Rulebook) -> int:
-        """The labels whose rules or neighbours are others here than there, where the same bits stand for them."""
+    def differs(self, other: Rulebook, bit: int) -> bool:
+        """Whether that label's rules or neighbours are others here than there, where the same bits stand for them."""
         tables = ((self._out, other._out), (self._into, other._into), (self._rules_to, other._rules_to))
-        return sum(
-            1 << bit
-            for bit in bits(self.used | other.used)
-            if any(mine.get(bit) != theirs.get(bit) for mine, theirs in tables)
-        )
+        return any(mine.get(bit) != theirs.get(bit) for mine, theirs in tables)
 
     def differs_for_own(self, other: Rulebook) -> bool:
         """Whether rules with `own` are others here than there."""
         return self.own_rules != other.own_rules
 
-    def _add(self, rule: PolicyRule) -> None:
+    def add(self, rule: PolicyRule) -> None:
+        """One more; before anything is asked."""
         id_ = rule_id(rule)
         if id_ in self.rules:
             return

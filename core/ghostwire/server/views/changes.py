@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from collections.abc import Iterator
 
 from ghostwire.capabilities.policy import CompiledPolicy
 from ghostwire.model import MapNode, MapRoute, Node, Route
 from ghostwire.server.policy.labels import Labels
 from ghostwire.server.policy.rulebook import Rulebook
 from ghostwire.server.policy.sight import Lens, Passage, Sight, Standing
+from ghostwire.server.views.adoption import Adoption, passage
 from ghostwire.server.views.history import UNKNOWN, Clock, Trace
 from ghostwire.server.views.outbox import ALL, Key, Outbox, Outboxes, Turn
 from ghostwire.server.views.roster import Roster
@@ -31,6 +32,9 @@ class Changes:
         self._policy, self._scene, self._roster, self._clock = policy, scene, roster, clock
         self._telling, self._outboxes = telling, outboxes
         self._down: dict[int, frozenset[str]] = {}
+        self._coming: Adoption | None = None
+        self.turning = False
+        """Whether not all is known yet that a policy that has come into force changes."""
         self.examined = 0
         """Connected viewers that the last policy made look anew."""
         scene.sight = Sight(Rulebook(policy.rules, scene.labels))
@@ -67,6 +71,8 @@ class Changes:
             self._outboxes.mark(self.audience(id_), Key("node", id_))
         for route in self._roster.routes_of(id_):
             self.settle_route(route)
+        if self._coming is not None:
+            self._coming.node_changed(id_)
 
     def audience(self, id_: int) -> set[int]:
         """Who sees the node."""
@@ -125,7 +131,7 @@ class Changes:
         box = self._outboxes.held.get(id_)
         if box is None:
             return
-        if lens is None or box.before is not None:
+        if lens is None or box.unsettled:
             self._begin_anew(box)
         else:
             box.before = lens
@@ -182,16 +188,11 @@ class Changes:
             sees = sight.travellers(after) if after else set()
             self._telling.routes.leave(Trace(self._clock.tick, id_, before))
             self._outboxes.mark(saw | sees if news else saw ^ sees, Key("route", id_))
+        if self._coming is not None:
+            self._coming.route_changed(id_)
 
     def _passage(self, route: Route) -> Passage | None:
-        """Where the policy puts a route, which goes by some of its router's labels; None where nobody sees it."""
-        standing, node = self._scene.sight.standing(route.node), self._roster.nodes.get(route.node)
-        if standing is None or node is None or not (route.advertised and route.approved):
-            return None
-        prefix = ip_network(route.prefix)
-        selectors = self._policy.route_selectors(self._roster.bearer(node), prefix)
-        vector = self._scene.labels.mask(selectors) & standing.vector
-        return Passage(vector, route.node, exit=prefix.prefixlen == 0)
+        return passage(self._policy, self._scene.sight, self._roster, route)
 
     def _seen_route(self, route: Route) -> MapRoute:
         down = route.prefix in self._down.get(route.node, ())
@@ -199,57 +200,79 @@ class Changes:
 
     # Policies
 
-    def adopt(self, policy: CompiledPolicy) -> None:
-        """Put another policy in force: who sees by other labels or rules than before looks anew."""
-        scene, old = self._scene, self._scene.sight
-        dealt_anew = scene.labels.wasted(old.book.used) > WASTE
-        if dealt_anew:
-            scene.labels = Labels()
-            self._clock.forget(self._clock.tick)
-        self._policy, scene.sight = policy, Sight(Rulebook(policy.rules, scene.labels))
-        scene.forget_all_sets()
-        for id_ in scene.nodes.ids():
-            scene.sight.put(id_, self.standing(self._roster.nodes[id_]))
-        moved = {id_: was for id_ in scene.nodes.ids() if (was := old.standing(id_)) != scene.sight.standing(id_)}
-        for id_, was in moved.items():
-            self._telling.nodes.leave(self._trace(id_, was))
-        self._adopt_routes(old)
-        if dealt_anew:
-            for box in self._outboxes.held.values():
-                self._begin_anew(box)
-                self._outboxes.touch(box)
-        else:
-            self._turn(old, {id_: was for id_, was in moved.items() if was})
+    def adopting(self, policy: CompiledPolicy) -> Iterator[None]:
+        """Put another policy in force, step by step: others may do their work, and change anything, in between.
 
-    def _turn(self, old: Sight, moved: dict[int, Standing]) -> None:
-        """Find out who looks anew; the others are told of each node that moved, unless those are many."""
-        sight = self._scene.sight
-        many, anew = len(moved) > FEW, 0
-        for id_, was in moved.items() if many else ():
-            anew |= was.vector ^ sight.at(id_).vector
-        turn, changed, own = Turn(old, anew), sight.book.changed(old.book), sight.book.differs_for_own(old.book)
+        Who sees by other labels or rules than before looks anew; the others are told of each node that moved and each
+        route, unless those are many. From the moment it is in force until they are, nobody may be told (`turning`).
+        """
+        labels = self._scene.labels
+        dealt_anew = labels.wasted(self._scene.sight.book.used) > WASTE
+        coming = Adoption(policy, Labels() if dealt_anew else labels, self._scene, self._roster)
+        try:
+            self._coming = coming
+            yield from coming.steps()
+            coming.finish()
+            self._coming, self.turning = None, True
+            yield from self._put_in_force(coming, dealt_anew)
+        finally:
+            self._coming, self.turning = None, False
+            self._outboxes.woken()
+
+    def _put_in_force(self, coming: Adoption, dealt_anew: bool) -> Iterator[None]:
+        old = self._replace(coming)
+        if dealt_anew:
+            self._clock.forget(self._clock.tick)
+            self._all_begin_anew()
+        elif self._turn(old, coming):
+            yield from self._tell_few(old, coming)
+
+    def _replace(self, coming: Adoption) -> Sight:
+        """The policies change places; the sight that was."""
+        scene, old = self._scene, self._scene.sight
+        self._clock.judged()
+        self._policy, scene.labels, scene.sight = coming.policy, coming.labels, coming.sight
+        scene.forget_all_sets()
+        for id_, was in coming.moved.items():
+            self._telling.nodes.leave(self._trace(id_, was))
+        for id_, before in coming.rerouted.items():
+            self._telling.routes.leave(Trace(self._clock.tick, id_, before))
+        return old
+
+    def _all_begin_anew(self) -> None:
+        for box in self._outboxes.held.values():
+            self._begin_anew(box)
+            self._outboxes.touch(box)
+
+    def _turn(self, old: Sight, coming: Adoption) -> bool:
+        """Find out who looks anew; whether the others are to be told of each thing that moved, those being few."""
+        sight, moved = self._scene.sight, coming.moved
+        few = len(moved) + len(coming.rerouted) <= FEW
+        turn, own = Turn(old, 0 if few else coming.anew), sight.book.differs_for_own(old.book)
         self.examined = 0
         for id_, box in self._outboxes.held.items():
-            lens, now = old.lens(id_), sight.standing(id_)
-            if box.before is not None or lens is None or now is None:
+            was, now = old.standing(id_), sight.standing(id_)
+            if box.unsettled or was is None or now is None:
                 self._begin_anew(box)
-            elif many or id_ in moved or now.vector & changed or (own and now.owner):
-                box.before, box.turn = lens, turn
+            elif not few or id_ in moved or now.vector & coming.changed or (own and now.owner):
+                box.turn = turn
                 self.examined += 1
             else:
                 continue
             self._outboxes.touch(box)
-        for id_, was in () if many else moved.items():
-            self._outboxes.mark(old.company(was) ^ sight.company(sight.at(id_)), Key("node", id_))
-            self._move_in_sets(id_, was, sight.at(id_))
+        return few
 
-    def _adopt_routes(self, old: Sight) -> None:
-        """Routes that the policy takes otherwise than before; of others only who looks anew sees more or less."""
-        for id_, before in old.passages.items():
-            after = self._passage(self._roster.routes[id_])
-            assert after is not None
-            self._scene.sight.put_route(id_, after)
-            if before != after:
-                self._telling.routes.leave(Trace(self._clock.tick, id_, before))
-                concerned = old.travellers(before) ^ self._scene.sight.travellers(after)
-                self._outboxes.mark(concerned, Key("route", id_))
+    def _tell_few(self, old: Sight, coming: Adoption) -> Iterator[None]:
+        """Each as it stands by then: it may have moved again, or be gone, and who saw it last was told so."""
+        sight = self._scene.sight
+        for id_, was in coming.moved.items():
+            now = sight.standing(id_)
+            self._outboxes.mark(old.company(was) ^ (sight.company(now) if now else set()), Key("node", id_))
+            if now is not None:
+                self._move_in_sets(id_, was, now)
+            yield
+        for route, before in coming.rerouted.items():
+            after = sight.passages.get(route)
+            sees = sight.travellers(after) if after else set()
+            self._outboxes.mark(old.travellers(before) ^ sees, Key("route", route))
+            yield

@@ -88,7 +88,7 @@ class Fanout(Rounds):
 
     def serve(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> None:
         """Send what is in an outbox, if it is still due; equal frames are taken from, and put into, ``made``."""
-        if box not in self._maps.outboxes.ready:
+        if box not in self._maps.outboxes.ready or self._maps.turning:
             return
         del self._maps.outboxes.ready[box]
         try:

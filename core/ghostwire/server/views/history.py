@@ -142,12 +142,27 @@ class Clock:
         self._marks: dict[int, tuple[bytes, int, int]] = {}
         self._oldest, self._horizon = 1, 0
         self._loaded = self._policy = 0
+        self._settled: int | None = None
+        """The last revision by whose policy viewers are told, where a newer policy is stored."""
         self._heard, self._judged = Heard(), Steps()
 
     def commit(self, revision: int, mark: bytes) -> None:
         """A commit is taken over."""
         self.tick, self.revision = self.tick + 1, revision
         self._marks[revision] = mark, self.tick, self._now()
+
+    def awaits_policy(self) -> None:
+        """The last commit stored a policy that is not in force yet: until it is, cursors stay before that commit.
+
+        So who was told by the policy before, and comes back to a server that never put this one in force step by step
+        as it came, is taken for one who was away when it came.
+        """
+        if self._settled is None:
+            self._settled = self.revision - 1
+
+    def settled(self) -> None:
+        """The policy stored last is in force, or will not be."""
+        self._settled = None
 
     def event(self) -> None:
         """Something else happens."""
@@ -172,19 +187,23 @@ class Clock:
         """The log was read, up to this revision and back to ``oldest``; ``policy`` is the policy's last in it."""
         self.revision, self._oldest, self._loaded, self._policy = revision, oldest, self.tick, policy
         self._marks[revision] = mark, self.tick, self._now()
+        self._judged = Steps()  # what holds now is told with the records
 
     @property
     def cursor(self) -> Cursor:
         """The position as viewers keep it."""
-        held = self._marks.get(self.revision)
+        revision = self.revision if self._settled is None else self._settled
+        held = self._marks.get(revision)
         clock = {**self._heard.counters, self.server: self.tick}
-        return Cursor(self.revision, held[0] if held else b"", clock, newest=self.newest)
+        return Cursor(revision, held[0] if held else b"", clock, newest=self.newest)
 
     def resume(self, cursor: Cursor | None) -> int | None:
         """The tick up to which who holds this cursor was told; None where he cannot be told what he missed."""
         since = self.told(cursor)
         if cursor is None or since is None or since < self._horizon:
             return None
+        if self._settled is not None and cursor.revision > self._settled:
+            return None  # told by a policy that is not in force here yet
         return None if self.server not in cursor.clock and cursor.revision < self._policy else since
 
     def told(self, cursor: Cursor | None) -> int | None:

@@ -53,6 +53,11 @@ class Outbox:
         self.turn: Turn | None = None
         """The new policy that it has yet to be told of."""
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether it sees by something else than when it was last told."""
+        return self.before is not None or self.turn is not None
+
     def begin_anew(self, told: int | None) -> None:
         """What was kept of changes does not do: name what it sees where its nodes are as of the tick ``told``."""
         self.since, self.named = (ALL, False) if told is None else (told, True)

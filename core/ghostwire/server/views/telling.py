@@ -81,8 +81,9 @@ class Telling:
             found.add(("view", self.view(viewer)))
         if box.turn is not None:
             keys = keys | self._turned(viewer, box.turn.before)
-        if box.before is not None:
-            found.update(self._other_lens(box.before, lens, viewer, box.turn.anew if box.turn else 0))
+        before = box.turn.before.lens(viewer) if box.turn is not None else box.before
+        if before is not None:
+            found.update(self._other_lens(before, lens, viewer, box.turn.anew if box.turn else 0))
         for key in keys:
             found.update(self._read(viewer, lens, key))
         return frozenset(found - {("homes", id_) for field, id_ in found if field == "nodes"})
