@@ -31,6 +31,8 @@ SESSIONS = (30, 2.0)
 UNSTORED = Refused(code="busy", message="the server cannot store this now; try again later", retry_after=BUSY_RETRY)
 CLOSING = Refused(code="busy", message="the server is shutting down", retry_after=1)
 
+AWAY = Refused(code="busy", message="this server cannot reach its database; come to another", retry_after=1)
+
 T = TypeVar("T")
 
 

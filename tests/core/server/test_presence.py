@@ -120,7 +120,7 @@ def test_endpoints_and_interests_are_bounded(told):
     told.report(10, 1, "old:1")
     told.report(10 + 2 * MAX_INTERESTS - 1, 1, "new:1")
     assert (1, 10 + 2 * MAX_INTERESTS - 1, ("new:1",)) in told.news()
-    assert len(told.presence._wanted_by) == MAX_INTERESTS
+    assert len(told.presence.wishes(1)) == MAX_INTERESTS
 
 
 @simulated

@@ -29,6 +29,11 @@ class Ephemeral:
         for node in nodes:
             self._note(node)
 
+    def begin_anew(self) -> None:
+        """It was not known for a while who is online: give those who seem away their full grace."""
+        for node in self._known:
+            self._wait(node)
+
     def apply(self, commit: Commit) -> None:
         """Take over one commit."""
         for change in commit.changes:

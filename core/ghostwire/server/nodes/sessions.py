@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ghostwire.errors import GhostwireError
 from ghostwire.model import Cursor, Node
+from ghostwire.server.cluster.ahead import Ahead
 from ghostwire.server.gate import CLOSING, UNSTORED, Gate
 from ghostwire.server.maps import Maps
 from ghostwire.server.mesh import LiveMesh
@@ -63,10 +64,11 @@ class Sessions:
     ) -> None:
         self._mesh, self._maps, self._streams, self._enrolment = mesh, maps, streams, enrolment
         self._gate, self._remove, self._domain, self._log = gate, remove, domain, log
-        self.presence = Presence(self._introduce)
+        self.presence = Presence(self._introduce, maps.server)
+        self.presence.replaced = partial(self.end, reason=REPLACED)
+        self.ahead = Ahead(lambda: mesh.state.revision, streams.add)
         self._sessions: dict[int, Session[Cursor]] = {}
         self.arrived: Callable[[int], None] = _nobody
-        self.departed: Callable[[int], None] = _nobody
         self.missed: Callable[[int], None] = _nobody
         self.routed: Callable[[int, Report], None] = _unheard
         self.homed: Callable[[int, int | None, int | None], int | None] = _nowhere
@@ -98,13 +100,13 @@ class Sessions:
             session.tell(message)
 
     def online(self, node: int) -> bool:
-        """Whether the node has a session."""
-        return node in self._sessions
+        """Whether the node has a session, at any server."""
+        return self.presence.lease(node).online
 
-    def close(self) -> None:
+    def close(self, reason: Refused = CLOSING) -> None:
         """End all sessions."""
         for session in list(self._sessions.values()):
-            session.end(CLOSING)
+            session.end(reason)
 
     def _enrol(self, stream: NodeStream, hello: Hello, claim: Claim) -> None:
         def enrolled(node: Node) -> None:
@@ -136,7 +138,7 @@ class Sessions:
         stream.on_closed(lambda: self._closed(session))
         stream.on_drained(lambda: self._drained(session))
         stream.on_message(lambda message: self._take(session, message))
-        self._streams.add(session)
+        self.ahead.add(session)
 
     def _welcome(self, session: Session[Cursor], node: Node) -> None:
         welcome = Welcome(
@@ -162,12 +164,13 @@ class Sessions:
     def _report(self, node: int, report: Report) -> None:
         if not self.presence.report(node, report, self._mesh.now()):
             return
+        again = self.presence.lease(node).gap
         self.routed(node, report)
-        self._maps.move(node, self.homed(node, report.home, report.relay))
+        self._maps.move(node, self.homed(node, report.home, report.relay), again=again)
 
     def _introduce(self, node: int, message: PeerEndpoints) -> None:
         """Where a peer is, is for those alone who see it, though they may have wanted it when they still did."""
-        if self._maps.sees(node, message.node):
+        if node in self._sessions and self._maps.sees(node, message.node):
             self.tell(node, message)
 
     def _leave(self, session: Session[Cursor], message: Leave) -> None:
@@ -187,11 +190,11 @@ class Sessions:
             session.end(REMOVED)
 
     def _closed(self, session: Session[Cursor]) -> None:
+        self.ahead.remove(session)
         self._streams.remove(session)
         if self._sessions.get(session.id) is session:
             del self._sessions[session.id]
             self.presence.depart(session.id, self._mesh.now())
-            self.departed(session.id)
 
     def _drained(self, session: Session[Cursor]) -> None:
         if session.missed:

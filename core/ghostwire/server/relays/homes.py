@@ -1,4 +1,7 @@
-"""Tells nodes at which relay of their home region to be: drives `Assignment` with what the server sees."""
+"""Tells nodes at which relay of their home region to be: drives `Assignment` with what the server sees.
+
+Each server assigns the nodes that are connected to it; of others' nodes it knows where they were told to be.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ class Homes:
         self._driver: Driver | None = None
         self._regions: dict[int, str] = {}
         self._names: dict[int, str] = {}
+        self._away: dict[int, tuple[int, int | None]] = {}
+        self._away_at: Counter[int] = Counter()
 
     def start(self, relays: Iterable[Relay]) -> None:
         """Begin; with these in the map."""
@@ -63,9 +68,20 @@ class Homes:
     def reported(self, node: int, region: int | None, at: int | None) -> int | None:
         """The node's home is this region, and it is at that relay already; the region, None where it is not known."""
         known = region if region in self._regions else None
+        self._come(node)
         self._engine.report(self._clock.now(), node, known, at)
         self._settle()
         return known
+
+    def elsewhere(self, node: int, region: int | None, relay: int | None) -> int | None:
+        """Another server's node has its home in this region, as that server knows it, at that relay; the region."""
+        self._come(node)
+        self._engine.forget(self._clock.now(), node)
+        if region is not None:
+            self._away[node] = region, relay
+            self._away_at[relay or 0] += 1
+        self._settle()
+        return region
 
     def missed(self, node: int) -> None:
         """The node was too slow to be told, and has caught up."""
@@ -74,12 +90,13 @@ class Homes:
 
     def forget(self, node: int) -> None:
         """The node is no more."""
+        self._come(node)
         self._engine.forget(self._clock.now(), node)
         self._settle()
 
     def of(self, node: int) -> tuple[int, int | None] | None:
         """A node's home region, and the relay there that it is to be at; None where it has none."""
-        return self._engine.home_of(node)
+        return self._away.get(node) or self._engine.home_of(node)
 
     def region_name(self, region: int) -> str:
         """What people call the region; empty where no relay is in it."""
@@ -87,11 +104,17 @@ class Homes:
 
     def count(self, relay: int) -> int:
         """How many nodes are to be at that relay."""
-        return self._engine.count(relay)
+        return self._engine.count(relay) + self._away_at[relay]
 
     def takers(self, relay: int) -> int:
         """How many others of its region could take that relay's nodes."""
         return self._engine.takers(relay)
+
+    def _come(self, node: int) -> None:
+        """It is no other server's node any more."""
+        away = self._away.pop(node, None)
+        if away is not None:
+            self._away_at[away[1] or 0] -= 1
 
     def _settle(self) -> None:
         if self._driver is not None:
@@ -101,6 +124,6 @@ class Homes:
         for event in self._engine.take():
             if isinstance(event, Tell):
                 self._tell(event.node, event.message)
-            else:
+            elif not self.count(event.relay):
                 name = self._names.get(event.relay, event.relay)
                 self._log.info("relay %s is drained: no node's home is there any more", name)

@@ -1,13 +1,19 @@
-"""All that the server does for relays: their sessions, whom they may serve, whom they mesh with, who is at which."""
+"""All that the server does for relays: their sessions, whom they may serve, whom they mesh with, who is at which.
+
+A relay has one session, at any server of the mesh; the others are told of it and of its load. Each server assigns the
+nodes that are connected to it. A relay that runs in another server runs while that server does.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Container
 
 from ghostwire.capabilities.storage import Change, Commit
 from ghostwire.engine import Clock, Entropy
 from ghostwire.model import MapRelay, Node, Relay
+from ghostwire.server.cluster.entries import RelayEntry
 from ghostwire.server.gate import Gate
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.relays import records
@@ -15,7 +21,7 @@ from ghostwire.server.relays.admitted import Admitted
 from ghostwire.server.relays.attendance import Attendance
 from ghostwire.server.relays.homes import Homes
 from ghostwire.server.relays.mesh_keys import MeshKeys
-from ghostwire.server.relays.sessions import REKEYED, REMOVED, RelaySessions
+from ghostwire.server.relays.sessions import REKEYED, REMOVED, REPLACED, RelaySessions
 from ghostwire.server.streams import Streams
 from ghostwire.wire.messages import HomeRelay
 
@@ -41,10 +47,22 @@ class Relays:
         self._attendance = Attendance(self._gone)
         self.sessions = RelaySessions(mesh, gate, self._streams, self.mesh_keys, self.siblings, log)
         self.sessions.arrived, self.sessions.departed = self._arrived, self._departed
-        self.sessions.loaded = self.homes.load
+        self.sessions.loaded = self._loaded
+        self._elsewhere: defaultdict[int, dict[str, RelayEntry]] = defaultdict(dict)
+        self._began: dict[int, int] = {}
+        self._clock = clock
+        self.own: int | None = None
+        """The record of the relay in this server."""
+        self.shared = False
+        """Whether there may be other servers, with relays in them."""
+        self.changed: Callable[[int], None] = _nobody
+        """Called with a relay of which other servers are to know something else."""
         self._known: dict[int, Relay] = {}
         self._watchers: list[Callable[[], None]] = []
         self._key_watchers: list[Callable[[int], None]] = []
+        self._hosted: dict[str, int] = {}
+        self._left: set[int] = set()
+        """Regions that a relay left who knows their key."""
         self._open = False
 
     def start(self) -> None:
@@ -52,7 +70,8 @@ class Relays:
         relays = self._mesh.list(Relay)
         self._known = {relay.id: relay for relay in relays}
         self.admitted.load(self._mesh.list(Node))
-        self._attendance.start(relay.id for relay in relays if relay.source == records.ENROLLED and relay.key)
+        watched = (records.ENROLLED, records.EMBEDDED) if self.shared else (records.ENROLLED,)
+        self._attendance.start(relay.id for relay in relays if relay.source in watched and relay.key)
         self.homes.start(relays)
         for relay in relays:
             self._seat(relay)
@@ -72,8 +91,59 @@ class Relays:
 
     @property
     def connected(self) -> int:
-        """How many relays are connected, the server's own among them."""
-        return self.sessions.count + sum(relay.source == records.EMBEDDED for relay in self._known.values())
+        """How many relays are connected to any server, those in the servers among them."""
+        return sum(map(self.is_connected, self._known.values()))
+
+    def is_connected(self, relay: Relay) -> bool:
+        """Whether it is connected to any server, or runs in one."""
+        if relay.source == records.EMBEDDED and (relay.id == self.own or not self.shared):
+            return True
+        return self.session_of(relay.id) is not None or relay.id in self._hosted.values()
+
+    def session_of(self, relay: int) -> RelayEntry | None:
+        """What is known of the relay's session at any server; None where it has none."""
+        return self.entry(relay) or next(iter(self._elsewhere.get(relay, {}).values()), None)
+
+    # Among servers
+
+    def entry(self, relay: int) -> RelayEntry | None:
+        """What this server has to say of a relay: of its session here."""
+        session = self.sessions.get(relay)
+        if session is None:
+            return None
+        load, at = session.load, self._began.get(relay, 0)
+        return RelayEntry(at=at, clients=load.clients, bytes_per_second=load.bytes_per_second, version=session.version)
+
+    def take(self, server: str, relay: int, entry: RelayEntry | None) -> None:
+        """Another server says this of a relay's session there, or that it has none."""
+        held, was = self._elsewhere[relay], self.session_of(relay) is not None
+        if entry is None:
+            held.pop(server, None)
+        else:
+            held[server] = entry
+            self.homes.load(relay, entry.clients)
+            if self.sessions.get(relay) is not None and entry.at > self._began.get(relay, 0):
+                self.sessions.end(relay, REPLACED)
+        if not held:
+            del self._elsewhere[relay]
+        self._attend(relay, was=was)
+
+    def hosts(self, server: str, relay: int | None) -> None:
+        """Another server runs this relay within it, or none (any more)."""
+        before = self._hosted.pop(server, None)
+        if relay is not None:
+            self._hosted[server] = relay
+        for id_ in {before, relay} - {None}:
+            assert id_ is not None
+            self._attend(id_, was=id_ == before)
+
+    def _attend(self, relay: int, *, was: bool) -> None:
+        """It may have come to another server, or gone from all."""
+        now = self.session_of(relay) is not None or relay in self._hosted.values()
+        if now != was and self._open:
+            (self._attendance.arrived if now else self._attendance.lost)(relay)
+            if relay in self._known:
+                self._moved(relay)
 
     def committed(self, commit: Commit) -> None:
         """Take over one commit, which the mesh has taken already."""
@@ -85,6 +155,8 @@ class Relays:
         regions = {region for change in commit.changes if change.kind is Relay for region in self._take(change)}
         if regions:
             self._changed(regions)
+        while self._left:
+            self.rekeyed(self._left.pop())
 
     def expired(self, node: Node) -> None:
         """This node's key has expired."""
@@ -114,7 +186,7 @@ class Relays:
 
     def _runs(self, relay: Relay) -> bool:
         """Whether it is a relay of ours, and runs as far as anybody knows."""
-        return relay.source == records.EMBEDDED or relay.id in self._attendance
+        return self.is_connected(relay) or relay.id in self._attendance
 
     def _take(self, change: Change) -> set[int]:
         """Act on a relay's new record; the regions that it touches."""
@@ -128,13 +200,14 @@ class Relays:
             self._attendance.remove(change.id)
             self.homes.gone(change.id)
             self.sessions.end(change.id, REMOVED)
+        if before is not None and before.key is not None and before.region != getattr(after, "region", None):
+            self._left.add(before.region)
         return {relay.region for relay in (before, after) if isinstance(relay, Relay)}
 
     def _seat(self, relay: Relay) -> None:
         """Let it take nodes, if it runs."""
         if self._runs(relay):
-            connected = relay.source == records.EMBEDDED or self.sessions.get(relay.id) is not None
-            self.homes.runs(relay, connected=connected)
+            self.homes.runs(relay, connected=self.is_connected(relay))
 
     def _changed(self, regions: Container[int]) -> None:
         """The records of these regions' relays, or which of them run, have changed."""
@@ -145,13 +218,21 @@ class Relays:
             changed()
 
     def _arrived(self, relay: int) -> None:
+        latest = max((entry.at for entry in self._elsewhere.get(relay, {}).values()), default=0)
+        self._began[relay] = max(self._clock.wall(), latest + 1, self._began.get(relay, 0) + 1)
         self._attendance.arrived(relay)
+        self.changed(relay)
         self._moved(relay)
 
     def _departed(self, relay: int) -> None:
-        if self._open and relay in self._known:
+        self.changed(relay)
+        if self._open and relay in self._known and relay not in self._elsewhere:
             self._attendance.lost(relay)
             self._moved(relay)
+
+    def _loaded(self, relay: int, clients: int) -> None:
+        self.homes.load(relay, clients)
+        self.changed(relay)
 
     def _moved(self, relay: int) -> None:
         self._seat(self._known[relay])
@@ -159,4 +240,9 @@ class Relays:
 
     def _gone(self, relay: int) -> None:
         self.homes.gone(relay)
-        self._changed({self._known[relay].region})
+        if relay in self._known:
+            self._changed({self._known[relay].region})
+
+
+def _nobody(_relay: int) -> None:
+    """Nobody wants to know."""

@@ -102,10 +102,10 @@ class RelaySessions:
             if session is not None:
                 self._introduce(session, relay)
 
-    def close(self) -> None:
+    def close(self, reason: Refused = CLOSING) -> None:
         """End all sessions."""
         for session in list(self._sessions.values()):
-            session.end(CLOSING)
+            session.end(reason)
 
     def _enrol(self, claim: Claim, transaction: Transaction) -> tuple[Relay, bytes]:
         relay = self._enrolment.enrol(transaction, claim)

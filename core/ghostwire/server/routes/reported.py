@@ -54,6 +54,7 @@ class Reported:
         self._timers = Timers(self._due)
         self._words: dict[int, Word] = {}
         self._offers: dict[int, Offer] = {}
+        self._elsewhere: dict[int, tuple[str, ...]] = {}
         self._approved = {route.id for route in mesh.list(Route) if route.approved}
         self._waiting: dict[int, None] = {}
         self._writing = self._closed = False
@@ -82,7 +83,13 @@ class Reported:
     def down_of(self, node: int) -> Collection[str]:
         """The prefixes that the node says it cannot reach at present."""
         offer = self._offers.get(node)
-        return offer.down if offer else ()
+        return offer.down if offer else self._elsewhere.get(node, ())
+
+    def elsewhere(self, node: int, down: tuple[str, ...]) -> None:
+        """The node speaks to another server now, and cannot reach these of its prefixes."""
+        self._forget(node)
+        if down:
+            self._elsewhere[node] = down
 
     def say(self, lines: Iterable[str]) -> None:
         """Tell the log what was decided about routes."""
@@ -113,6 +120,7 @@ class Reported:
             self._relays_moved()
         if Route in kinds and self._freed(commit):
             self.judge_all()
+        self.judge(*self._contradicted(commit))
         for change in commit.changes:
             if change.kind is Node and change.record is None:
                 self._forget(change.id)
@@ -131,9 +139,9 @@ class Reported:
             self.judge()
             return
         self._buckets.take(f"node {node}")
-        before = self._offers.get(node, Offer())
+        before = self._offers.get(node)
         self._hear(node)
-        if self._offers[node].down != before.down:
+        if before is None or self._offers[node].down != before.down:
             self.down(node, self._offers[node].down)
         if not self._is_stored(node):
             self.judge(node)
@@ -165,6 +173,11 @@ class Reported:
         self._approved |= {change.id for change in routes} - gone
         return freed
 
+    def _contradicted(self, commit: Commit) -> list[int]:
+        """Nodes whose routes are not what they say here: another server went by what it was told before."""
+        nodes = {change.record.node: None for change in commit.changes if isinstance(change.record, Route)}
+        return [node for node in nodes if node in self._offers and not self._is_stored(node)]
+
     def _nodes_of(self, users: Collection[int]) -> list[int]:
         """The nodes of these users that have routes."""
         routing = dict.fromkeys(route.node for route in self._mesh.list(Route))
@@ -174,6 +187,7 @@ class Reported:
         self._timers.cancel(node)
         self._words.pop(node, None)
         self._offers.pop(node, None)
+        self._elsewhere.pop(node, None)
 
     async def _write(self) -> None:
         try:

@@ -1,0 +1,129 @@
+"""This server among the others of its mesh: posts what they are to know of it, and hands on what they post.
+
+Nobody leads: each writes its own entries alone, and believes of the others' what is newest (see `entries`, and
+`nodes.presence` for what is newest). A server that is gone takes its entries with it: whether its nodes are online is
+unknown until they come to another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from ghostwire.capabilities.storage import Exchange, Notice
+from ghostwire.server.cluster.entries import SERVER, Entry, ServerEntry, decode, encode, key, split
+from ghostwire.server.maps import Maps
+
+Entries = Callable[[str, int, Entry | None], None]
+"""Takes a server's entry about this id, or that it has none any more."""
+
+
+class Cluster:
+    """``handlers`` take others' entries by their kind. Where one server alone can be, nothing is told."""
+
+    def __init__(self, maps: Maps, handlers: Mapping[str, Entries], log: logging.Logger) -> None:
+        self._maps, self._handlers, self._log = maps, handlers, log
+        self._exchange: Exchange | None = None
+        self._posted: dict[str, bytes] = {}
+        self._waiting: dict[str, bytes | None] = {}
+        self._held: dict[str, set[str]] = {}
+        self._flushing: asyncio.Handle | None = None
+        self.others: dict[str, ServerEntry] = {}
+        """The servers that run beside this one, by id."""
+        self.gone: Callable[[str], None] = _nobody
+        """Called for a server that is gone, after all its entries were taken back."""
+        self.met: Callable[[str, ServerEntry], None] = _nothing
+        """Called with what a server says of itself."""
+        self.posts = self.notices = 0
+
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other servers."""
+        return self._exchange is not None
+
+    def join(self, exchange: Exchange | None) -> None:
+        """Begin, where there is somewhere to meet."""
+        self._exchange = exchange
+        if exchange is not None:
+            exchange.join(self._maps.server, self._heard)
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        self._exchange = None
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    def post(self, kind: str, id_: int, entry: Entry | None) -> None:
+        """Let the others know this of that id, or that there is nothing to know any more."""
+        if self._exchange is None:
+            return
+        name, body = key(kind, id_), None if entry is None else encode(entry)
+        if self._posted.get(name) == body:
+            return
+        if body is None:
+            del self._posted[name]
+        else:
+            self._posted[name] = body
+        self._waiting[name] = body
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """All of one pass of the loop at once, under one counter."""
+        self._flushing = None
+        waiting, self._waiting = self._waiting, {}
+        if self._exchange is not None:
+            self.posts += len(waiting)
+            self._exchange.post(self._maps.count(), waiting)
+
+    def _heard(self, notice: Notice) -> None:
+        if self._exchange is None:
+            return
+        self.notices += 1
+        before, held = self._maps.tick, self._held.setdefault(notice.server, set())
+        news: dict[str, bytes | None] = dict(notice.entries)
+        if notice.whole or notice.gone:
+            news = {**dict.fromkeys(held - notice.entries.keys()), **({} if notice.gone else news)}
+        for name, body in news.items():
+            (held.discard if body is None else held.add)(name)
+            self._take(notice.server, name, body)
+        if notice.gone:
+            self._lose(notice.server)
+        else:
+            self._maps.heard(notice.server, notice.counter, before)
+
+    def _take(self, server: str, name: str, body: bytes | None) -> None:
+        found = split(name)
+        if found is None:
+            return
+        kind, id_ = found
+        entry = None if body is None else decode(kind, body)
+        if body is not None and entry is None:
+            self._log.debug("server %s told %s in a form that this release does not read", server, name)
+        elif isinstance(entry, ServerEntry):
+            self._meet(server, entry)
+        elif kind != SERVER:
+            self._handlers[kind](server, id_, entry)
+
+    def _meet(self, server: str, entry: ServerEntry) -> None:
+        if server not in self.others:
+            self._log.info("server %s (%s) is in the mesh too", entry.name, server)
+        self.others[server] = entry
+        self.met(server, entry)
+
+    def _lose(self, server: str) -> None:
+        entry = self.others.pop(server, None)
+        if entry is not None:
+            self._log.warning("server %s (%s) is gone", entry.name, server)
+        self._held.pop(server, None)
+        self._maps.gone(server)
+        self.gone(server)
+
+
+def _nobody(_server: str) -> None:
+    """Nobody wants to know."""
+
+
+def _nothing(_server: str, _entry: ServerEntry) -> None:
+    """Nobody wants to know."""
