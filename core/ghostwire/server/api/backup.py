@@ -16,7 +16,7 @@ from ghostwire.capabilities.storage import Backup
 from ghostwire.errors import PermissionDenied
 from ghostwire.frontdoor.rest import route
 from ghostwire.server.backup import files, writing
-from ghostwire.server.backup.layout import FORMAT, SCHEMA, Archive, Header
+from ghostwire.server.backup.layout import FORMAT, SCHEMA, Archive, Header, without_keys
 
 PATH = "/api/v1/backup"
 MEDIA_TYPE = "application/gzip"
@@ -50,7 +50,7 @@ class BackupRoutes(Routes):
             raise PermissionDenied("the server's keys leave it over its Unix socket alone; ask without keys=true")
         kept = files.kept(self._folder) if keys else {}
         backup = await self._take()
-        archive = Archive(self._header(backup.revision), backup, kept)
+        archive = Archive(self._header(backup.revision), backup if keys else without_keys(backup), kept)
         headers = {"ETag": f'"{backup.revision}.{int(keys)}"'}
         return StreamingResponse(writing.chunks(archive), media_type=MEDIA_TYPE, headers=headers)
 

@@ -31,6 +31,10 @@ FILES = ("control.key", "relay.key", "tls.key", "tls.crt")
 """Files of the server's state folder, outside the database, that a backup may hold."""
 
 
+SECRET_SETTINGS = ("relay-mesh-key-",)
+"""How the names of settings begin that are keys, too; the server makes them anew where they are missing."""
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What the file is. ``version`` is the program's that wrote it, ``revision`` the database's, ``created`` Unix
     seconds."""
@@ -77,6 +81,12 @@ class Archive(msgspec.Struct, frozen=True):
     header: Header
     backup: Backup
     files: Mapping[str, str]
+
+
+def without_keys(backup: Backup) -> Backup:
+    """The same without the settings that are keys."""
+    plain = {name: value for name, value in backup.settings.items() if not name.startswith(SECRET_SETTINGS)}
+    return msgspec.structs.replace(backup, settings=plain)
 
 
 def tag(kind: type[Record]) -> str:
