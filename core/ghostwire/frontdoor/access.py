@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from ghostwire.errors import AuthenticationFailed, GhostwireError, PermissionDenied
-from ghostwire.frontdoor.rest import error_response
+from ghostwire.frontdoor.bodies import error_response
 from ghostwire.model import ApiKey
 
 Admit = Callable[[str, str], ApiKey]
@@ -27,6 +27,7 @@ class AdminRoute(BaseRoute):
     def __init__(self, route: BaseRoute, admit: Admit | None = None) -> None:
         self._route, self._admit = route, admit
         self.routes = [route]
+        self.methods: set[str] = getattr(route, "methods", None) or set()
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As the route does."""
@@ -49,7 +50,7 @@ class AdminRoute(BaseRoute):
         if is_admin(scope):
             return
         key = self._holder(scope)
-        if key.read_only and scope["method"] not in SAFE and not getattr(self._route, "safe", False):
+        if key.read_only and not getattr(self._route, "safe", scope["method"] in SAFE):
             raise PermissionDenied(f"the API key {key.name} is read-only")
         scope["state"] |= {"admin": True, "key": key}
 

@@ -1,73 +1,48 @@
-"""JSON routes for whoever provides `Routes`: bodies of a bounded size into typed values, errors into one shape."""
+"""JSON routes for whoever provides `Routes`: each says what it takes and answers, and the document says it after it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from ghostwire.frontdoor.bodies import MAX_BODY, body_of, caller, error_response, json_response
+from ghostwire.frontdoor.conditions import STALE, expect, shows
+from ghostwire.frontdoor.operations import ApiRoute, Endpoint, Operation
+from ghostwire.frontdoor.paging import MAX_PAGE, Listing, Page, paged
 
-from ghostwire.errors import GhostwireError, Refused
-from ghostwire.model import from_json, to_json
-from ghostwire.system.users import name_of
-from ghostwire.wire import api_errors
+__all__ = [
+    "MAX_BODY",
+    "MAX_PAGE",
+    "NAME_OR_ID",
+    "NUMBER",
+    "STALE",
+    "Listing",
+    "Page",
+    "body_of",
+    "caller",
+    "error_response",
+    "expect",
+    "json_response",
+    "number_of",
+    "paged",
+    "route",
+    "shows",
+]
 
-T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Any]]
-
-MAX_BODY = 64 * 1024
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """A value as JSON, keys as their text."""
-    return Response(to_json(value), status, media_type="application/json")
-
-
-def error_response(error: GhostwireError) -> Response:
-    """``{"error": {"code", "message"}}`` with the status that fits."""
-    status, body = api_errors.encode(error)
-    response = json_response(body, status)
-    if isinstance(error, api_errors.TooMany) and error.retry_after:
-        response.headers["Retry-After"] = str(error.retry_after)
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+NAME_OR_ID = {"type": "string", "minLength": 1, "description": "A name or an id."}
+NUMBER = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "description": "An id."}
 
 
-def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-    """A route whose endpoint gives a JSON-able value or a Response of its own, or raises a GhostwireError."""
+def route(path: str, endpoint: Endpoint, method: str = "GET", **described: Any) -> ApiRoute:
+    """A route whose endpoint gives a JSON-able value or a Response of its own, or raises a GhostwireError.
 
-    async def answer(request: Request) -> Response:
-        try:
-            value = await endpoint(request)
-            return value if isinstance(value, Response) else json_response(value)
-        except GhostwireError as error:
-            return error_response(error)
-
-    return Route(path, answer, methods=[method])
+    ``described`` are fields of `Operation`. Without a ``summary`` it is in no document, and reads its query itself.
+    """
+    safe = described.pop("safe", method in ("GET", "HEAD"))
+    paths: Mapping[str, Any] = {"id": NAME_OR_ID, **described.pop("paths", {})}
+    return ApiRoute(Operation(path=path, method=method, safe=safe, paths=paths, **described), endpoint)
 
 
-def caller(request: Request) -> str:
-    """The name of the local administrator or of the API key that asks; empty where it is neither."""
-    state = request.scope.get("state", {})
-    if "key" in state:
-        return f"apikey:{state['key'].name}"
-    uid = state.get("uid")
-    return name_of(uid) if uid is not None else ""
-
-
-async def body_of(request: Request, kind: type[T], *, limit: int = MAX_BODY) -> T:
-    """The request's body, of at most so many bytes, as this type; Refused says which field is wrong."""
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise api_errors.TooLarge(f"the body is larger than {limit} bytes")
-    try:
-        value: T = from_json(bytes(data) or b"{}", kind)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Refused(f"the body is wrong: {error}", "malformed") from None
-    return value
+def number_of(text: str) -> int | None:
+    """An id as a path has it; None where it can be none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None

@@ -8,6 +8,7 @@ from typing import TypeVar
 from ghostwire.capabilities.storage import Commit, Snapshot, Storage, Transaction
 from ghostwire.engine import SECOND, Clock
 from ghostwire.errors import Unavailable
+from ghostwire.frontdoor.conditions import attended
 from ghostwire.keys import NodeKey
 from ghostwire.model import Record
 from ghostwire.server.state import State, expired
@@ -49,7 +50,7 @@ class LiveMesh:
         """Change records in one durable transaction; viewers are told."""
         if self._storage is None:
             raise Unavailable("the mesh is not open")
-        return await self._storage.write(work)
+        return await self._storage.write(attended(work))
 
     def admits(self, key: NodeKey) -> bool:
         """Whether this node key belongs to the mesh and has not expired."""

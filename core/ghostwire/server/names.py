@@ -7,11 +7,25 @@ import unicodedata
 from collections.abc import Callable
 
 MAX_LABEL = 63
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+NAME = f"(?![0-9]+$){LABEL}"
+"""A label that is no id."""
+_UNSEEN = (
+    "\\x00-\\x1f\\x7f-\\xa0\\xad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u1680\\u180e\\u2000-\\u200f\\u2028-\\u202f"
+    "\\u205f-\\u206f\\u3000\\ufeff\\ufff9-\\ufffb"
+)
+"""Characters that no line has: controls, formats, and spaces other than the one."""
+LINE = f"[^ {_UNSEEN}]([^{_UNSEEN}]{{0,62}}[^ {_UNSEEN}])?"
+"""What people call things: 1 to 64 characters that are seen, spaces between them alone."""
+LINE_NOT_ID = f"(?![0-9]+$){LINE}"
+NOTE = f"[^{_UNSEEN}]{{0,200}}"
+_LOCAL_CHARACTERS = "[A-Za-z0-9!#$%&'+/=?^_`{|}~-]+"
+_ANY_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+EMAIL = f"(?=.{{3,254}}$)(?=[^@]{{1,64}}@){_LOCAL_CHARACTERS}(\\.{_LOCAL_CHARACTERS})*@{_ANY_LABEL}(\\.{_ANY_LABEL})*"
+_LABEL = re.compile(LABEL)
 _SUFFIX_ROOM = 8
-_LOCAL_PART = re.compile(r"[a-z0-9!#$%&'+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'+/=?^_`{|}~-]+)*")
-MAX_LOCAL_PART, MAX_EMAIL = 64, 254
-"""Characters of an e-mail address before its @, and at all (RFC 5321)."""
+_EMAIL = re.compile(EMAIL)
+"""At most 64 characters before the @, 254 in all (RFC 5321)."""
 
 
 def is_label(text: str) -> bool:
@@ -45,8 +59,6 @@ def email_address(text: str) -> str:
 
     An asterisk, which RFC 5322 would allow, is a wildcard in policies and no part of anybody's address.
     """
-    local, at, domain = text.lower().rpartition("@")
-    whole = at and len(text) <= MAX_EMAIL and len(local) <= MAX_LOCAL_PART
-    if not whole or not _LOCAL_PART.fullmatch(local) or not all(map(is_label, domain.split("."))):
+    if _EMAIL.fullmatch(text) is None:
         raise ValueError("not an e-mail address")
-    return f"{local}@{domain}"
+    return text.lower()

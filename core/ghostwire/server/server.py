@@ -39,6 +39,7 @@ from ghostwire.server.api_keys import ApiKeys
 from ghostwire.server.channel import ControlUpgrade
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
+from ghostwire.server.receipts import KeptAnswers
 from ghostwire.server.relays.administration import RelayAdministration
 from ghostwire.server.relays.derp_map_source import DerpMapSource
 from ghostwire.server.relays.embedded import Embedded, Place
@@ -190,7 +191,8 @@ class Server:
         keys = ApiKeys(self._mesh, self._clock, self._entropy)
         tls = self._tls()
         parts = [*self._routes(), ApiKeyRoutes(keys), *self._host.create_all("ghostwire_routes", self._context)]
-        self._app, http2 = application(parts, keys.admit), any(part.http2 for part in parts)
+        receipts = KeptAnswers(self._mesh, self._entropy)
+        self._app, http2 = application(parts, keys.admit, receipts, __version__), any(part.http2 for part in parts)
         self.door = FrontDoor(cast("Any", self._app), [upgrade, *upgrades], tls=tls, clock=self._clock, http2=http2)
         self._closing.push_async_callback(self.door.close)
         if self._listen:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from ghostwire.engine import Entropy
 from ghostwire.errors import Conflict, NotFound, Refused
 from ghostwire.model import Node, PreAuthKey, User
 from ghostwire.server.mesh import LiveMesh
-from ghostwire.server.names import email_address, is_label
+from ghostwire.server.names import LINE_NOT_ID, email_address, is_label
 from ghostwire.server.nodes import enrolment
 from ghostwire.server.nodes.addresses import AddressPlan
 
@@ -21,6 +22,8 @@ MAX_USER_NAME = 64
 LOCAL = "local"
 """The issuer of users that are made here."""
 R = TypeVar("R", Node, User)
+T = TypeVar("T")
+_USER_NAME = re.compile(LINE_NOT_ID)
 
 
 class Administration:
@@ -91,9 +94,17 @@ class Administration:
 
     async def add_user(self, name: str, email: str = "") -> User:
         """Make a user of the server's own."""
+        return await self.add_user_as(name, email, lambda user: user)
+
+    async def add_user_as(self, name: str, email: str, render: Callable[[User], T]) -> T:
+        """Make a user of the server's own; how it is shown."""
         checked, address = _user_name(name), _email(email)
         now, stable_id = self._mesh.now(), self._entropy(8).hex()
-        return await self._mesh.write(lambda transaction: make_user(transaction, checked, stable_id, now, address))
+
+        def work(transaction: Transaction) -> T:
+            return render(make_user(transaction, checked, stable_id, now, address))
+
+        return await self._mesh.write(work)
 
     async def change_user(self, text: str, *, name: str | None = None, email: str | None = None) -> User:
         """Give a user another name or, unless somebody else vouches for it, e-mail address (empty: none)."""
@@ -168,7 +179,7 @@ def _tags(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def _user_name(name: str) -> str:
-    if not 0 < len(name) <= MAX_USER_NAME or not name.isprintable() or name != name.strip() or name.isdecimal():
+    if _USER_NAME.fullmatch(name) is None:
         raise Refused(f"{name[:MAX_USER_NAME]!r} can't name a user: give 1 to 64 printable characters", "usage")
     return name
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -16,6 +18,7 @@ from ghostwire.errors import Conflict, Finding, GhostwireError, NotFound, Plugin
 from ghostwire.hints import one_line
 from ghostwire.model import Node, PolicyVersion, Route, User
 from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.names import NOTE
 from ghostwire.server.policy import labels
 from ghostwire.server.policy.bearers import all_bearers, person
 from ghostwire.server.policy.open import AllowAll, DenyAll
@@ -26,6 +29,8 @@ MAX_SOURCE = 4 << 20
 KEPT, KEPT_BYTES = 200, 64 << 20
 """How many versions are kept at most, the one in force always, and how much text."""
 MAX_NOTE = 200
+PACE = 0.01
+"""Seconds that putting a policy in force takes at a stretch."""
 
 T = TypeVar("T")
 
@@ -48,6 +53,12 @@ class Policies:
         self._followers: list[Callable[[CompiledPolicy], None]] = []
         self._lock = asyncio.Lock()
         self._read: tuple[str, CompiledPolicy] | None = None
+        self._stored: PolicyVersion | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.adopting: Callable[[CompiledPolicy], Iterable[None]] = _at_once
+        """Puts a policy in force where it is enforced, in small steps between which other work gets its turn."""
+        self.settled: Callable[[], object] = _nothing
+        """Called when the last version stored is in force, or cannot be."""
         self.current: CompiledPolicy = DenyAll() if engine and without == "deny" else AllowAll()
         self.version: PolicyVersion | None = None
         self.warning = _warning(engine, without)
@@ -86,12 +97,15 @@ class Policies:
         newest = _newest(record for record in written if isinstance(record, PolicyVersion))
         if newest is None or newest.id <= self._number:
             return
-        try:
-            compiled = self._compiled(newest)
-        except GhostwireError as error:
-            self._log.error("version %d of the policy is not enforced here: %s", newest.id, error)
-        else:
-            self._enforce(newest, compiled)
+        self._stored = newest
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._catch_up())
+
+    async def close(self) -> None:
+        """Put nothing more in force; harmless when called twice."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     def describe(self) -> dict[str, Any]:
         """What holds, for programs, and as a line for people."""
@@ -137,7 +151,7 @@ class Policies:
         ``expected`` is the version that the author looked at (0: none was there), None: whatever it was. Conflict
         where another is in force; PolicyError with every finding where the text is wrong or its tests fail.
         """
-        if len(note) > MAX_NOTE or not note.isprintable():
+        if re.fullmatch(NOTE, note) is None:
             raise Refused(f"a note is a line of at most {MAX_NOTE} characters", "usage")
         async with self._lock:
             held = self.version
@@ -151,7 +165,10 @@ class Policies:
             self._read = (source, compiled)
             fields = {"source": source, "author": author, "note": note, "engine": self.engine, "created": self._now}
             base = None if expected is None else self._number
-            return await self._mesh.write(partial(_store, fields=fields, base=base, superfluous=self._outlived(source)))
+            work = partial(_store, fields=fields, base=base, superfluous=self._outlived(source))
+            stored = await self._mesh.write(work)
+            await self.caught_up()
+            return stored
 
     async def rollback(self, number: int, author: str, *, expected: int | None) -> PolicyVersion:
         """Put an earlier version's text in force again, as a version of its own."""
@@ -190,6 +207,39 @@ class Policies:
         if self._read is not None and self._read[0] == version.source:
             return self._read[1]
         return self._blaming(lambda: engine.compile(version.source))
+
+    async def caught_up(self) -> None:
+        """Wait until what was stored is in force."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _catch_up(self) -> None:
+        """Put the last version stored in force, and what is stored meanwhile."""
+        try:
+            while self._stored is not None:
+                version, self._stored = self._stored, None
+                await self._adopt(version)
+        finally:
+            self._task = None
+            self.settled()
+
+    async def _adopt(self, version: PolicyVersion) -> None:
+        try:
+            compiled = await self._apart(lambda: self._compiled(version))
+            await self._step_by_step(compiled)
+        except GhostwireError as error:
+            self._log.error("version %d of the policy is not enforced here: %s", version.id, error)
+        except Exception:
+            self._log.exception("version %d of the policy is not enforced here: internal error", version.id)
+        else:
+            self._enforce(version, compiled)
+
+    async def _step_by_step(self, compiled: CompiledPolicy) -> None:
+        begun = monotonic()
+        for _ in self.adopting(compiled):
+            if monotonic() - begun > PACE:
+                await asyncio.sleep(0)
+                begun = monotonic()
 
     def _enforce(self, version: PolicyVersion, compiled: CompiledPolicy) -> None:
         self.version, self.current, self._read = version, compiled, None
@@ -273,3 +323,12 @@ def _warning(engine: PolicyEngine | None, without: str) -> str:
         return "no policy engine is selected: every node may reach every other on every port"
     what = "every node may reach every other on every port" if without == "allow" else "no node may reach another"
     return f"no policy is stored: {what}, as without_policy = {without!r} under [server] says; see `gwctl policy set`"
+
+
+def _at_once(_policy: CompiledPolicy) -> Iterable[None]:
+    """Nobody enforces it step by step."""
+    return ()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -19,12 +19,15 @@ from ghostwire.server.relays import records
 from ghostwire.server.relays.enrolment import digest, make_secret
 from ghostwire.server.relays.regions import LAST, checked_name, region_id
 from ghostwire.server.relays.relays import Relays
+from ghostwire.server.texts import HostName, OwnIPv4, OwnIPv6, RegionName, RelayName
 
 TTL = 3600
 """Seconds a token lets its relay in, where its maker does not say."""
 MAX_TTL = 31 * 86400
 NONE = "none"
 """An address family over which a relay is not reached."""
+
+T = TypeVar("T")
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=LAST)]
 StunPort = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
@@ -35,14 +38,14 @@ Region = Annotated[int, msgspec.Meta(ge=1, le=LAST)]
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What relay is wanted; ``stun_port`` None: where it says itself. ``ttl_seconds`` 0: the usual time."""
 
-    name: str
-    region: str
-    host: str
+    name: RelayName
+    region: RegionName
+    host: HostName
     region_id: Region | None = None
     port: Port = 3478
     stun_port: StunPort | None = None
-    ipv4: str = ""
-    ipv6: str = ""
+    ipv4: OwnIPv4 = ""
+    ipv6: OwnIPv6 = ""
     capacity: Capacity = 1000
     ttl_seconds: Annotated[int, msgspec.Meta(ge=0, le=MAX_TTL)] = 0
 
@@ -50,13 +53,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Alteration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be another way; None: as it is."""
 
-    region: str | None = None
-    host: str | None = None
+    region: RegionName | None = None
+    host: HostName | None = None
     region_id: Region | None = None
     port: Port | None = None
     stun_port: StunPort | None = None
-    ipv4: str | None = None
-    ipv6: str | None = None
+    ipv4: OwnIPv4 | None = None
+    ipv6: OwnIPv6 | None = None
     capacity: Capacity | None = None
 
 
@@ -81,12 +84,16 @@ class RelayAdministration:
 
     async def create(self, order: Order) -> tuple[Relay, str]:
         """A relay that may enrol by the secret that comes with it, once."""
+        return await self.create_as(order, lambda relay, secret: (relay, secret))
+
+    async def create_as(self, order: Order, render: Callable[[Relay, str], T]) -> T:
+        """A new relay as it is shown with its secret."""
         _check_name(order.name)
         fields = _checked(msgspec.structs.asdict(order))
         secret, now = make_secret(self._entropy), self._mesh.now()
         expires = now + (fields.pop("ttl_seconds") or TTL)
 
-        def work(transaction: Transaction) -> Relay:
+        def work(transaction: Transaction) -> T:
             if transaction.find(Relay, name=order.name):
                 name = order.name
                 raise Conflict(f"another relay is called {name}; for a new token, first: gwctl relays delete {name}")
@@ -94,9 +101,9 @@ class RelayAdministration:
             id_ = transaction.new_id(Relay)
             relay = Relay(id=id_, created=now, expires=expires, digest=digest(secret), **known)
             transaction.put(relay)
-            return relay
+            return render(relay, secret)
 
-        return await self._mesh.write(work), secret
+        return await self._mesh.write(work)
 
     async def change(self, text: str, alteration: Alteration) -> Relay:
         """Change a relay's record."""
@@ -109,7 +116,8 @@ class RelayAdministration:
             if relay.source != records.ENROLLED and fields.keys() - {"capacity"}:
                 raise Conflict(f"{relay.name} is {_keeper(relay)}; only its capacity can be set here")
             others = [other for other in transaction.find(Relay) if other.id != id_]
-            changed = msgspec.structs.replace(relay, **_with_region(fields, others, relay.region))
+            named = {"region": relay.region_name, **fields} if "region_id" in fields else fields
+            changed = msgspec.structs.replace(relay, **_with_region(named, others, relay.region))
             transaction.put(changed)
             return changed, self._left(transaction, relay) if changed.region != relay.region else None
 
@@ -183,8 +191,6 @@ def _with_region(fields: dict[str, Any], others: Sequence[Relay], own: int | Non
     wanted, name = fields.get("region_id"), fields.get("region")
     rest = {key: value for key, value in fields.items() if key not in ("region", "region_id")}
     if name is None:
-        if wanted is not None:
-            raise Refused("give the region's name beside its id", "usage")
         return rest
     return {**rest, "region": region_id(others, name, wanted=wanted, own=own), "region_name": name}
 

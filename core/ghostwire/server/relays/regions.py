@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import chain
 
 from ghostwire.errors import Conflict, Refused
 from ghostwire.model import Relay
+from ghostwire.server.names import LINE
 
 FIRST = 900
 """Where the mesh's own regions begin, as in the field: below are the public ones of others."""
@@ -16,7 +18,7 @@ MAX_NAME = 64
 
 def checked_name(name: str) -> str:
     """The name, if a region can have it; else Refused."""
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+    if re.fullmatch(LINE, name) is None:
         raise Refused(f"{name[:MAX_NAME]!r} can't name a region: give 1 to 64 printable characters", "usage")
     return name
 
