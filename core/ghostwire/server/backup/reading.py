@@ -89,7 +89,7 @@ class _Reader:
     def _parted(self, line: bytes, number: int) -> _Line:
         try:
             return _split.decode(line)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             raise _Wrong(f"damaged: line {number}" if number > 1 else NONE) from None
 
     def _take(self, tag: str, value: msgspec.Raw) -> None:
