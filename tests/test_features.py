@@ -75,7 +75,7 @@ def ghostwire_routes():
 def ghostwire_commands():
     yield Command("gwctl", "motto", lambda: None, help="Say it.")
 """
-SELECTIONS = {"small": ("-derp", "-auth_key"), "default": (), "with a stranger's": ("motto",)}
+SELECTIONS = {"small": ("-derp", "-auth_key", "-api_grpc"), "default": (), "with a stranger's": ("motto",)}
 HELP = "import sys; from ghostwire.cli.main import {0}; sys.exit({0}())"
 
 
@@ -161,13 +161,15 @@ def seen(tmp_path: Path, install: Any) -> dict[str, Seen]:
 def test_what_is_not_selected_is_not_there(seen: dict[str, Seen], capsys: pytest.CaptureFixture[str]) -> None:
     small, default, more = seen.values()
     assert [each.has("ghostwire_derp") for each in seen.values()] == [(False, False), (True, True), (True, True)]
+    assert [each.has("ghostwire_api_grpc") for each in seen.values()] == [(False, False), (True, False), (True, False)]
+    assert not any(any(each.has(library)) for each in seen.values() for library in ("connectrpc", "google", "h2"))
     assert [each.has("ghostwire_auth_key")[0] for each in seen.values()] == [False, True, True]
     assert [each.has("third_party_motto_motto")[0] for each in seen.values()] == [False, False, True]
     assert "derp" not in small.node["transports"]
     assert "derp" in default.node["transports"]
     assert not any("derp" in name for name in small.node["metrics"])
     gone = set(default.server["metrics"]) - set(small.server["metrics"])
-    assert {name.split("_")[1] for name in gone} == {"relay", "stun"}
+    assert {name.split("_")[1] for name in gone} == {"relay", "stun", "grpc"}
     assert any(name.startswith("ghostwire_derp_") for name in default.node["metrics"])
     for route in ("/derp", "/derp/probe", "/api/v1/preauthkeys"):
         assert [route in each.server["routes"] for each in seen.values()] == [False, True, True], route

@@ -1,0 +1,1 @@
+"""gRPC and Connect: the control plane for nodes and the administration, on the one port."""
