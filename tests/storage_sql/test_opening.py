@@ -96,7 +96,7 @@ async def test_a_folder_that_cannot_be_written_is_refused_with_what_to_do() -> N
     assert "make it writable or pass --state" in await refusal(storage)
 
 
-@pytest.mark.parametrize("url", ["postgresql://user:secret@host/mesh", "sqlite://", "nonsense"])
+@pytest.mark.parametrize("url", ["mysql://user:secret@host/mesh", "sqlite://", "nonsense"])
 async def test_a_url_that_is_not_supported_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
     import logging
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ghostwire.capabilities.storage import Change
 from ghostwire.errors import Conflict
 from ghostwire.model import Record
 from ghostwire_storage_sql.tables import MAPPED, REFERENCES
@@ -91,6 +92,17 @@ class Memory:
 
         self.journal.append(undo)
         self._settings[name] = self.changed_settings[name] = value
+
+    def follow(self, changes: Sequence[Change]) -> None:
+        """Take over another server's commit. Old records go first, so that a unique value may pass over."""
+        for change in changes:
+            self._set((change.kind, change.id), None)
+        for change in changes:
+            self._set((change.kind, change.id), change.record)
+
+    def take(self, settings: dict[str, str], counters: dict[str, int]) -> None:
+        """Take over all settings and counters as they are in the database, between two works."""
+        self._settings, self._counters = settings, counters
 
     def undo(self, length: int = 0) -> None:
         """Take back what was done since the journal had this length."""

@@ -15,13 +15,27 @@ from ghostwire_storage_sql.sqlite import SqliteDatabase
 SETTING = "[plugin.storage_sql] url"
 TRY = "sqlite:////path/to/file or postgresql://user@host/database"
 
+POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
+INSTALL = "install it by: pip install 'ghostwire-mesh[postgresql]'"
+
 
 def database(url: str, state: Path, entropy: Entropy) -> Database:
     """The database of this URL, not yet opened; ``ghostwire.db`` in ``state`` without one. StateError for others."""
+    if url.startswith(POSTGRES):
+        return _postgres(url, entropy)
     parsed = _parsed(url or f"sqlite:///{state / 'ghostwire.db'}")
     if parsed.drivername == "sqlite" and parsed.database:
         return SqliteDatabase(Path(os.path.abspath(parsed.database)), entropy)
     raise StateError(f"{SETTING}: {parsed.render_as_string(hide_password=True)}: try {TRY}")
+
+
+def _postgres(url: str, entropy: Entropy) -> Database:
+    try:
+        from ghostwire_storage_sql.link import Target
+        from ghostwire_storage_sql.postgres import PostgresDatabase
+    except ImportError as error:
+        raise StateError(f"{SETTING}: PostgreSQL's library is missing ({error}); {INSTALL}") from None
+    return PostgresDatabase(Target(f"postgresql://{url.partition('://')[2]}"), entropy)
 
 
 def _parsed(url: str) -> sa.URL:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ghostwire.errors import StateError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every schema revision this version knows, oldest first."""
 
 

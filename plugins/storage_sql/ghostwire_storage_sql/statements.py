@@ -34,6 +34,12 @@ class Statements:
         }
 
     @cached_property
+    def lock(self) -> str:
+        """() -> (revision): keep others from writing until the transaction ends."""
+        name: sa.ColumnElement[str] = sa.literal_column(f"'{REVISION}'", sa.Text)
+        return self._text(sa.select(counters.c.value).where(counters.c.name == name).with_for_update())
+
+    @cached_property
     def counters(self) -> str:
         """() -> (name, value) of all."""
         return self._text(sa.select(counters.c.name, counters.c.value))

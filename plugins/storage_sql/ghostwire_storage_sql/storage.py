@@ -9,22 +9,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ghostwire import Commit, Snapshot, Storage, Transaction
-from ghostwire.capabilities.storage import Backup
+from ghostwire.capabilities.storage import Backup, Exchange
 from ghostwire.engine import Entropy
 from ghostwire.errors import StateError, Unavailable
 from ghostwire_storage_sql.database import Database
 from ghostwire_storage_sql.places import database
+from ghostwire_storage_sql.sharing import Shared, SharedDatabase
 from ghostwire_storage_sql.writer import Writer
 
 T = TypeVar("T")
 
 
 class SqlStorage(Storage):
-    """Records and change log in SQLite; durable when acknowledged, many changes a commit."""
+    """Records and change log in SQLite or PostgreSQL; durable when acknowledged, many changes a commit."""
 
     def __init__(self, state: Path, url: str, entropy: Entropy, log: logging.Logger) -> None:
         self._state, self._url, self._entropy, self._log = state, url, entropy, log
         self._writer: Writer | None = None
+        self._shared: Shared | None = None
+        self._following: Callable[[bool], None] = _ignore
 
     async def open(self, committed: Callable[[Commit], None]) -> Snapshot:
         """Migrate, take the lock, and read everything."""
@@ -32,6 +35,8 @@ class SqlStorage(Storage):
         writer = Writer(held, committed)
         snapshot = await writer.open()
         self._writer = writer
+        if isinstance(held, SharedDatabase):
+            self._shared = held.share(writer, lambda following: self._following(following), self._log)
         self._log.debug("%s: revision %d, %d records", held.where, snapshot.revision, len(snapshot.records))
         return snapshot
 
@@ -75,12 +80,24 @@ class SqlStorage(Storage):
         held = self._database()
         held.open()
         try:
+            held.claim()
             return held.backup()
         finally:
             held.close()
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """Where the servers of a PostgreSQL meet."""
+        return self._shared.exchange if self._shared is not None else None
+
+    def follow(self, following: Callable[[bool], None]) -> None:
+        """Call this when PostgreSQL is out of reach, and when it is back."""
+        self._following = following
+
     async def close(self) -> None:
         """Finish what was begun; harmless when called twice."""
+        if self._shared is not None:
+            await self._shared.close()
         if self._writer is not None:
             await self._writer.close()
 
@@ -92,3 +109,7 @@ class SqlStorage(Storage):
         if self._writer is None:
             raise Unavailable("the storage is not open")
         return self._writer
+
+
+def _ignore(following: bool) -> None:
+    return

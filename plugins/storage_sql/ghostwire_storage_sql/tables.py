@@ -150,3 +150,20 @@ log = sa.Table(
     sa.Column("record_id", Integer, nullable=False),
     sa.Column("record", sa.LargeBinary(), nullable=True),
 )
+servers = sa.Table(
+    "servers",
+    metadata,
+    sa.Column("id", sa.Text(), primary_key=True),
+    sa.Column("heartbeat", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("counter", Integer, nullable=False),
+    sa.Column("since", Integer, nullable=False),
+)
+entries = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("server", sa.Text(), sa.ForeignKey("servers.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", sa.Text(), primary_key=True),
+    sa.Column("counter", Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary(), nullable=True),
+    sa.Index("entries_counter", "server", "counter"),
+)

@@ -19,7 +19,11 @@ Future = asyncio.Future[Any]
 
 
 class Writer:
-    """Runs works in the order they came; ``committed`` is called on the loop before their futures resolve."""
+    """Runs works in the order they came; ``committed`` is called on the loop before their futures resolve.
+
+    ``reached`` is when the log was last seen to its end (the loop's seconds), ``trouble`` why not since. Where
+    ``following`` is set to False, works are refused.
+    """
 
     def __init__(self, database: Database, committed: Callable[[Commit], None]) -> None:
         self._database, self._committed = database, committed
@@ -28,7 +32,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
         self._opened: asyncio.Future[Snapshot] = self._loop.create_future()
         self._ended = asyncio.Event()
-        self._closing = False
+        self._closing = self._poked = False
+        self.following, self.reached, self.trouble = True, self._loop.time(), ""
 
     async def open(self) -> Snapshot:
         """Start the thread and open the database in it."""
@@ -37,11 +42,19 @@ class Writer:
 
     async def write(self, work: Work) -> Any:
         """The work's result, once it is durable."""
+        if not self.following:
+            raise Unavailable(self.trouble or "the database is out of reach")
         return await self._enqueue(work, None)
 
     async def read(self, read: Read) -> Any:
         """Something that needs no transaction, after all that was queued before it."""
         return await self._enqueue(None, read)
+
+    def poke(self) -> None:
+        """Look for other servers' commits, soon."""
+        if not (self._poked or self._closing):
+            self._poked = True
+            self._queue.put((None, _follow, self._loop.create_future()))
 
     async def close(self) -> None:
         """Finish what waits, then end the thread."""
@@ -86,9 +99,23 @@ class Writer:
             work, read, future = self._queue.get()
         if works:
             self._commit(works)
-        if work is None and read is not None:
+        if read is _follow:
+            self._follow()
+        elif work is None and read is not None:
             self._post(_resolve, future, self._database.read(read))
         return work is not None or read is not None
+
+    def _follow(self) -> None:
+        self._poked = False
+        commits, error = self._database.read(_follow)
+        if error is None:
+            self._post(self._deliver, commits, [], [])
+        self._post(self._look, error)
+
+    def _look(self, error: Exception | None) -> None:
+        self.trouble = str(error or "")
+        if error is None:
+            self.reached = self._loop.time()
 
     def _commit(self, works: list[tuple[Work, Future]]) -> None:
         commits, outcomes = self._database.commit([work for work, _ in works])
@@ -107,6 +134,10 @@ class Writer:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             return  # the loop is closed: nobody is left to be told
+
+
+def _follow(database: Database) -> list[Commit]:
+    return database.follow()
 
 
 def _resolve(future: Future, outcome: Outcome) -> None:

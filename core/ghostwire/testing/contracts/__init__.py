@@ -17,6 +17,7 @@ from ghostwire.testing.contracts.platform import PlatformContract, System
 from ghostwire.testing.contracts.policy import PolicyContract
 from ghostwire.testing.contracts.resolver import ResolverContract
 from ghostwire.testing.contracts.storage import StorageContract
+from ghostwire.testing.contracts.storage_sharing import SharedStorageContract
 from ghostwire.testing.contracts.telemetry import TelemetryContract
 from ghostwire.testing.contracts.transport import TransportContract
 from ghostwire.testing.contracts.tunnel import TunnelContract
@@ -27,6 +28,7 @@ __all__ = [
     "PlatformContract",
     "PolicyContract",
     "ResolverContract",
+    "SharedStorageContract",
     "StorageContract",
     "System",
     "TelemetryContract",
