@@ -20,7 +20,7 @@ from ghostwire.cli.tables import size
 from ghostwire.errors import PermissionDenied, StateError, UsageError
 from ghostwire.keys import create_private
 from ghostwire.model import Record
-from ghostwire.server.backup import layout, reading, restoring
+from ghostwire.server.backup import files, layout, reading, restoring
 from ghostwire.server.backup.layout import Archive
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def put_back(program: Program, archive: Archive, url: str | None, force: bool) -
     server = _server(program, url)
     folder, config = program.folders.server, server.config.server
     aside = asyncio.run(restoring.restore(archive, server.storage(), folder, config, os.urandom, replace=force))
+    files.hand_over(folder)
     return {"records": counted(archive.backup.records), "revision": archive.header.revision, "aside": list(aside)}
 
 
@@ -173,6 +174,7 @@ def move(program: Program, source: str | None, target: str, force: bool) -> dict
     _check_none_runs(program)
     old, new = _server(program, source).storage(), _server(program, target).storage()
     records, aside = asyncio.run(restoring.move(old, new, replace=force))
+    files.hand_over(program.folders.server)
     return {"records": records, "to": target, "aside": [aside] if aside else []}
 
 

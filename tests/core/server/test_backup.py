@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import subprocess
 import tracemalloc
 import zlib
 from collections.abc import Iterable
@@ -75,6 +76,13 @@ def test_anybody_reads_it_with_gzip_and_json():
     assert next(value for tag, value in lines if tag == "node")["name"] == "node1"
     tag, end = lines[-1]
     assert (tag, end["lines"]) == ("end", len(lines) - 1)
+
+
+def test_b2sum_finds_the_digest_that_the_last_line_names(tmp_path):
+    (tmp_path / "b").write_bytes(written(ARCHIVE))
+    command = f"zcat < {tmp_path / 'b'} | head -n -1 | b2sum -l 256"
+    said = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30).stdout
+    assert said.split()[0] == json.loads(gzip.decompress(written(ARCHIVE)).splitlines()[-1])[1]["blake2b"]
 
 
 def test_every_kind_and_field_is_known_to_the_schema():
@@ -284,3 +292,17 @@ def test_files_are_put_in_place_and_others_set_aside_only_when_wished(tmp_path):
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("control.key", "tls.key")} == {0o600}
     files.place(tmp_path, wanted, "again", replace=False).finish()
     assert files.kept(tmp_path) == wanted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_restored_belongs_to_who_runs_the_server(tmp_path):
+    (tmp_path / "server" / "sql").mkdir(parents=True)
+    outside = tmp_path / "roots"
+    outside.write_text("secret")
+    (tmp_path / "server" / "sql" / "db").write_text("")
+    (tmp_path / "server" / "link").symlink_to(outside)
+    os.link(outside, tmp_path / "server" / "second")
+    os.chown(tmp_path, 65534, 65534)
+    files.hand_over(tmp_path / "server")
+    owners = {path.name: path.lstat().st_uid for path in tmp_path.rglob("*")}
+    assert owners == {"server": 65534, "sql": 65534, "db": 65534, "link": 0, "second": 0, "roots": 0}

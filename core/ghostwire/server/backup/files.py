@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -78,5 +79,31 @@ def _flush(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def hand_over(folder: Path) -> None:
+    """Give what root made in the server's folder to the owner of the state folder around it, who runs the server.
+
+    Only plain files and folders with one name: somebody may have put links there.
+    """
+    owner = folder.parent.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for place, _, names in os.walk(folder):
+        for path in (place, *(os.path.join(place, name) for name in names)):
+            _give(path, owner.st_uid, owner.st_gid)
+
+
+def _give(path: str, user: int, group: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # a link, or a socket
+        return
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)):
+            os.fchown(descriptor, user, group)
     finally:
         os.close(descriptor)
