@@ -70,7 +70,7 @@ class PostgresDatabase(SharedDatabase):
 
     def claim(self) -> None:
         """Hold the lock that every server shares, so that none is there."""
-        if not self._connected().execute("SELECT pg_try_advisory_lock(%s, 1)", (LOCKS,)).fetchone()[0]:  # type: ignore[index]
+        if not _granted(self._connected(), "pg_try_advisory_lock"):
             raise StateError(f"{self.where}: a server uses it; stop it first")
 
     def backup(self) -> Backup:
@@ -78,11 +78,6 @@ class PostgresDatabase(SharedDatabase):
         with _transaction(self._connected(), NEWEST_ONE):
             counters = self.stored_counters()
             return kept(self.stored_records(), self.stored_settings(), counters, counters.pop(REVISION))
-
-    def claim(self) -> None:
-        """Have it alone: no server may have it open, nor open it until we close."""
-        if not _granted(self._connected(), "pg_try_advisory_lock"):
-            raise StateError(f"{self.where}: a server uses it; stop it first, or back up by way of it")
 
     def restore(self, backup: Backup, *, replace: bool) -> str:
         """Fill the database, which must be empty: there is no place beside it where the old one could go."""
