@@ -51,7 +51,23 @@ async def body_of(request: Request, kind: type[T], *, limit: int = MAX_BODY) -> 
         if len(data) > limit:
             raise api_errors.TooLarge(f"the body is larger than {limit} bytes")
     try:
-        value: T = from_json(bytes(data) or b"{}", kind)
+        value: T = _decoded(bytes(data) or b"{}", kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Refused(f"the body is wrong: {error}", "malformed") from None
     return value
+
+
+def _decoded(data: bytes, kind: Any) -> Any:
+    try:
+        return from_json(data, kind)
+    except msgspec.ValidationError:
+        return from_json(msgspec.json.encode(_whole(msgspec.json.decode(data))), kind)
+
+
+def _whole(value: Any) -> Any:
+    """The value with whole numbers for those that are written as 3.0: in JSON they are the same."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list) else value

@@ -61,6 +61,7 @@ def document(operations: Iterable[Operation], release: str) -> dict[str, Any]:
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for each in shown:
         paths[each.path][each.method.lower()] = _described(each, schemas, components)
+        paths[each.path][each.method.lower()]["responses"]["200"]["links"] = _links(each, shown)
     queries = {schemas[each.query]["$ref"].rpartition("/")[2] for each in shown if each.query}
     return {
         "openapi": "3.1.0",
@@ -135,6 +136,14 @@ def _responses(operation: Operation, schemas: Mapping[Any, Any]) -> Iterator[tup
     for status in sorted(_statuses(operation)):
         refusal = {"application/json": {"schema": schemas[Error]}}
         yield str(status), {"description": _TITLES[status], "content": refusal}
+
+
+def _links(operation: Operation, others: Iterable[Operation]) -> dict[str, Any]:
+    """What can be done with the thing whose id its answer has."""
+    takers = [each for each in others if operation.ids and each.path.startswith(operation.path + "/{")]
+    names = {_identifier(each.summary): re.findall(r"{(\w+)}", each.path)[0] for each in takers}
+    found = f"$response.body#{operation.ids}"
+    return {id_: {"operationId": id_, "parameters": {name: found}} for id_, name in names.items()}
 
 
 def _statuses(operation: Operation) -> set[int]:

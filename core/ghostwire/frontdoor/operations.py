@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -29,7 +30,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     what it is given after the request. It is ``safe`` if it changes nothing, so that read-only keys may call it;
     ``creates`` may come again under one Idempotency-Key; ``guarded`` heeds If-Match, which it ``must`` have or not.
     ``paths`` describe its path's parameters, in JSON Schema; ``errors`` are statuses of errors that it has besides;
-    ``older`` query parameters that earlier releases took, which its endpoint looks for itself.
+    ``older`` query parameters that earlier releases took, which its endpoint looks for itself. ``ids`` is where its
+    answer has the id of something that operations below its path take (a JSON pointer).
     """
 
     path: str
@@ -47,6 +49,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     paths: Mapping[str, Mapping[str, Any]] = {}
     errors: tuple[int, ...] = ()
     older: tuple[str, ...] = ()
+    ids: str = ""
 
 
 class Receipts(Protocol):
@@ -61,7 +64,7 @@ class ApiRoute(Route):
     it gives a JSON-able value or a Response of its own, or raises a GhostwireError."""
 
     def __init__(self, operation: Operation, endpoint: Endpoint) -> None:
-        super().__init__(operation.path, self._answer, methods=[operation.method])
+        super().__init__(_template(operation), self._answer, methods=[operation.method])
         self.operation, self._call, self.safe = operation, endpoint, operation.safe
 
     async def _answer(self, request: Request) -> Response:
@@ -106,6 +109,32 @@ class ApiRoute(Route):
             raise Refused("no answers are kept here: leave Idempotency-Key out", "usage")
         asked = b"\n".join([request.method.encode(), request.url.path.encode(), *map(to_json, given)])
         return receipts.of(caller(request), request.headers[KEY_HEADER], hashlib.blake2s(asked).digest())
+
+
+class NumberConvertor(Convertor[int]):
+    """An id in a path: of at most 18 digits, so that whatever it says is a number that there may be."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        """As a number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """As in a path."""
+        return str(value)
+
+
+register_url_convertor("number", NumberConvertor())
+
+
+def _template(operation: Operation) -> str:
+    """The path as Starlette matches it."""
+    path = operation.path
+    for name, schema in operation.paths.items():
+        if schema["type"] == "integer":
+            path = path.replace(f"{{{name}}}", f"{{{name}:number}}")
+    return path
 
 
 def query_of(request: Request, kind: Any, older: Collection[str] = ()) -> Any:

@@ -23,7 +23,6 @@ __all__ = [
     "error_response",
     "expect",
     "json_response",
-    "number_of",
     "paged",
     "route",
     "shows",
@@ -41,8 +40,3 @@ def route(path: str, endpoint: Endpoint, method: str = "GET", **described: Any) 
     safe = described.pop("safe", method in ("GET", "HEAD"))
     paths: Mapping[str, Any] = {"id": NAME_OR_ID, **described.pop("paths", {})}
     return ApiRoute(Operation(path=path, method=method, safe=safe, paths=paths, **described), endpoint)
-
-
-def number_of(text: str) -> int | None:
-    """An id as a path has it; None where it can be none."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None

@@ -3,8 +3,8 @@
     gwapi-<stable id, 16 hex digits>-<64 hex digits>
 
 The server keeps the BLAKE2s digest of the whole text. The stable id only says which key is meant; comparing digests in
-constant time decides. Wrong guesses are limited: so many for each address and key that exists, and so many for each
-address where the key does not exist, so that nobody's guesses keep a right key out that another program holds.
+constant time decides. Wrong guesses at a key are limited for each address, and are not looked at beyond that; a guess
+that names no key can never be right.
 """
 
 from __future__ import annotations
@@ -90,13 +90,12 @@ class ApiKeys:
 
     def admit(self, text: str, client: str) -> ApiKey:
         """The key whose secret this is; AuthenticationFailed where there is none, TooMany after too many guesses."""
-        match, origin = _TEXT.fullmatch(text), origin_of(client)
+        match = _TEXT.fullmatch(text)
         held = next((key for key in self.all() if match and key.stable_id == match[1]), None)
-        guesser = f"{origin} {held.stable_id}" if held else origin
-        if wait := self._guesses.wait(guesser):
-            raise TooMany("too many wrong API keys came from this address", wait)
-        right = hmac.compare_digest(_digest(text), held.digest if held else bytes(32))
-        if held is None or not right:
+        guesser = f"{origin_of(client)} {held.stable_id if held else ''}"
+        if held is not None and (wait := self._guesses.wait(guesser)):
+            raise TooMany("too many wrong secrets of this API key came from this address", wait)
+        if not hmac.compare_digest(_digest(text), held.digest if held else bytes(32)) or held is None:
             self._guesses.take(guesser)
             raise AuthenticationFailed("this API key is not known; make one: gwctl apikeys create")
         if self.expired(held):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ghostwire import Routes
-from ghostwire.errors import NotFound
-from ghostwire.frontdoor.rest import NUMBER, Listing, Page, expect, number_of, paged, route
+from ghostwire.frontdoor.rest import NUMBER, Listing, Page, expect, paged, route
 from ghostwire.model import PreAuthKey
 from ghostwire_auth_key.issuing import Issuer, Order
 
@@ -74,10 +73,16 @@ class KeyRoutes(Routes):
 
     def admin(self) -> Sequence[BaseRoute]:
         """List, make, revoke."""
-        made: dict[str, Any] = {"body": Order, "answer": CreatedKey, "creates": True, "errors": (404,)}
+        made: dict[str, Any] = {
+            "body": Order,
+            "answer": CreatedKey,
+            "creates": True,
+            "errors": (404,),
+            "ids": "/key/id",
+        }
         revoke: dict[str, Any] = {"answer": RevokedKey, "guarded": True, "paths": {"id": NUMBER}}
         return [
-            route(PATH, self._list, summary="List pre-auth keys", query=Page, answer=KeysView),
+            route(PATH, self._list, summary="List pre-auth keys", query=Page, answer=KeysView, ids="/keys/0/id"),
             route(PATH, self._create, "POST", summary="Create pre-auth key", **made),
             route(PATH + "/{id}/revoke", self._revoke, "POST", summary="Revoke pre-auth key", **revoke),
         ]
@@ -94,9 +99,7 @@ class KeyRoutes(Routes):
         return await self._issuer.issue_as(order, render)
 
     async def _revoke(self, request: Request) -> Any:
-        id_ = number_of(request.path_params["id"])
-        if id_ is None:
-            raise NotFound("a pre-auth key is named by its number; see: gwctl preauthkeys list")
+        id_ = request.path_params["id"]
         expect(self._issuer.key(id_))
         key = await self._issuer.revoke(id_)
         return RevokedKey(self._view(key, self._issuer.owners().get(key.user, "")))

@@ -66,7 +66,7 @@ class ApiKeyRoutes(Routes):
 
     def admin(self) -> Sequence[BaseRoute]:
         """List, make, look at, delete."""
-        one, made = PATH + "/{id}", {"body": NewApiKey, "answer": CreatedApiKey, "creates": True}
+        one, made = PATH + "/{id}", {"body": NewApiKey, "answer": CreatedApiKey, "creates": True, "ids": "/key/id"}
         return [
             route(PATH, self._list, summary="List API keys", query=Page, answer=ApiKeysView),
             route(PATH, self._create, "POST", summary="Create API key", **made),

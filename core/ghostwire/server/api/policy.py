@@ -12,12 +12,12 @@ from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
 from ghostwire.errors import Finding, NotFound, Refused
-from ghostwire.frontdoor.rest import NUMBER, Listing, Page, caller, json_response, number_of, paged, route
+from ghostwire.frontdoor.rest import NUMBER, Listing, Page, caller, json_response, paged, route
 from ghostwire.model import PolicyVersion
 from ghostwire.server.api.views import View
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.policy.explain import Question, explain
-from ghostwire.server.policy.policies import MAX_SOURCE, Policies
+from ghostwire.server.policy.policies import MAX_SOURCE, Policies, check_note
 from ghostwire.server.texts import Note, described
 
 PATH = "/api/v1/policy"
@@ -125,7 +125,7 @@ class PolicyRoutes(Routes):
 
     def _asking(self) -> Sequence[BaseRoute]:
         checked: dict[str, Any] = {"body": Text, "limit": LIMIT, "answer": CheckedView}
-        many: dict[str, Any] = {"query": Page, "answer": VersionsView}
+        many: dict[str, Any] = {"query": Page, "answer": VersionsView, "ids": "/versions/0/version"}
         version: dict[str, Any] = {"answer": VersionText, "paths": {"number": NUMBER}}
         why: dict[str, Any] = {"body": Question, "safe": True, "errors": (404,)}
         return [
@@ -150,6 +150,7 @@ class PolicyRoutes(Routes):
         return _tagged(await self._policies.rollback(earlier.version, author, expected=expected))
 
     async def _check(self, request: Request, text: Text) -> Any:
+        check_note(text.note)
         checked = await self._policies.check(text.source)
         return CheckedView(errors=_findings(checked.errors), warnings=_findings(checked.warnings))
 
@@ -169,10 +170,7 @@ class PolicyRoutes(Routes):
         return VersionsView(versions=shown, next=after if after is msgspec.UNSET else -after)
 
     async def _version(self, request: Request) -> Any:
-        number = number_of(request.path_params["number"])
-        if number is None:
-            raise NotFound("a version is named by its number; see: gwctl policy history")
-        return _text(self._policies.get(number))
+        return _text(self._policies.get(request.path_params["number"]))
 
 
 def _expected(request: Request) -> int | None:

@@ -93,11 +93,12 @@ class RelayRoutes(Routes):
     def admin(self) -> Sequence[BaseRoute]:
         """List, make, change, drain, delete; and all of them as a DERP map."""
         one, view = PATH + "/{id}", RelayView
+        made = {"body": Order, "answer": CreatedRelay, "creates": True, "ids": "/relay/id"}
         change = {"body": Alteration, "answer": view, "guarded": True}
         return [
             route("/api/v1/derpmap", self._derp_map, summary="Show DERP map"),
-            route(PATH, self._list, summary="List relays", query=Page, answer=RelaysView),
-            route(PATH, self._create, "POST", summary="Create relay", body=Order, answer=CreatedRelay, creates=True),
+            route(PATH, self._list, summary="List relays", query=Page, answer=RelaysView, ids="/relays/0/id"),
+            route(PATH, self._create, "POST", summary="Create relay", **made),
             route(one, self._show, summary="Show relay", answer=view),
             route(one, self._change, "PATCH", summary="Change relay", **change),
             route(one, self._delete, "DELETE", summary="Delete relay", answer=view, guarded=True),

@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
-from ghostwire.errors import NotFound
-from ghostwire.frontdoor.rest import MAX_PAGE, NUMBER, Listing, Page, caller, expect, number_of, paged, route, shows
+from ghostwire.frontdoor.rest import MAX_PAGE, NUMBER, Listing, Page, caller, expect, paged, route, shows
 from ghostwire.model import Node, Route
 from ghostwire.server.api.views import Named, View, route_state
 from ghostwire.server.mesh import LiveMesh
@@ -100,7 +99,15 @@ class RouteRoutes(Routes):
         some: dict[str, Any] = {"body": Chosen, "answer": SomeRoutes}
         single: dict[str, Any] = {"answer": SomeRoutes, "guarded": True, "paths": paths}
         return [
-            route(PATH, self._list, summary="List routes", query=Choice, answer=RoutesView, errors=(404,)),
+            route(
+                PATH,
+                self._list,
+                summary="List routes",
+                query=Choice,
+                answer=RoutesView,
+                errors=(404,),
+                ids="/routes/0/id",
+            ),
             route(PATH + "/approve", self._approve, "POST", summary="Approve routes", errors=(404,), **some),
             route(PATH + "/reject", self._reject, "POST", summary="Reject routes", errors=(404,), **some),
             route(PATH + "/delete", self._delete, "POST", summary="Delete routes", errors=(404,), **some),
@@ -145,10 +152,7 @@ class RouteRoutes(Routes):
         return self._some(await self._administration.delete(*self._chosen(request)))
 
     def _one(self, request: Request) -> Route:
-        id_ = number_of(request.path_params["id"])
-        if id_ is None:
-            raise NotFound("a route is named by its number; see: gwctl routes list")
-        return self._administration.route(id_)
+        return self._administration.route(request.path_params["id"])
 
     def _chosen(self, request: Request) -> tuple[str, Sequence[str]]:
         """The route that is to be changed, unless it is another than the caller saw."""

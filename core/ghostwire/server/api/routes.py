@@ -74,8 +74,10 @@ class CoreRoutes(Routes):
         one, user = path + "/{id}", views.UserView
         change = {"body": UserChange, "answer": user, "guarded": True}
         return [
-            route(path, self._users, summary="List users", query=Page, answer=views.UsersView),
-            route(path, self._add_user, "POST", summary="Create user", body=NewUser, answer=user, creates=True),
+            route(path, self._users, summary="List users", query=Page, answer=views.UsersView, ids="/users/0/id"),
+            route(
+                path, self._add_user, "POST", summary="Create user", body=NewUser, answer=user, creates=True, ids="/id"
+            ),
             route(one, self._user, summary="Show user", answer=user),
             route(one, self._change_user, "PATCH", summary="Change user", **change),
             route(one, self._delete_user, "DELETE", summary="Delete user", answer=user, guarded=True),
@@ -85,7 +87,7 @@ class CoreRoutes(Routes):
         one, node = path + "/{id}", views.NodeView
         change = {"body": NodeChange, "answer": views.ChangedNode, "guarded": True}
         return [
-            route(path, self._nodes, summary="List nodes", query=Page, answer=views.NodesView),
+            route(path, self._nodes, summary="List nodes", query=Page, answer=views.NodesView, ids="/nodes/0/id"),
             route(one, self._node, summary="Show node", answer=node),
             route(one, self._change_node, "PATCH", summary="Change node", **change),
             route(one, self._delete_node, "DELETE", summary="Delete node", answer=node, guarded=True),

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,6 +23,8 @@ MAX_RULES, MAX_MISSES, MAX_PAIRS = 10, 5, 20
 """Rules, near misses and pairs that an answer names."""
 NUMBERS = {number: name for name, number in NAMES.items()} | {"ipv6-icmp": 58}
 """Protocols by name (IANA); others are given by number."""
+_ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in name) for name in NUMBERS)
+_NUMBER = "[01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5]"
 _WITH_PORTS = frozenset({6, 17, 132})
 
 
@@ -32,7 +34,7 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     source: str
     destination: str
-    protocol: str = ""
+    protocol: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^({_ANY_CASE}|{_NUMBER})?$"})] = ""
 
 
 async def explain(mesh: LiveMesh, policies: Policies, question: Question) -> dict[str, Any]:

@@ -151,8 +151,7 @@ class Policies:
         ``expected`` is the version that the author looked at (0: none was there), None: whatever it was. Conflict
         where another is in force; PolicyError with every finding where the text is wrong or its tests fail.
         """
-        if re.fullmatch(NOTE, note) is None:
-            raise Refused(f"a note is a line of at most {MAX_NOTE} characters", "usage")
+        check_note(note)
         async with self._lock:
             held = self.version
             if expected not in (None, self._number):
@@ -289,6 +288,12 @@ class Policies:
             if age >= KEPT or room < 0:
                 gone.append(version.id)
         return gone
+
+
+def check_note(note: str) -> None:
+    """Refused unless a version can have this note."""
+    if re.fullmatch(NOTE, note) is None:
+        raise Refused(f"a note is a line of at most {MAX_NOTE} characters", "usage")
 
 
 STALE = "stale"
