@@ -47,9 +47,7 @@ class Control:
     def __init__(self, context: ServerContext, sessions: SessionTable) -> None:
         self._context, self._sessions = context, sessions
         self._frames = Frames()
-        context.metrics.counter(
-            "grpc_frames_converted_total", "Frames converted for gRPC", lambda: self._frames.converted
-        )
+        context.metrics.counter("grpc_frames_total", "Frames converted for gRPC", lambda: self._frames.converted)
 
     def unary(self) -> dict[str, Callable[[Any, Any], Any]]:
         """Methods that answer once."""
