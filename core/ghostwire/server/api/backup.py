@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
 from ghostwire import __version__
 from ghostwire.capabilities.http import Routes
@@ -20,6 +23,12 @@ from ghostwire.server.backup.layout import FORMAT, SCHEMA, Archive, Header, with
 
 PATH = "/api/v1/backup"
 MEDIA_TYPE = "application/gzip"
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``keys``: with the server's keys in it, for an administrator on the server's machine alone."""
+
+    keys: bool = False
 
 
 class BackupRoutes(Routes):
@@ -38,21 +47,28 @@ class BackupRoutes(Routes):
 
     def admin(self) -> Sequence[BaseRoute]:
         """The backup."""
-        return [route(PATH, self._backup)]
+        return [
+            route(
+                PATH,
+                self._backup,
+                summary="Everything that the server keeps, as one file (docs/backup.md).",
+                query=Wanted,
+                safe=False,
+                media_type=MEDIA_TYPE,
+                answer=bytes,
+                errors=(403,),
+            )
+        ]
 
-    async def _backup(self, request: Request) -> Any:
-        """``?keys=true`` puts the server's keys into it, for an administrator on the server's machine alone.
-
-        Made in threads, a piece at a time and no sooner than it can be sent: the loop goes on meanwhile.
-        """
-        keys = request.query_params.get("keys") == "true"
+    async def _backup(self, request: Request, wanted: Wanted) -> Any:
+        keys = wanted.keys
         if keys and request.scope.get("state", {}).get("uid") is None:
             raise PermissionDenied("the server's keys leave it over its Unix socket alone; ask without keys=true")
         kept = files.kept(self._folder) if keys else {}
         backup = await self._take()
         archive = Archive(self._header(backup.revision), backup if keys else without_keys(backup), kept)
         headers = {"ETag": f'"{backup.revision}.{int(keys)}"'}
-        return StreamingResponse(writing.chunks(archive), media_type=MEDIA_TYPE, headers=headers)
+        return _Streamed(archive, headers)
 
     def _header(self, revision: int) -> Header:
         return Header(
@@ -63,3 +79,21 @@ class BackupRoutes(Routes):
             revision=revision,
             created=self._now(),
         )
+
+
+class _Streamed(Response):
+    """A backup, each piece made in a thread when the last one was sent; starlette's own would import a second event
+    loop's library at the first one, on the loop."""
+
+    def __init__(self, archive: Archive, headers: Mapping[str, str]) -> None:
+        super().__init__(None, headers=headers, media_type=MEDIA_TYPE)
+        del self.headers["content-length"]
+        self._archive = archive
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; the last piece is empty."""
+        pieces = writing.chunks(self._archive)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
