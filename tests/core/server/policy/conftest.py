@@ -134,11 +134,13 @@ class Desk:
         self.mesh.follow(self.policies.committed)
 
     async def restart(self, engine: PolicyEngine | None, config: ServerConfig | None = None) -> None:
+        await self.policies.close()
         await self.mesh.close()
         await self.start(engine, config)
 
     async def put(self, *records: Record) -> None:
         await self.mesh.write(lambda transaction: [transaction.put(record) for record in records])
+        await self.policies.caught_up()
 
     @property
     def api(self) -> httpx2.AsyncClient:
