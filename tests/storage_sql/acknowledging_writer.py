@@ -1,4 +1,7 @@
-"""A program that writes users and says each number on stdout once it is acknowledged, until it is killed."""
+"""A program that writes users and says each number on stdout once it is acknowledged, until it is killed.
+
+Its arguments are a folder and, for another database than one in it, a URL.
+"""
 
 import asyncio
 import logging
@@ -10,8 +13,8 @@ from ghostwire.model import User
 from ghostwire_storage_sql.storage import SqlStorage
 
 
-async def main(folder: Path) -> None:
-    storage = SqlStorage(folder, "", os.urandom, logging.getLogger("storage"))
+async def main(folder: Path, url: str) -> None:
+    storage = SqlStorage(folder, url, os.urandom, logging.getLogger("storage"))
     await storage.open(lambda commit: None)
 
     async def write() -> None:
@@ -27,4 +30,4 @@ async def main(folder: Path) -> None:
     await asyncio.gather(*(write() for _ in range(8)))
 
 
-asyncio.run(main(Path(sys.argv[1])))
+asyncio.run(main(Path(sys.argv[1]), "".join(sys.argv[2:])))

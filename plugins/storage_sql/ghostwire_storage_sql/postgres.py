@@ -141,14 +141,12 @@ class PostgresDatabase(SharedDatabase):
 
     @contextmanager
     def _storing(self, commit: Commit | None) -> Iterator[None]:
-        """Everything to COMMIT in one go. Where its answer is lost, the mark tells whether it came through."""
-        link = self._connected()
+        """Statement by statement: in a pipeline the database would not notice that we stopped while we hold the lock.
+        Where the answer to COMMIT is lost, the mark tells whether it came through."""
+        told = [f"NOTIFY {CHANNEL}, '{self.name}'"] if commit is not None else []
         try:
-            with link.pipeline():
-                yield
-                if commit is not None:
-                    link.execute("SELECT pg_notify(%s, %s)", (CHANNEL, self.name))
-                link.execute("COMMIT")
+            yield
+            _rows(self._connected(), *told, "COMMIT")
         except psycopg.Error as error:
             if not self._lost(error) or not self._came_through(commit):
                 raise
@@ -188,17 +186,13 @@ class PostgresDatabase(SharedDatabase):
     def _lock(self) -> list[Commit]:
         """Begin a transaction that holds the counter row, and bring the memory to what is committed."""
         link = self._connected()
-        with link.pipeline():
-            link.execute("BEGIN")
-            link.execute(self.sql.lock)
-            counters, settings = link.execute(self.sql.counters), link.execute(self.sql.settings)
-        held = dict(counters.fetchall())
+        held, settings = _rows(link, "BEGIN", self.sql.lock, self.sql.counters, self.sql.settings)[2:]
         revision = held.pop(REVISION)
         commits = self.logged(self.revision) if revision != self.revision else []
         if not self._is_next(commits) or revision != (commits[-1].revision if commits else self.revision):
             commits = [self._reload(revision)]
         self._apply(commits)
-        self.memory.take(dict(settings.fetchall()), held)
+        self.memory.take(settings, held)
         self._answered = time.monotonic()
         return commits
 
@@ -266,6 +260,16 @@ def _granted(link: Link, function: str) -> bool:
     """Whether that lock on using the database was to be had."""
     row = link.execute(f"SELECT {function}(%s, 1)", (LOCKS,)).fetchone()
     return row is not None and bool(row[0])
+
+
+def _rows(link: Link, *statements: str) -> list[dict[Any, Any]]:
+    """Run statements without values in one message; the first two columns of each one's rows, as a dict."""
+    cursor = link.execute("; ".join(statements))
+    found = []
+    for _ in statements:
+        found.append(dict(row[:2] for row in cursor.fetchall() if len(row) > 1) if cursor.description else {})
+        cursor.nextset()
+    return found
 
 
 @contextmanager
