@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ghostwire.cli.api_client import ServerApi
+from ghostwire.cli.options import storage_url
 from ghostwire.cli.program import Program
 from ghostwire.cli.tables import size
 from ghostwire.errors import PermissionDenied, StateError, UsageError
@@ -204,5 +205,5 @@ def _at(config: Config, url: str | None) -> Config:
 
     if url is None:
         return config
-    settings = {**config.plugin.get("storage_sql", {}), "url": url}
+    settings = {**config.plugin.get("storage_sql", {}), "url": storage_url(url)}
     return replace(config, plugin={**config.plugin, "storage_sql": settings})

@@ -29,6 +29,25 @@ def given(table: str, **options: Any) -> dict[str, Any]:
     return found
 
 
+def storage_url(text: str) -> str:
+    """A database's URL from the command line; UsageError where a password is in it, which all users here can read."""
+    from urllib.parse import parse_qsl, urlsplit
+
+    from ghostwire.errors import UsageError
+
+    try:
+        parts = urlsplit(text)
+        secret = parts.password is not None or any(name == "password" for name, _ in parse_qsl(parts.query))
+    except ValueError:
+        raise UsageError("this is no URL of a database; try postgresql://USER@HOST/NAME") from None
+    if secret:
+        raise UsageError(
+            "everybody on this machine can read a command line: leave the password out of the URL and put it into "
+            "~/.pgpass (mode 0600), or the whole URL under [plugin.storage_sql] in ghostwire.toml"
+        )
+    return text
+
+
 def _check(table: str, found: Mapping[str, Any]) -> None:
     from ghostwire.config import CHECKS
     from ghostwire.errors import UsageError

@@ -1,0 +1,67 @@
+"""A mesh moves from SQLite to PostgreSQL and back, by the programs that operators use."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(sys.executable).parent
+CONFIG = '[server]\nlisten = "127.0.0.1:0"\n[plugin.derp]\nstun = "127.0.0.1:0"\n[plugin.storage_sql]\nurl = "{url}"\n'
+
+
+def gwctl(state: Path, *words: object, code: int = 0) -> str:
+    """What gwctl prints, or where it fails its one line."""
+    command = [PROGRAMS / "gwctl", "--config", state / "c.toml", "--state", state, *words]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") <= (1 if code else 0), done.stderr
+    return done.stderr if code else done.stdout
+
+
+def users(state: Path) -> list[str]:
+    return [user["name"] for user in json.loads(gwctl(state, "users", "list", "--json"))["users"]]
+
+
+@contextlib.contextmanager
+def serving(state: Path, url: str = "") -> Iterator[None]:
+    """A server on this database."""
+    (state / "c.toml").write_text(CONFIG.format(url=url))
+    command = [PROGRAMS / "ghostwire", "--config", state / "c.toml", "--state", state, "server"]
+    with (state / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert process.stdout is not None
+    try:
+        assert "ready" in process.stdout.readline(), (state / "log").read_text()
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.mark.real
+def test_a_mesh_moves_to_postgresql_and_back_by_a_backup(tmp_path: Path, url: str) -> None:
+    here, there, file = tmp_path / "here", tmp_path / "there", tmp_path / "b"
+    here.mkdir(), there.mkdir()
+    with serving(here):
+        for name in ("ada", "bob"):
+            gwctl(here, "users", "create", name)
+    assert "password" in gwctl(here, "server", "migrate", "--to", url.replace("admin@", "admin:secret@"), code=2)
+    assert url in gwctl(here, "server", "migrate", "--to", url)
+    assert "has data in it" in gwctl(here, "server", "migrate", "--to", url, code=8)
+    with serving(here, url):
+        assert users(here) == ["admin", "ada", "bob"]
+        gwctl(here, "users", "create", "eve")
+        gwctl(here, "server", "backup", file)
+        (there / "c.toml").write_text(CONFIG.format(url=url))
+        for words in (("restore", file), ("restore", file, "--force"), ("migrate", "--to", f"sqlite:///{there}/x.db")):
+            assert "a server uses it; stop it first" in gwctl(there, "server", *words, code=5)
+    (there / "server" / "control.key").unlink(missing_ok=True)
+    assert "dropdb" in gwctl(there, "server", "restore", file, "--force", code=8)
+    gwctl(there, "server", "restore", file, "--storage", f"sqlite:///{there}/mesh.db")
+    with serving(there, f"sqlite:///{there}/mesh.db"):
+        assert users(there) == ["admin", "ada", "bob", "eve"]
+    assert (there / "server" / "control.key").read_text() == (here / "server" / "control.key").read_text()
