@@ -29,9 +29,9 @@ class Api:
     def __init__(self, folders: object) -> None:
         pass
 
-    def get(self, path: str) -> dict[str, Any]:
+    def all(self, path: str, name: str) -> dict[str, Any]:
         self.asked.append((path, None))
-        return {"keys": [KEY]}
+        return {name: [KEY]}
 
     def post(self, path: str, body: Any = None) -> dict[str, Any]:
         self.asked.append((path, body))

@@ -49,6 +49,14 @@ class Api:
         """The answer to a GET."""
         return self.request("GET", path)
 
+    def all(self, path: str, name: str) -> dict[str, Any]:
+        """The answer to a GET of a list called ``name``, with what is on its further pages."""
+        found = page = self.get(path)
+        while "next" in page:
+            page = self.get(f"{path}{'&' if '?' in path else '?'}after={page['next']}")
+            found[name] += page[name]
+        return {key: value for key, value in found.items() if key != "next"}
+
     def post(
         self,
         path: str,

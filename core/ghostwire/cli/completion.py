@@ -38,7 +38,7 @@ def names_from(api: Callable[[Folders], Api], path: str, key: str) -> Complete:
         client = api(_folders(context))
         client.timeout = PATIENCE
         try:
-            records = client.get(path).get(key, ())
+            records = client.all(path, key).get(key, ())
         except GhostwireError:
             return []
         return [record["name"] for record in records if record["name"].startswith(incomplete)]

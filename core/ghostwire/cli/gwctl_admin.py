@@ -44,7 +44,7 @@ def nodes() -> None:
 @click.pass_obj
 def nodes_list(program: Program, json_: bool) -> None:
     """List all nodes."""
-    found = ServerApi(program.folders).get("/api/v1/nodes")
+    found = ServerApi(program.folders).all("/api/v1/nodes", "nodes")
     if json_:
         print_json(found)
         return
@@ -190,7 +190,7 @@ def users() -> None:
 @click.pass_obj
 def users_list(program: Program, json_: bool) -> None:
     """List all users."""
-    found = ServerApi(program.folders).get("/api/v1/users")
+    found = ServerApi(program.folders).all("/api/v1/users", "users")
     if json_:
         print_json(found)
         return

@@ -70,7 +70,7 @@ def relays() -> None:
 @click.pass_obj
 def relays_list(program: Program, json_: bool) -> None:
     """List all relays by region: how many clients each has now, and how many nodes are at home there."""
-    found = ServerApi(program.folders).get(PATH)
+    found = ServerApi(program.folders).all(PATH, "relays")
     if json_:
         print_json(found)
         return

@@ -35,7 +35,7 @@ def routes() -> None:
 @click.pass_obj
 def routes_list(program: Program, node: str | None, json_: bool) -> None:
     """List all routes, or a node's; what each waits for, and what was refused and why."""
-    found = ServerApi(program.folders).get(PATH + (f"?node={segment(node)}" if node else ""))
+    found = ServerApi(program.folders).all(PATH + (f"?node={segment(node)}" if node else ""), "routes")
     if json_:
         print_json(found)
         return

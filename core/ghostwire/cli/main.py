@@ -39,6 +39,7 @@ GWCTL = {
     "server": within("ghostwire.cli.gwctl_server:server", "Show the server, back it up, restore it, move it."),
     "nodes": within("ghostwire.cli.gwctl_admin:nodes", "List, rename, expire and delete nodes."),
     "users": within("ghostwire.cli.gwctl_admin:users", "List, make, rename and delete users."),
+    "apikeys": within("ghostwire.cli.gwctl_apikeys:apikeys", "Make, list and delete API keys."),
     "relays": within("ghostwire.cli.gwctl_relays:relays", "List, make, change, drain and delete relays."),
     "routes": within("ghostwire.cli.gwctl_routes:routes", "Approve what subnet routers and exit nodes offer."),
     "completion": within(

@@ -59,7 +59,7 @@ def create(
 @click.pass_obj
 def list_(program: Program, json_: bool) -> None:
     """List all keys; their secrets are shown once only, by create."""
-    found = ServerApi(program.folders).get(PATH)
+    found = ServerApi(program.folders).all(PATH, "keys")
     if json_:
         print_json(found)
         return
