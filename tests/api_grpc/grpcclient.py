@@ -88,7 +88,8 @@ class Key:
     """An X25519 key pair."""
 
     def __init__(self) -> None:
-        self._private = X25519PrivateKey.from_private_bytes(os.urandom(32))
+        self.raw = os.urandom(32)
+        self._private = X25519PrivateKey.from_private_bytes(self.raw)
         self.public = self._private.public_key().public_bytes_raw()
 
     def shared(self, other: bytes) -> bytes:

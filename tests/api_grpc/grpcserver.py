@@ -23,10 +23,20 @@ class Running:
 
     def __init__(self, state: Path, port: int, tls: bool, process: subprocess.Popen[str]) -> None:
         self.api = ServerApi(Folders(state))
-        self.process = process
+        self.state, self.process = state, process
         self.server = Server(port, tls)
         self.token = self.join_token()
         self.admin_key = self.api_key("tests")
+
+    def log(self) -> str:
+        """What the server wrote."""
+        return (self.state / "log").read_text()
+
+    def memory(self) -> int:
+        """Its memory in KiB."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
+        assert found
+        return int(found[1])
 
     def join_token(self, **order: Any) -> Token:
         return Token(self.api.post("/api/v1/preauthkeys", {"reusable": True, **order})["token"])

@@ -3,7 +3,8 @@
 Imported when the first one comes. `Http2Protocol` feeds what arrives to the library's engine, and gives each request
 to the app in a task of its own (`ghostwire.frontdoor.http2_stream`).
 
-Bounds of one connection: `MAX_STREAMS` requests at once, 64 KiB of bodies that no app has taken yet, heads of
+Bounds of one connection: `MAX_STREAMS` requests at once (the library sees to that; answered ones
+may take a moment to end), 64 KiB of bodies that no app has taken yet, heads of
 `MAX_HEAD` bytes, `RESETS` requests given up by the client (then one a `RESETS_EVERY` seconds). While it does not read
 what we send, nothing more is read of it. One that is silent for `SILENCE` seconds is gone.
 """
@@ -172,7 +173,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def _begin(self, id_: int, headers: Any) -> None:
         pseudo = {name: value for name, value in headers if name.startswith(b":")}
-        if self._stopping or len(self._streams) >= MAX_STREAMS or not pseudo.get(b":path", b"").startswith(b"/"):
+        if self._stopping or len(self._streams) >= 2 * MAX_STREAMS or not pseudo.get(b":path", b"").startswith(b"/"):
             return self.reset(id_, ErrorCodes.REFUSED_STREAM)
         stream = self._streams[id_] = Http2Stream(self, id_, self._scope(pseudo, headers))
         self._waiting.pop(self, None)
