@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ghostwire.cli.options import over
+from ghostwire.cli.options import over, storage_url
 from ghostwire.cli.program import Program, log_to_stderr
 from ghostwire.system import loop
 
@@ -25,13 +27,17 @@ with Python's own 5 ms a busy loop would stretch every commit."""
 @click.option("--listen", metavar="HOST:PORT", help="Listen here instead of 0.0.0.0:8080.")
 @click.option("--url", metavar="URL", help="What join tokens say: where nodes find this server.")
 @click.option("--no-tls", is_flag=True, help="Plain HTTP, for instance behind a proxy; control sessions stay sealed.")
+@click.option("--storage", metavar="URL", help="Keep everything there: postgresql://USER@HOST/NAME, sqlite:////FILE.")
 @click.pass_obj
-def server(program: Program, listen: str | None, url: str | None, no_tls: bool) -> None:
+def server(program: Program, listen: str | None, url: str | None, no_tls: bool, storage: str | None) -> None:
     """Run the coordination server until it is stopped."""
     from ghostwire.server.server import Server
 
     log_to_stderr()
     config = configured(program.config, listen, url, no_tls)
+    if storage is not None:
+        config = config.stored_at(storage_url(storage))
+    _warn_of_readers(config)
     running = Server(program.host("server"), config, program.folders)
     sys.setswitchinterval(SWITCH_INTERVAL)
     with loop.runner() as runner:
@@ -41,6 +47,16 @@ def server(program: Program, listen: str | None, url: str | None, no_tls: bool) 
 def configured(config: Config, listen: str | None, url: str | None, no_tls: bool) -> Config:
     """The configuration with the command line's words over the file's; UsageError where they are wrong."""
     return over(config, "server", listen=listen, url=url, tls=False if no_tls else None)
+
+
+def _warn_of_readers(config: Config) -> None:
+    """Say so where others on this machine can read the database's password in the configuration."""
+    from urllib.parse import urlsplit
+
+    url = str(config.plugin.get("storage_sql", {}).get("url", ""))
+    if config.file and urlsplit(url).password and os.stat(config.file).st_mode & 0o077:
+        text = "%s: has the database's password in it, and others can read it; run: chmod 600 %s"
+        logging.getLogger("ghostwire").warning(text, config.file, config.file)
 
 
 async def _serve(running: Server, next_step: str) -> None:

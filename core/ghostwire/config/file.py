@@ -30,6 +30,14 @@ class Config(Document, frozen=True, kw_only=True, repr_omit_defaults=True):
         """Whether ``[plugin.NAME]`` says ``trusted = true``."""
         return self.plugin.get(plugin, {}).get("trusted", False) is True
 
+    def stored_at(self, storage: str) -> Config:
+        """With this storage: the one of that name, or where it is a URL, ``sql`` with that database."""
+        if "://" not in storage:
+            return msgspec.structs.replace(self, server=msgspec.structs.replace(self.server, storage=storage))
+        settings = {**self.plugin.get("storage_sql", {}), "url": storage}
+        plugin = {**self.plugin, "storage_sql": settings}
+        return msgspec.structs.replace(self, server=msgspec.structs.replace(self.server, storage="sql"), plugin=plugin)
+
     def settings(self, plugin: str, kind: type[S]) -> S:
         """The typed settings in ``[plugin.NAME]``; ConfigError where they are wrong."""
         table = {key: value for key, value in self.plugin.get(plugin, {}).items() if key != "trusted"}
@@ -76,7 +84,7 @@ def parse(text: str, file: str = "") -> Config:
     tables = Config(file=file, text=text).convert(document, Document)
     config = Config(**msgspec.structs.asdict(tables), file=file, text=text)
     _check(config)
-    return config
+    return config.stored_at(config.server.storage)
 
 
 def _read(path: Path) -> str:

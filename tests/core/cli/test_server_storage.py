@@ -1,0 +1,47 @@
+"""`ghostwire server --storage`, and `[server] storage` with a URL."""
+
+from pathlib import Path
+
+import pytest
+
+from ghostwire import config
+from ghostwire.cli.options import storage_url
+from ghostwire.cli.server import _warn_of_readers
+from ghostwire.errors import UsageError
+
+URL = "postgresql://mesh@db.example.com/mesh"
+
+
+def test_a_url_in_the_file_is_the_sql_storages() -> None:
+    read = config.parse(f'[server]\nstorage = "{URL}"\n')
+    assert read.server.storage == "sql"
+    assert read.plugin == {"storage_sql": {"url": URL}}
+
+
+def test_a_url_on_the_command_line_goes_before_the_files_and_keeps_the_rest() -> None:
+    read = config.parse('[plugin.storage_sql]\nurl = "sqlite:////old.db"\n[plugin.auth_key]\nttl_seconds = 5\n')
+    stored = read.stored_at(storage_url(URL))
+    assert stored.plugin == {"storage_sql": {"url": URL}, "auth_key": {"ttl_seconds": 5}}
+
+
+def test_a_name_is_a_storages() -> None:
+    assert config.Config().stored_at("pigeon").server.storage == "pigeon"
+
+
+@pytest.mark.parametrize("url", ["postgresql://mesh:secret@db/mesh", "postgresql://db/mesh?password=secret"])
+def test_a_password_on_the_command_line_is_refused_with_ways_to_give_it(url: str) -> None:
+    with pytest.raises(UsageError, match=r"\.pgpass") as caught:
+        storage_url(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o600, False)])
+def test_a_password_in_a_file_that_others_can_read_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    path = tmp_path / "ghostwire.toml"
+    path.write_text('[server]\nstorage = "postgresql://mesh:secret@db/mesh"\n')
+    path.chmod(mode)
+    _warn_of_readers(config.load(path))
+    assert ("chmod 600" in caplog.text) == warned
+    assert "secret" not in caplog.text
