@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,3 +66,41 @@ def test_a_mesh_moves_to_postgresql_and_back_by_a_backup(tmp_path: Path, url: st
     with serving(there, f"sqlite:///{there}/mesh.db"):
         assert users(there) == ["admin", "ada", "bob", "eve"]
     assert (there / "server" / "control.key").read_text() == (here / "server" / "control.key").read_text()
+
+
+@pytest.mark.lab
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """A disk of its own, in a mount namespace of its own; see `FULL` for the story."""
+    script = FULL.format(gwctl=PROGRAMS / "gwctl", ghostwire=PROGRAMS / "ghostwire", here=tmp_path)
+    (tmp_path / "c.toml").write_text(CONFIG.format(url=""))
+    mine = [] if os.geteuid() == 0 else ["-r"]
+    done = subprocess.run(["unshare", "-m", *mine, "bash", "-c", script], capture_output=True, text=True, timeout=110)
+    said = done.stdout.splitlines()
+    full = "ghostwire.db: cannot write: database or disk is full; free some space"
+    assert said[:2] == [f"error: {tmp_path}/disk/server/storage_sql/{full}", "refused 5"], (said, done.stderr)
+    assert said[2].startswith("error: b: cannot write: No space left on device; make room or give another FILE;")
+    assert said[3:] == ["restored from a full disk: 5", "admin before after"], (said, done.stderr)
+
+
+FULL = """
+cd {here}; mkdir disk; mount -t tmpfs -o size=800k tmpfs disk
+gwctl() {{ {gwctl} --config c.toml --state disk "$@"; }}
+{ghostwire} --config c.toml --state disk server > ready 2> log & server=$!
+until grep -q ready ready; do kill -0 $server || exit 1; sleep 0.1; done
+gwctl users create before > /dev/null
+gwctl server backup good > /dev/null
+cat /dev/zero > disk/fill 2> /dev/null
+refused=0
+for n in 1 2 3 4 5; do gwctl users create "user$n" 2> line || refused=$((refused + 1)); done
+cat line; echo "refused $refused"
+(cd disk && gwctl() {{ {gwctl} --config ../c.toml --state {here}/disk "$@"; }} && gwctl server backup b 2>&1)
+kill -9 $server; wait $server 2> /dev/null
+gwctl server restore good --force 2> /dev/null; echo "restored from a full disk: $?"
+rm disk/fill
+{ghostwire} --config c.toml --state disk server > ready2 2>> log & server=$!
+until grep -q ready ready2; do kill -0 $server || exit 1; sleep 0.1; done
+gwctl users create after > /dev/null
+gwctl users list --json | grep '"name"' | cut -d'"' -f4 | xargs echo
+kill $server; wait $server
+umount disk
+"""

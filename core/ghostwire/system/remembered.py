@@ -5,6 +5,7 @@ Whoever lives there proves by a key who he is, so an old answer, or a wrong one,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ import msgspec
 
 from ghostwire.errors import GhostwireError
 from ghostwire.keys import write_private
+
+log = logging.getLogger("ghostwire.names")
 
 FILE = "names.json"
 MOST, ADDRESSES = 64, 16
@@ -26,10 +29,10 @@ _Names = dict[str, tuple[str, ...]]
 
 class Remembered:
     """Names and their addresses in a file; for threads. One that is missing or damaged is empty, and one that cannot
-    be written leaves what is remembered in memory."""
+    be written leaves what is remembered in memory, and says so once."""
 
     def __init__(self, file: Path) -> None:
-        self._file, self._lock = file, Lock()
+        self._file, self._lock, self._failed = file, Lock(), False
         self._names = _read(file)
 
     def addresses(self, host: str) -> Sequence[str]:
@@ -45,8 +48,17 @@ class Remembered:
             if len(self._names) > MOST:
                 del self._names[next(iter(self._names))]
             if set(kept) != set(before):
-                with suppress(OSError, GhostwireError):
-                    write_private(self._file, msgspec.json.encode(self._names))
+                self._write()
+
+    def _write(self) -> None:
+        try:
+            write_private(self._file, msgspec.json.encode(self._names))
+        except (OSError, GhostwireError) as error:
+            if not self._failed:
+                log.warning("%s; where names lead is forgotten at the next restart", error)
+            self._failed = True
+        else:
+            self._failed = False
 
 
 def _read(file: Path) -> _Names:
