@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from hashlib import blake2s
 
 from ghostwire.capabilities.policy import CompiledPolicy
@@ -128,12 +129,11 @@ class Maps:
 
     def count(self) -> int:
         """This server's next counter: what it tells other servers under it is all that it did up to now."""
-        self._clock.event()
-        return self._clock.tick
+        return self._clock.count()
 
-    def heard(self, server: str, counter: int, before: int) -> None:
-        """Another server told all up to its counter; it was taken over after the `tick` ``before``."""
-        self._clock.heard(server, counter, before)
+    def hearing(self, server: str, counter: int) -> AbstractContextManager[None]:
+        """What is done within is what another server told up to its counter."""
+        return self._clock.hearing(server, counter)
 
     def gone(self, server: str) -> None:
         """Another server is gone."""

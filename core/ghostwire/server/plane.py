@@ -104,6 +104,7 @@ class ControlPlane:
         try:
             log = await self._storage.log(snapshot.oldest - 1)
             self.policies.start()
+            self.maps.adopt(self.policies.current)
             self.maps.load(snapshot, [commit for commit in log or () if commit.revision <= snapshot.revision])
             self._catch_up()
             self._compose(await self.mesh.write(self._first_start))

@@ -112,6 +112,11 @@ class Stream:
 
     # What the client does
 
+    def lose(self) -> None:
+        """The server is no more: neither says anything to the other."""
+        self.closed = True
+        self._news.set()
+
     def say(self, message: Any) -> None:
         assert self._message is not None
         self._message(message)
@@ -384,3 +389,21 @@ def client_of(rig: Rig, *, admin: bool = True) -> httpx2.AsyncClient:
 def api() -> Callable[..., httpx2.AsyncClient]:
     """``api(rig)``: an administrator's client of the server's API; ``admin=False``: a stranger's."""
     return client_of
+
+
+@pytest.fixture
+def make_client() -> type[Client]:
+    """`Client`, for tests that have several servers."""
+    return Client
+
+
+@pytest.fixture
+def make_relay() -> type[RelayClient]:
+    """`RelayClient`, for the same."""
+    return RelayClient
+
+
+@pytest.fixture
+def authenticator() -> Open:
+    """Admits whoever says please."""
+    return Open()

@@ -81,17 +81,19 @@ class Cluster:
         if self._exchange is None:
             return
         self.notices += 1
-        before, held = self._maps.tick, self._held.setdefault(notice.server, set())
-        news: dict[str, bytes | None] = dict(notice.entries)
-        if notice.whole or notice.gone:
-            news = {**dict.fromkeys(held - notice.entries.keys()), **({} if notice.gone else news)}
-        for name, body in news.items():
-            (held.discard if body is None else held.add)(name)
-            self._take(notice.server, name, body)
         if notice.gone:
             self._lose(notice.server)
         else:
-            self._maps.heard(notice.server, notice.counter, before)
+            with self._maps.hearing(notice.server, notice.counter):
+                self._take_all(notice)
+
+    def _take_all(self, notice: Notice) -> None:
+        held, news = self._held.setdefault(notice.server, set()), dict(notice.entries)
+        if notice.whole:
+            news = dict.fromkeys(held - news.keys()) | news
+        for name, body in news.items():
+            (held.discard if body is None else held.add)(name)
+            self._take(notice.server, name, body)
 
     def _take(self, server: str, name: str, body: bytes | None) -> None:
         found = split(name)
@@ -116,7 +118,8 @@ class Cluster:
         entry = self.others.pop(server, None)
         if entry is not None:
             self._log.warning("server %s (%s) is gone", entry.name, server)
-        self._held.pop(server, None)
+        for name in self._held.pop(server, ()):
+            self._take(server, name, None)
         self._maps.gone(server)
         self.gone(server)
 

@@ -128,7 +128,7 @@ class Sessions:
         assert current is not None
         older = self._sessions.get(current.id)
         self._gate.begins("node", current.id)
-        session = Session(current.id, stream, hello.cursor)
+        session = Session(current.id, stream, _own_cursor(hello, current))
         self._sessions[current.id] = session
         if older is not None:
             older.end(REPLACED)
@@ -211,6 +211,11 @@ def _outdated(current: Node | None, hello: Hello, now: int) -> Refused | None:
     if current.node_key != hello.node_key:
         return REPLACED
     return EXPIRED if expired(current, now) else None
+
+
+def _own_cursor(hello: Hello, node: Node) -> Cursor | None:
+    """Where the node stands; a machine that is another node now than when it was told last has nothing that counts."""
+    return hello.cursor if hello.cursor is not None and hello.cursor.newest >= node.id else None
 
 
 def _nobody(_node: int) -> None:
