@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterator, KeysView
+from itertools import islice
 from typing import Generic, TypeVar
 
 import msgspec
@@ -29,6 +30,14 @@ class Recency(Generic[K]):
             if changed <= number:
                 return
             yield id_
+
+    def among(self, ids: set[K], number: int) -> set[K]:
+        """Those of these ids that changed after that number; costs no more than the fewer of them and of all that
+        did."""
+        latest = list(islice(self.since(number), len(ids)))
+        if len(latest) < len(ids):
+            return ids.intersection(latest)
+        return {id_ for id_ in ids if self._last.get(id_, number) > number}
 
     def forget(self, id_: K) -> None:
         """It need not be told any more."""

@@ -3,20 +3,20 @@
 A cursor says a revision, which the change log knows, and how far its viewer was told of what is no record: up to which
 tick by this server, and up to which counter of each other. A server's counter is its tick when it told the others, and
 they note at which tick of their own they heard it; so what a viewer lacks here is what came after the least of these
-ticks, wherever it was told the rest. What each server judges for itself, as that a key has expired, is told again if
-that was just before the viewer's last revision. Of nodes and routes that moved in the policy's eyes it is kept where they stood, so
-that only who saw them there is told that they are gone.
+ticks, wherever it was told the rest. Of nodes and routes that moved in the policy's eyes it is kept where they stood:
+only who saw them there is told that they are gone.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Reversible
+from itertools import takewhile
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ghostwire.model import Cursor
+from ghostwire.server.pieces import Recency
 
 MAX_TRACES = 200_000
 """Former places that are remembered; who was away for longer gets a full map."""
@@ -47,29 +47,62 @@ class Trace(NamedTuple, Generic[S]):
 
 
 class Trail(Generic[S]):
-    """Where things of one kind stood before."""
+    """Where things of one kind stood before; found by what moved, and by where it stood."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._traces: deque[Trace[S]] = deque()
+        self._of: dict[int, list[Trace[S]]] = {}
+        self._at: dict[S | Unknown | None, deque[Trace[S]]] = {}
+        self._moved: Recency[int] = Recency()
+        self._left: Recency[S | Unknown | None] = Recency()
 
     def leave(self, trace: Trace[S]) -> None:
         """Remember a former place."""
         self._traces.append(trace)
+        self._of.setdefault(trace.id, []).append(trace)
+        self._at.setdefault(trace.was, deque()).append(trace)
+        self._moved.touch(trace.id, trace.tick)
+        self._left.touch(trace.was, trace.tick)
         if len(self._traces) > MAX_TRACES:
-            self._clock.forget(self._traces.popleft().tick)
+            self._clock.forget(self._drop().tick)
 
     def since(self, tick: int) -> Iterator[Trace[S]]:
         """Former places left after that tick, the latest first."""
-        for trace in reversed(self._traces):
-            if trace.tick <= tick:
-                return
-            yield trace
+        return _after(self._traces, tick)
+
+    def of(self, ids: set[int], tick: int) -> Iterator[Trace[S]]:
+        """Former places that these left after that tick."""
+        for id_ in self._moved.among(ids, tick):
+            yield from _after(self._of[id_], tick)
+
+    def left(self, tick: int) -> Iterator[tuple[S | Unknown | None, Iterator[Trace[S]]]]:
+        """Places that anything left after that tick, and what did."""
+        for was in self._left.since(tick):
+            yield was, _after(self._at[was], tick)
 
     def compact(self, tick: int) -> None:
         """Forget what nobody asks for who was told up to that tick."""
         while self._traces and self._traces[0].tick <= tick:
-            self._traces.popleft()
+            self._drop()
+
+    def _drop(self) -> Trace[S]:
+        trace = self._traces.popleft()
+        of, at = self._of[trace.id], self._at[trace.was]
+        del of[0]
+        at.popleft()
+        if not of:
+            del self._of[trace.id]
+            self._moved.forget(trace.id)
+        if not at:
+            del self._at[trace.was]
+            self._left.forget(trace.was)
+        return trace
+
+
+def _after(traces: Reversible[Trace[S]], tick: int) -> Iterator[Trace[S]]:
+    """The latest first."""
+    return takewhile(lambda trace: trace.tick > tick, reversed(traces))
 
 
 class Steps:
@@ -130,7 +163,7 @@ class Heard:
     def told(self, clock: Mapping[str, int], tick: int) -> int:
         """The tick, at most this one, up to which the holder of these counters was told what the others told."""
         after = (steps.after(clock.get(server, -1)) for server, steps in self._steps.items())
-        return min([tick, *(each for each in after if each is not None)])
+        return min((each for each in after if each is not None), default=tick)
 
 
 class Clock:
@@ -146,8 +179,7 @@ class Clock:
         self._loaded = self._policy = 0
         self._settled: int | None = None
         """The last revision by whose policy viewers are told, where a newer policy is stored."""
-        self._heard, self._own, self._judged = Heard(), Steps(), Steps()
-        self._hearing = False
+        self._heard, self._judged = Heard(), Steps()
 
     def commit(self, revision: int, mark: bytes) -> None:
         """A commit is taken over."""
@@ -169,28 +201,15 @@ class Clock:
 
     def event(self) -> None:
         """Something else happens."""
-        if not self._hearing:
-            self._own.note(self.tick + 1, self.tick)
         self.tick += 1
-
-    def count(self) -> int:
-        """This server's next counter: what it tells others under it is all that happened up to now."""
-        self.tick += 1
-        return self.tick
 
     def judged(self) -> None:
         """Something happens that each server judges for itself, by its own clock or in its own time."""
         self._judged.note(self._now(), self.tick)
         self.tick += 1
 
-    @contextmanager
-    def hearing(self, server: str, counter: int) -> Iterator[None]:
-        """What happens within is what another server told up to its counter."""
-        before, self._hearing = self.tick, True
-        try:
-            yield
-        finally:
-            self._hearing = False
+    def heard(self, server: str, counter: int, before: int) -> None:
+        """Another server told up to its counter, all of which was taken over after the tick ``before``."""
         self._heard.note(server, counter)
         if self.tick > before:
             self._heard.step(server, counter, before)
@@ -227,12 +246,10 @@ class Clock:
         held = self._marks.get(cursor.revision) if cursor else None
         if cursor is None or held is None or held[0] != cursor.mark:
             return None
-        since, mine = self._before(cursor.revision + 1), cursor.clock.get(self.server)
-        if cursor.clock.keys() == {self.server}:
-            return min(since, cursor.clock[self.server])
-        own = self._loaded if mine is None else self._own.after(mine)
-        judged = self._judged.after(held[2] - SLACK)
-        since = min(each for each in (since, own, judged) if each is not None)
+        since = min(self._before(cursor.revision + 1), cursor.clock.get(self.server, self._loaded))
+        if cursor.clock.keys() - {self.server}:
+            judged = self._judged.after(held[2] - SLACK)
+            since = min(since, since if judged is None else judged)
         return self._heard.told(cursor.clock, since)
 
     def _before(self, revision: int) -> int:

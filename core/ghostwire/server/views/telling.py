@@ -162,36 +162,39 @@ class Telling:
         return keys
 
     def _missed(self, viewer: int, since: int, newest: int) -> set[Key]:
-        """What changed after that tick, as far as it concerns the viewer; ``newest`` is the last node it may know."""
-        sight = self._scene.sight
-        keys = {Key("node", node) for node in self.records.since(since) if sight.sees(viewer, node)}
-        keys.update(Key("home", node) for node in self.homes.since(since))
+        """What changed after that tick, as far as it concerns the viewer; ``newest`` is the last node it may know.
+
+        It costs what the viewer sees, or less, and a look at each place that a node left, but not at every change.
+        """
+        sight, visible = self._scene.sight, self._seen_by(viewer)
+        keys = {Key("node", node) for node in self.records.among(visible, since)}
+        keys.update(Key("home", node) for node in self.homes.among(visible, since))
         keys.update(Key("relay", relay) for relay in self.relays.since(since))
-        for trace in self.nodes.since(since):
-            keys.update(self._moved(viewer, trace, newest))
+        for trace in self.nodes.of(visible, since):
+            keys.update(self._moved(viewer, trace))
+        for was, traces in self.nodes.left(since):
+            if isinstance(was, Unknown):
+                keys.update(Key("node", each.id) for each in traces if each.id <= newest and each.id not in visible)
+            elif was is not None and sight.links(viewer, was):
+                keys.update(Key("node", each.id) for each in traces if each.id not in visible)
         for way in self.routes.since(since):
             knew = isinstance(way.was, Unknown) or (way.was is not None and sight.leads(viewer, way.was))
             if knew or sight.sees_route(viewer, way.id):
                 keys.add(Key("route", way.id))
         return keys
 
-    def _moved(self, viewer: int, trace: Trace[Standing], newest: int) -> Iterator[Key]:
+    def _moved(self, viewer: int, trace: Trace[Standing]) -> Iterator[Key]:
+        """What became of a node that the viewer sees now."""
         sight, node, was = self._scene.sight, trace.id, trace.was
-        now = sight.standing(node)
-        if now is not None and sight.sees(viewer, node):
-            if isinstance(was, Unknown):
-                yield from (Key("node", node), Key("place", node, EVERY_LABEL, ANYONE))
-            elif was is None:
-                yield from (Key("node", node), Key("place", node, now.vector, now.owner))
-            else:
-                yield Key("place", node, was.vector | now.vector, was.owner)
-                if not sight.links(viewer, was) and viewer != node:
-                    yield Key("node", node)
-        elif isinstance(was, Unknown):
-            if node <= newest:
+        now = sight.at(node)
+        if isinstance(was, Unknown):
+            yield from (Key("node", node), Key("place", node, EVERY_LABEL, ANYONE))
+        elif was is None:
+            yield from (Key("node", node), Key("place", node, now.vector, now.owner))
+        else:
+            yield Key("place", node, was.vector | now.vector, was.owner)
+            if not sight.links(viewer, was) and viewer != node:
                 yield Key("node", node)
-        elif was is not None and sight.links(viewer, was):
-            yield Key("node", node)
 
 
 def _field(name: Literal["nodes", "routes", "relays"], shown: bool) -> str:
