@@ -136,6 +136,11 @@ class Machine:
         self._reading: asyncio.Task[None] | None = None
         self.ended: grpc.aio.AioRpcError | None = None
 
+    def moved(self, server: Server) -> None:
+        """The server is there now."""
+        self.server, self.channel, self.ended = server, server.channel(), None
+        self.control = Stub(self.channel, "Control")
+
     async def prove(self) -> dict[str, bytes]:
         """A challenge's answer: the server's proof is checked first."""
         fresh = Key()

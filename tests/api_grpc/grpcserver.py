@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +27,7 @@ class Running:
         self.state, self.process = state, process
         self.server = Server(port, tls)
         self.token = self.join_token()
-        self.admin_key = self.api_key("tests")
+        self.admin_key = self.api_key(f"tests-{os.urandom(4).hex()}")
 
     def log(self) -> str:
         """What the server wrote."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import ssl
+import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
 from grpcclient import Key, Machine, Token
-from grpcserver import Running
+from grpcserver import Running, serving
 
 Make = Callable[[str], Machine]
 
@@ -155,3 +160,55 @@ def test_a_join_token_reads_as_documented(running: Running) -> None:
     assert isinstance(token, Token)
     assert token.scheme == "auth_key"
     assert f"ctlkey:{token.control_key.hex()}" == running.api.get("/api/v1/server")["control_key"]
+
+
+async def test_a_protocol_that_is_not_served_is_refused(running: Running, machine: Make) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await machine("ancient").enrol(running.token.secret, protocol=99)
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert dict(caught.value.trailing_metadata() or ())["ghostwire-code"] == "protocol"
+
+
+async def test_a_cursor_is_good_after_the_server_started_anew(tmp_path: Path) -> None:
+    with serving(tmp_path / "own") as running:
+        one, two = (Machine(running.server, running.token.control_key, name) for name in ("one", "two"))
+        await one.join(running.token.secret)
+        await one.until(lambda it: it.id in it.map.nodes)
+        await one.close()
+        await two.join(running.token.secret)
+        await two.until(lambda it: it.id in it.map.nodes)
+        await two.close()
+    with serving(tmp_path / "own") as again:
+        one.told.clear()
+        one.moved(again.server)
+        await one.join()
+        await one.until(lambda it: two.id in it.map.nodes)
+        assert not any(change.full for change in one.changes)
+        await one.close()
+
+
+async def test_a_watch_goes_over_plain_http_as_well(running: Running, machine: Make) -> None:
+    """Connect: JSON in envelopes of a flag and a length, over HTTP/1.1; the node is offline when it hangs up."""
+    one = machine("plain")
+    await one.enrol(running.token.secret)
+    trust = ssl.create_default_context(cadata=running.server.certificate.decode())
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port, ssl=trust)
+    head = [
+        "POST /ghostwire.v1.Control/Watch HTTP/1.1",
+        "host: 127.0.0.1",
+        "content-type: application/connect+json",
+        f"authorization: Bearer {one.session}",
+        "content-length: 7",
+    ]
+    writer.write("\r\n".join([*head, "", ""]).encode() + b"\0\0\0\0\2{}")
+    async with asyncio.timeout(30):
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        await reader.readuntil(b"\r\n")  # the chunk's size
+        flag, size = struct.unpack(">BI", await reader.readexactly(5))
+        told = json.loads(await reader.readexactly(size))
+        assert flag == 0
+        assert told["map"]["full"] is True
+        assert str(one.id) in [node["id"] for node in told["map"]["nodes"]]
+        writer.close()
+        while running.api.get(f"/api/v1/nodes/{one.id}")["online"]:
+            await asyncio.sleep(0.02)
