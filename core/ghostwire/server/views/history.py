@@ -3,8 +3,9 @@
 A cursor says a revision, which the change log knows, and how far its viewer was told of what is no record: up to which
 tick by this server, and up to which counter of each other. A server's counter is its tick when it told the others, and
 they note at which tick of their own they heard it; so what a viewer lacks here is what came after the least of these
-ticks, wherever it was told the rest. Of nodes and routes that moved in the policy's eyes it is kept where they stood:
-only who saw them there is told that they are gone.
+ticks, wherever it was told the rest. What each server judges for itself, as that a key has expired, is told again if
+that was just before the viewer's last revision. Of nodes and routes that moved in the policy's eyes it is kept where
+they stood, so that only who saw them there is told that they are gone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Reversible
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -163,7 +165,7 @@ class Heard:
     def told(self, clock: Mapping[str, int], tick: int) -> int:
         """The tick, at most this one, up to which the holder of these counters was told what the others told."""
         after = (steps.after(clock.get(server, -1)) for server, steps in self._steps.items())
-        return min((each for each in after if each is not None), default=tick)
+        return min([tick, *(each for each in after if each is not None)])
 
 
 class Clock:
@@ -179,7 +181,8 @@ class Clock:
         self._loaded = self._policy = 0
         self._settled: int | None = None
         """The last revision by whose policy viewers are told, where a newer policy is stored."""
-        self._heard, self._judged = Heard(), Steps()
+        self._heard, self._own, self._judged = Heard(), Steps(), Steps()
+        self._hearing = False
 
     def commit(self, revision: int, mark: bytes) -> None:
         """A commit is taken over."""
@@ -201,15 +204,28 @@ class Clock:
 
     def event(self) -> None:
         """Something else happens."""
+        if not self._hearing:
+            self._own.note(self.tick + 1, self.tick)
         self.tick += 1
+
+    def count(self) -> int:
+        """This server's next counter: what it tells others under it is all that happened up to now."""
+        self.tick += 1
+        return self.tick
 
     def judged(self) -> None:
         """Something happens that each server judges for itself, by its own clock or in its own time."""
         self._judged.note(self._now(), self.tick)
         self.tick += 1
 
-    def heard(self, server: str, counter: int, before: int) -> None:
-        """Another server told up to its counter, all of which was taken over after the tick ``before``."""
+    @contextmanager
+    def hearing(self, server: str, counter: int) -> Iterator[None]:
+        """What happens within is what another server told up to its counter."""
+        before, self._hearing = self.tick, True
+        try:
+            yield
+        finally:
+            self._hearing = False
         self._heard.note(server, counter)
         if self.tick > before:
             self._heard.step(server, counter, before)
@@ -246,10 +262,12 @@ class Clock:
         held = self._marks.get(cursor.revision) if cursor else None
         if cursor is None or held is None or held[0] != cursor.mark:
             return None
-        since = min(self._before(cursor.revision + 1), cursor.clock.get(self.server, self._loaded))
-        if cursor.clock.keys() - {self.server}:
-            judged = self._judged.after(held[2] - SLACK)
-            since = min(since, since if judged is None else judged)
+        since, mine = self._before(cursor.revision + 1), cursor.clock.get(self.server)
+        if cursor.clock.keys() == {self.server}:
+            return min(since, cursor.clock[self.server])
+        own = self._loaded if mine is None else self._own.after(mine)
+        judged = self._judged.after(held[2] - SLACK)
+        since = min(each for each in (since, own, judged) if each is not None)
         return self._heard.told(cursor.clock, since)
 
     def _before(self, revision: int) -> int:
