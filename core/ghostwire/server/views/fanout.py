@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic_ns
@@ -15,6 +16,9 @@ from ghostwire.server.views.outbox import ALL, CURSOR, Outbox
 from ghostwire.server.views.scene import Item
 from ghostwire.wire.messages import MAX_LACKING, NAMING, Lacking, Refresh
 
+PATIENCE = 5.0
+"""Seconds until viewers are told what they most likely know: after a restart of the server, all homes that are said to
+be what they were, so that ten thousand nodes that come back cost each of those who see them a few frames."""
 WHOLES = 16
 """Whole maps for comparing that are made in one round; who else wants one waits for the next."""
 WHOLE_EVERY = 3600 * SECOND
@@ -31,6 +35,7 @@ class Fanout(Rounds):
         super().__init__()
         self._maps, self._now = maps, now
         self._wanting: dict[Outbox, None] = {}
+        self._hurrying: asyncio.TimerHandle | None = None
         self.refused = 0
         """Questions for nodes or whole maps that were not answered: too many."""
         maps.outboxes.woken = self.changed
@@ -68,12 +73,24 @@ class Fanout(Rounds):
         if box is not None:
             outboxes.touch(box)
 
+    async def close(self) -> None:
+        """Stop; harmless when called twice."""
+        if self._hurrying is not None:
+            self._hurrying.cancel()
+        await super().close()
+
     async def _serve(self) -> None:
         made, tick = dict[frozenset[Item], bytes](), self._maps.tick
         async for box in self._paced(self.due()):
             if tick != self._maps.tick:
                 made, tick = {}, self._maps.tick
             self.serve(box, made)
+        if self._maps.outboxes.patient and self._hurrying is None:
+            self._hurrying = asyncio.get_running_loop().call_later(PATIENCE, self._hurry)
+
+    def _hurry(self) -> None:
+        self._hurrying = None
+        self._maps.outboxes.hurry()
 
     def due(self) -> list[Outbox]:
         """Those with something to send."""

@@ -77,7 +77,9 @@ class Outboxes:
     def __init__(self) -> None:
         self.held: dict[int, Outbox] = {}
         self.ready: dict[Outbox, None] = {}
-        self._marks: list[tuple[Collection[int], tuple[Key, ...]]] = []
+        self.patient: dict[Outbox, None] = {}
+        """Those with something that their viewers most likely know already: it goes with what comes next, or soon."""
+        self._marks: list[tuple[Collection[int], tuple[Key, ...], bool]] = []
         self.woken: Callable[[], Any] = lambda: None
 
     def add(self, session: Session[Cursor], since: int | Literal["all"], *, named: bool = False) -> Outbox:
@@ -91,6 +93,7 @@ class Outboxes:
         """Serve it no more."""
         if box is not None:
             self.ready.pop(box, None)
+            self.patient.pop(box, None)
             if self.held.get(box.session.id) is box:
                 del self.held[box.session.id]
 
@@ -99,20 +102,27 @@ class Outboxes:
         box = self.held.get(session.id)
         return box if box is not None and box.session is session else None
 
-    def mark(self, nodes: Collection[int], *keys: Key) -> None:
-        """Those of these nodes that are connected are to be told of these objects."""
-        self._marks.append((nodes, keys))
+    def mark(self, nodes: Collection[int], *keys: Key, later: bool = False) -> None:
+        """Those of these nodes that are connected are to be told of these objects; ``later``: there is no hurry."""
+        self._marks.append((nodes, keys, later))
         self.woken()
 
     def sort(self) -> None:
         """Put into each outbox what was marked."""
         marks, self._marks = self._marks, []
-        held, ready = self.held, self.ready
-        for nodes, keys in marks:
+        held = self.held
+        for nodes, keys, later in marks:
+            due = self.patient if later else self.ready
             for node in held.keys() & nodes:
                 box = held[node]
                 box.keys.update(keys)
-                ready[box] = None
+                due[box] = None
+
+    def hurry(self) -> None:
+        """No patience any more."""
+        patient, self.patient = self.patient, {}
+        for box in patient:
+            self.touch(box)
 
     def touch(self, box: Outbox) -> None:
         """It has something to send, or room for it."""
