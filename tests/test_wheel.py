@@ -57,7 +57,8 @@ def test_the_wheel_holds_every_module_and_nothing_else_but_its_own_data(wheel: P
     names = set(zipfile.ZipFile(wheel).namelist())
     assert set(sources()) <= names
     others = {name for name in names if not name.endswith(".py") and ".dist-info/" not in name}
-    assert others == {f"{package.name}/py.typed" for package in PACKAGES}
+    protos = {f"{path.parent.name}/{path.name}" for path in ROOT.glob("plugins/*/ghostwire_*/*.proto")}
+    assert others == {f"{package.name}/py.typed" for package in PACKAGES} | protos
 
 
 def test_every_plugin_loads_from_the_installed_wheel(elsewhere: Path) -> None:
