@@ -11,7 +11,7 @@ import msgspec
 
 T = TypeVar("T")
 
-MAX_PAGE = 1000
+MAX_PAGE = 500
 LAST_ID = 2**63 - 1
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE, description="How many to show at most.")]

@@ -69,7 +69,7 @@ class SomeRoutes(View, frozen=True):
 
 
 class RoutesView(Listing, frozen=True, kw_only=True):
-    """Routes by id; with the first page comes what was refused, a thousand at most: ask for one node to see all."""
+    """Routes by id; with the first page comes what was refused, 500 at most: ask for one node to see all."""
 
     routes: tuple[RouteView, ...]
     refused: tuple[RefusedRoute, ...]

@@ -45,9 +45,11 @@ class RouteAdministration:
             raise NotFound(f"there is no route {id_}; see: gwctl routes list")
         return found
 
-    def notes(self, routes: Iterable[Route]) -> Mapping[int, str]:
+    def notes(self, routes: Sequence[Route]) -> Mapping[int, str]:
         """What an administrator should know of each of these, where there is something."""
-        judgement = Judgement(self._mesh.state, self._mesh.list(Route), self._reported.terms)
+        undecided = not all(route.approved or route.approved_by for route in routes)
+        rivals = self._mesh.list(Route) if undecided else ()
+        judgement = Judgement(self._mesh.state, rivals, self._reported.terms)
         notes = ((route.id, judgement.note(route) or self._expiry(route)) for route in routes)
         return {id_: note for id_, note in notes if note}
 
