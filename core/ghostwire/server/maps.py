@@ -103,14 +103,15 @@ class Maps:
         """Note a node's home relay; whether that is news to its viewers (``again``: it is, as they may have been told
         another by another server)."""
         held, homes = self._roster.nodes.get(node), self._scene.homes
-        if held is None or (homes.get(node, ...) == home and not again):
+        known = homes.get(node, ...)
+        if held is None or (known == home and not again):
             return False
         self._clock.event()
         homes[node] = home
         self._telling.homes.touch(node, self._clock.tick)
         if node in self._scene.nodes:
             self._scene.nodes.show(node, self.seen(held))
-            self.outboxes.mark(self._changes.audience(node), Key("home", node))
+            self.outboxes.mark(self._changes.audience(node), Key("home", node), later=known in (..., home))
         return True
 
     def expire(self, node: int) -> bool:

@@ -9,6 +9,7 @@ from ghostwire.keys import DiscoKey, MachineKey, NodeKey
 from ghostwire.model import MapChange, Node
 from ghostwire.server import rounds
 from ghostwire.server.policy.labels import label_id
+from ghostwire.server.views.fanout import PATIENCE
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
 from ghostwire.wire.messages import Host, Leave, Refused, Report
 
@@ -343,7 +344,31 @@ async def test_a_home_that_a_node_gave_up_while_the_server_restarted_is_no_home(
         assert viewer.map.nodes[id_].home == 12, "unknown is not gone"
         node.stream.say(Report(session=2, sequence=1))
         await rig.settle()
+        assert viewer.read().nodes[id_].home == 12, "most nodes say what viewers know: there is no hurry"
+        await asyncio.sleep(PATIENCE)
         assert viewer.read().nodes[id_].home is None
+
+
+@simulated
+async def test_homes_that_nodes_report_after_a_restart_cost_each_viewer_one_frame(serve):
+    async with serve() as rig:
+        await rig.add_relay("a", region=12)
+        viewer, *nodes = await rig.clients(6)
+        for node in nodes:
+            node.stream.say(Report(session=1, sequence=1, home=12))
+        await rig.settle()
+        await rig.restart()
+        for client in (viewer, *nodes):
+            await client.join(None)
+        await rig.settle()
+        viewer.read()
+        for number, node in enumerate(nodes):
+            node.stream.say(Report(session=2, sequence=1, home=12 if number else None))
+            await rig.settle()
+        await asyncio.sleep(PATIENCE)
+        changes = viewer.stream.of(MapChange)[1:]
+        assert [len(change.homes) for change in changes] == [5]
+        assert viewer.read().nodes[rig.nodes["host2"].id].home is None
 
 
 @simulated
