@@ -1,6 +1,9 @@
-"""SqlStorage on real SQLite, and on a real PostgreSQL that servers share, obeys the storage contract."""
+"""SqlStorage on SQLite, libSQL and a PostgreSQL that servers share, all of them real, obeys the storage contract."""
 
+import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +27,13 @@ class TestPostgresStorage(SharedStorageContract):
 
     async def make(self) -> SqlStorage:
         return self.factory()
+
+
+class TestLibsqlStorage(StorageContract):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        pytest.importorskip("sqlalchemy_libsql", reason="the extra [libsql] is not installed")
+        self.folder = tmp_path
+
+    async def make(self) -> SqlStorage:
+        return SqlStorage(self.folder, f"libsql:///{self.folder}/mesh.db", os.urandom, logging.getLogger("storage"))

@@ -26,7 +26,17 @@ def database(url: str, state: Path, entropy: Entropy) -> Database:
     parsed = _parsed(url or f"sqlite:///{state / 'ghostwire.db'}")
     if parsed.drivername == "sqlite" and parsed.database:
         return SqliteDatabase(Path(os.path.abspath(parsed.database)), entropy)
+    if parsed.drivername == "libsql" and parsed.database and not parsed.host:
+        return _libsql(Path(os.path.abspath(parsed.database)), entropy)
     raise StateError(f"{SETTING}: {parsed.render_as_string(hide_password=True)}: try {TRY}")
+
+
+def _libsql(path: Path, entropy: Entropy) -> Database:
+    try:
+        return SqliteDatabase(path, entropy, "sqlite+libsql")
+    except (ImportError, sa.exc.NoSuchModuleError):
+        text = "libSQL's library is missing; install it by: pip install 'ghostwire-mesh[libsql]'"
+        raise StateError(f"{SETTING}: {text}") from None
 
 
 def _postgres(url: str, entropy: Entropy) -> Database:

@@ -1,4 +1,4 @@
-"""SQLite, whose file one server has alone: the lock beside it, what makes it durable, and what its errors mean."""
+"""SQLite or libSQL, whose file one server has alone: its lock, what makes it durable, what its errors mean."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_time
 
 
 class SqliteDatabase(Database):
-    """SQLite at ``path``, by the driver of ``scheme``; ``entropy`` makes the marks."""
+    """SQLite at ``path``, by the driver of ``scheme`` (``sqlite+libsql``: libSQL's); ``entropy`` makes the marks."""
 
     def __init__(self, path: Path, entropy: Entropy, scheme: str = "sqlite") -> None:
         self._path, self.where = path, str(path)
         self._lock = FileLock(path.with_name(f"{path.name}.lock"), f"{path.parent}: {IN_USE}")
         self._scheme, self._engine = scheme, _engine(scheme, path)
-        self._driver: Any = self._engine.dialect.dbapi
+        driver: Any = self._engine.dialect.dbapi
+        self._errors = (driver.Error,) if scheme == "sqlite" else (driver.Error, ValueError)  # libSQL's are ValueErrors
         self._connection: sa.PoolProxiedConnection | None = None
         super().__init__(self._engine.dialect, entropy)
 
@@ -69,7 +70,7 @@ class SqliteDatabase(Database):
 
     def told(self, error: Exception) -> Exception:
         """SQLite's errors as StateError."""
-        return self._unusable(error) if isinstance(error, self._driver.Error) else error
+        return self._unusable(error) if isinstance(error, self._errors) else error
 
     def _begin(self) -> list[Commit]:
         return []
@@ -91,7 +92,7 @@ class SqliteDatabase(Database):
             raise ValueError(f"it is damaged: {found}")
 
     def _in_one_line(self, error: BaseException) -> BaseException:
-        ours = (sa.exc.DBAPIError, self._driver.Error, ValueError, LookupError, OSError)
+        ours = (sa.exc.DBAPIError, *self._errors, ValueError, LookupError, OSError)
         return self._unusable(error) if isinstance(error, ours) else error
 
     def _unusable(self, error: BaseException) -> StateError:
@@ -106,14 +107,14 @@ class SqliteDatabase(Database):
 
 
 def _engine(scheme: str, path: Path) -> sa.Engine:
-    engine = sa.create_engine(f"{scheme}:///{path}", poolclass=sa.pool.NullPool)
+    options = {"isolation_level": None}
+    engine = sa.create_engine(f"{scheme}:///{path}", poolclass=sa.pool.NullPool, connect_args=options)
     sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
 
 def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 

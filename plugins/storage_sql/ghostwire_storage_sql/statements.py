@@ -99,7 +99,7 @@ class Statements:
         return str(statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True}))
 
 
-def in_bulk(statement: str, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+def in_bulk(statement: str, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """A statement that ends in one parenthesised list of values, as statements for up to `MANY` rows at a time.
 
     ``INSERT ... VALUES (a, b)`` becomes ``VALUES (a, b), (a, b)``, ``DELETE ... IN (a)`` becomes ``IN (a, a)``.
@@ -108,4 +108,4 @@ def in_bulk(statement: str, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str
     between = "), (" if head.rstrip().endswith("VALUES") else ", "
     for start in range(0, len(rows), MANY):
         part = rows[start : start + MANY]
-        yield f"{head}({between.join([values[:-1]] * len(part))})", [value for row in part for value in row]
+        yield f"{head}({between.join([values[:-1]] * len(part))})", tuple(value for row in part for value in row)
