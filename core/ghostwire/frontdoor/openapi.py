@@ -158,7 +158,7 @@ def _component(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mapp
 
 
 def _identifier(summary: str) -> str:
-    first, *others = str(summary).split()
+    first, *others = [match[0] for match in re.finditer("[A-Za-z0-9]+", summary)]
     return "".join([first.lower(), *(word[0].upper() + word[1:] for word in others)])
 
 

@@ -51,7 +51,7 @@ class BackupRoutes(Routes):
             route(
                 PATH,
                 self._backup,
-                summary="Everything that the server keeps, as one file (docs/backup.md).",
+                summary="Take backup",
                 query=Wanted,
                 safe=False,
                 media_type=MEDIA_TYPE,
