@@ -18,7 +18,8 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     Empty certificate paths mean a certificate made on first start. An empty ``ipv6`` means a random /48 ULA, stored
     at first start. ``operator`` is a user of this machine who may administer besides root. ``keep_revisions`` is how
     far back the change log lets nodes resume; ``ephemeral_grace`` the seconds after which an ephemeral node that went
-    away is removed. ``region`` is the region of the relay that runs in the server itself. ``derp_map`` is a file or an
+    away is removed. ``region`` is the region of the relay that runs in the server itself, ``relay_url`` where nodes
+    find that relay (empty: at ``url``, where no other server can be). ``derp_map`` is a file or an
     https:// URL with a DERP map in JSON, whose relays the mesh uses too. ``without_policy`` is what holds while a
     policy engine is selected and no policy is stored. ``overlapping_routes`` says whether a route that overlaps another
     router's, without being the same, may be approved (the longest prefix then wins).
@@ -37,6 +38,7 @@ class ServerConfig(Table, frozen=True, kw_only=True):
     keep_revisions: Annotated[int, msgspec.Meta(ge=100)] = 100_000
     ephemeral_grace: Annotated[int, msgspec.Meta(ge=0)] = 300
     region: str = "home"
+    relay_url: str = ""
     derp_map: str = ""
     without_policy: Literal["allow", "deny"] = "allow"
     overlapping_routes: Literal["refuse", "longest"] = "refuse"

@@ -54,6 +54,7 @@ class FrontDoor:
             tls.set_alpn_protocols(["h2", "http/1.1"])
         self._tls = tls
         self._servers: list[asyncio.AbstractServer] = []
+        self._local: list[asyncio.AbstractServer] = []
         self._listeners: list[TlsListener] = []
         self._sockets: list[UnixSocket] = []
         self.port = 0
@@ -101,17 +102,24 @@ class FrontDoor:
         self._sockets.append(bound)
         factory = partial(LocalProtocol, self._backend, _uid_of, allowed)
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_unix_server(factory, sock=bound.socket, backlog=BACKLOG))
+        self._local.append(await loop.create_unix_server(factory, sock=bound.socket, backlog=BACKLOG))
+
+    async def shut(self) -> None:
+        """Accept nobody over the network until `start` is called again; the Unix socket and what is open stay."""
+        servers, listeners, self._servers, self._listeners = self._servers, self._listeners, [], []
+        for server in servers:
+            server.close()
+        for listener in listeners:
+            await listener.close()
 
     async def close(self) -> None:
         """Accept no more, let answers under way finish, hang up on the rest; harmless when called twice."""
-        for server in self._servers:
+        for server in self._local:
             server.close()
         for bound in self._sockets:
             bound.remove()
-        for listener in self._listeners:
-            await listener.close()
-        self._servers, self._sockets, self._listeners = [], [], []
+        self._local, self._sockets = [], []
+        await self.shut()
         for connection in self._connections():
             connection.stop()
         await self._finish(set(self._backend.state.tasks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -37,6 +38,7 @@ from ghostwire.server.api.route_routes import RouteRoutes
 from ghostwire.server.api.routes import CoreRoutes
 from ghostwire.server.api_keys import ApiKeys
 from ghostwire.server.channel import ControlUpgrade
+from ghostwire.server.cluster.control_key import claim
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
 from ghostwire.server.receipts import KeptAnswers
@@ -92,6 +94,7 @@ class Server:
         self._fingerprint = ""
         self._binding = UNBOUND
         self._relays = False
+        self._turning: asyncio.Future[None] | None = None
         self.metrics = Metrics()
         self.plane: ControlPlane
         self.control_key: ControlKey
@@ -133,7 +136,7 @@ class Server:
 
     async def _start(self) -> None:
         await self._start_plane()
-        private = load_or_create_private_key(self._folders.server / CONTROL_KEY)  # the storage's lock is ours by now
+        private = await self._own_key()  # the storage's lock is ours by now
         self._private = private
         self.control_key = private.public(ControlKey)
         self.embedded.open(load_or_create_private_key(self._folders.server / RELAY_KEY), self.plane.relays)
@@ -141,7 +144,13 @@ class Server:
         await self._start_door(ControlUpgrade(private, self._entropy, self.plane.accept))
         await self._start_plugins()
         await self.embedded.publish(self._place())
+        self.plane.introduce(name=socket.gethostname(), version=__version__)
         await self._follow_derp_map()
+
+    async def _own_key(self) -> PrivateKey:
+        """The control key, which all servers of a database have in common."""
+        path = self._folders.server / CONTROL_KEY
+        return await claim(self._mesh, path) if self.plane.cluster.shared else load_or_create_private_key(path)
 
     def _policy_engine(self) -> PolicyEngine | None:
         """The one that reads policies; PluginError names those that are selected beside it."""
@@ -198,11 +207,29 @@ class Server:
         if self._listen:
             await self.door.start(*split_listen(self.config.server.listen))
             await self.door.start_unix(self._folders.server_socket, administrators(self.config, "server"))
+            self.plane.on_following(self._open_or_shut)
+
+    def _open_or_shut(self, following: bool) -> None:
+        """Where this server can serve nobody, whatever stands before the servers is to see that at its port."""
+        self._turning = asyncio.ensure_future(self._turn_door(self._turning))
+
+    async def _turn_door(self, before: asyncio.Future[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        await self.door.shut()
+        if self.plane.following:
+            host, port = split_listen(self.config.server.listen)
+            try:
+                await self.door.start(host, port or self.door.port)
+            except GhostwireError as error:
+                log.error("nodes cannot come back to this server: %s", error)
 
     def _routes(self) -> Iterator[Routes]:
         plane, mesh, relays = self.plane, self._mesh, self.plane.relays
         presence, unnamed = plane.sessions.presence, plane.policies.unnamed
-        yield CoreRoutes(mesh, plane.administration, presence, relays.homes, self._describe, unnamed)
+        yield CoreRoutes(
+            mesh, plane.administration, presence, relays.homes, self._describe, unnamed, lambda: plane.following
+        )
         administration, load = RelayAdministration(mesh, relays, self._entropy), lambda: self.embedded.load
         yield RelayRoutes(administration, relays, load, partial(self.join_token, scheme=RELAY), mesh.now)
         decisions = RouteAdministration(mesh, plane.routes, plane.administration.node)
@@ -283,8 +310,12 @@ class Server:
         """Where nodes find the relay that runs here: where they find the server. None where none runs."""
         if not self._relays:
             return None
+        place = self.config.server.relay_url or ("" if self.plane.cluster.shared else self.url)
+        if not place:
+            log.info("nodes use no relay in this server: several may share its url; set relay_url in [server]")
+            return None
         try:
-            url = ServerUrl.parse(self.url)
+            url = ServerUrl.parse(place)
         except ValueError:
             log.error(
                 "no node can use the relay here: set url in [server], as %s is no URL that they could read", self.url

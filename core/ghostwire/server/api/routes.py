@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
+from ghostwire.errors import Unavailable
 from ghostwire.frontdoor.rest import Page, expect, paged, route, shows
 from ghostwire.model import Node, Relay, User
 from ghostwire.server.api import views
@@ -42,7 +43,8 @@ class NodeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CoreRoutes(Routes):
-    """``describe`` gives what `GET /api/v1/server` answers, ``unnamed`` those of some tags that no rule names."""
+    """``describe`` gives what `GET /api/v1/server` answers, ``unnamed`` those of some tags that no rule names,
+    ``serving`` whether this server serves nodes at present."""
 
     name = "core"
 
@@ -54,7 +56,9 @@ class CoreRoutes(Routes):
         homes: Homes,
         describe: Callable[[], dict[str, Any]],
         unnamed: Callable[[Sequence[str]], Sequence[str]] = lambda tags: (),
+        serving: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._serving = serving
         self._mesh, self._administration, self._presence = mesh, administration, presence
         self._homes, self._describe, self._unnamed = homes, describe, unnamed
 
@@ -95,6 +99,8 @@ class CoreRoutes(Routes):
         ]
 
     async def _health(self, request: Request) -> Any:
+        if not self._serving():
+            raise Unavailable("this server cannot reach its database")
         return views.Health(status="ok")
 
     async def _server(self, request: Request) -> Any:

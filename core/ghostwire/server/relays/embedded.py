@@ -14,6 +14,7 @@ from ghostwire.errors import GhostwireError
 from ghostwire.keys import NodeKey, PrivateKey, RelayKey
 from ghostwire.model import Relay
 from ghostwire.server.mesh import LiveMesh
+from ghostwire.server.names import unique
 from ghostwire.server.relays.records import EMBEDDED, OWN
 from ghostwire.server.relays.regions import region_id
 from ghostwire.server.relays.relays import Relays
@@ -65,6 +66,7 @@ class Embedded(Relaying):
         """Tell nodes of the relay at this place, or with None that there is none here."""
         self._place = place
         self._record, self._mesh_key = await self._mesh.write(self._write)
+        self._relays.own = self._record.id if self._record is not None else None
         self._meet()
         self._measure()
 
@@ -112,7 +114,7 @@ class Embedded(Relaying):
 
     def _write(self, transaction: Transaction) -> tuple[Relay | None, bytes]:
         """Bring the record to what is so; it, and its region's key."""
-        held = next(iter(transaction.find(Relay, source=EMBEDDED)), None)
+        held = self._held(transaction)
         if self._place is None:
             if held is not None:
                 transaction.delete(Relay, held.id)
@@ -121,6 +123,11 @@ class Embedded(Relaying):
         if relay != held:
             transaction.put(relay)
         return relay, self._relays.mesh_keys.of(transaction, relay.region)
+
+    def _held(self, transaction: Transaction) -> Relay | None:
+        """This server's record; where there may be others, it is the one with its key."""
+        own = {"key": self.private_key.public(RelayKey)} if self._relays.shared else {}
+        return next(iter(transaction.find(Relay, source=EMBEDDED, **own)), None)
 
     def _current(self, transaction: Transaction, place: Place, held: Relay | None) -> Relay:
         others = [relay for relay in transaction.find(Relay) if relay.source != EMBEDDED]
@@ -132,7 +139,8 @@ class Embedded(Relaying):
         if held is not None:
             return msgspec.structs.replace(held, **fields)
         id_, now = transaction.new_id(Relay), self._mesh.now()
-        return Relay(id=id_, name=OWN, source=EMBEDDED, created=now, **fields)
+        name = unique(OWN, lambda taken: bool(transaction.find(Relay, name=taken)))
+        return Relay(id=id_, name=name, source=EMBEDDED, created=now, **fields)
 
     def _meet(self) -> None:
         relays = self._relays.siblings(self._record) if self._record is not None else ()

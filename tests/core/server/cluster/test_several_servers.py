@@ -2,8 +2,14 @@
 
 import asyncio
 
+import pytest
+
+from ghostwire.errors import StateError
+from ghostwire.keys import ControlKey, load_or_create_private_key
 from ghostwire.model import MapChange
-from ghostwire.testing import simulated
+from ghostwire.server.cluster.control_key import claim
+from ghostwire.server.mesh import LiveMesh
+from ghostwire.testing import ManualClock, SharedDatabase, SharedStorage, simulated
 from ghostwire.wire.messages import PeerEndpoints, Refused
 
 
@@ -207,3 +213,79 @@ async def test_a_node_that_is_ahead_of_a_server_waits_for_it(servers):
         await s.settle()
         assert not a.client.stream.of(MapChange)[0].full
         assert len(a.read().nodes) == 2
+
+
+@simulated
+async def test_a_home_that_moved_meanwhile_is_told_by_a_third_server(servers):
+    async with servers() as s:
+        a, b = s.nodes[:2]
+        await b.join(s.slots[0])
+        await a.join(s.slots[1])
+        await asyncio.sleep(300)
+        a.read()
+        a.client.leave()
+        b.home = 2
+        b.report()
+        await s.settle()
+        await a.join(s.slots[2])
+        await s.settle()
+        (change,) = a.client.stream.of(MapChange)
+        assert (change.full, change.nodes, dict(change.homes)) == (False, (), {b.id: 2})
+
+
+@simulated
+async def test_a_home_that_moved_meanwhile_is_told_by_the_server_that_heard_it(servers):
+    async with servers() as s:
+        a, b = s.nodes[:2]
+        await b.join(s.slots[0])
+        await a.join(s.slots[1])
+        await asyncio.sleep(300)
+        a.read()
+        a.client.leave()
+        b.home = 2
+        b.report()
+        await s.settle()
+        await a.join(s.slots[0])
+        await s.settle()
+        (change,) = a.client.stream.of(MapChange)
+        assert (change.full, change.nodes, dict(change.homes)) == (False, (), {b.id: 2})
+
+
+@simulated
+async def test_a_machine_that_is_another_node_now_begins_with_a_whole_map(servers):
+    async with servers() as s:
+        (a,) = s.nodes[:1]
+        await a.join(s.slots[0])
+        await s.settle()
+        a.read()
+        await s.planes[1].administration.delete_node(str(a.id))
+        await s.settle()
+        await a.join(s.slots[2])
+        await s.settle()
+        assert a.client.stream.of(MapChange)[0].full
+        assert list(a.read().nodes) == [a.id]
+
+
+async def test_servers_of_one_database_have_one_control_key(tmp_path):
+    database = SharedDatabase()
+    keys = []
+    for name in ("one", "two"):
+        mesh, storage = LiveMesh(ManualClock()), SharedStorage(database)
+        await mesh.open(storage)
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "control.key"
+        if keys:
+            with pytest.raises(StateError, match=r"copy control\.key there"):
+                await claim(mesh, path)
+            assert not path.exists(), "none is made that would be in the way"
+            path.write_bytes((tmp_path / "one" / "control.key").read_bytes())
+            path.chmod(0o600)
+        keys.append(await claim(mesh, path))
+        storage.crash()
+    assert keys[0].public(ControlKey) == keys[1].public(ControlKey)
+    other = tmp_path / "other.key"
+    load_or_create_private_key(other)
+    mesh = LiveMesh(ManualClock())
+    await mesh.open(SharedStorage(database))
+    with pytest.raises(StateError, match="the one here is another"):
+        await claim(mesh, other)
