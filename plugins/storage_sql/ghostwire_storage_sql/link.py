@@ -45,6 +45,8 @@ ADVICE = (
     ("certificate", "check sslmode and sslrootcert"),
     ("SSL", "check sslmode and sslrootcert"),
     ("read-only", "name the primary, or all servers separated by commas"),
+    ("lock timeout", "another server held the lock; try again"),
+    ("statement timeout", "the database is busy; try again"),
     ("too many", "raise max_connections: each ghostwire server uses two"),
     ("starting up", "it will be back in a moment"),
     ("shutting down", "it will be back when it is started again"),
