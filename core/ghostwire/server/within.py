@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
 from ghostwire.capabilities.control import ApiAnswer, ApiCall
+
+log = logging.getLogger("ghostwire.server")
 
 
 async def dispatch(app: ASGIApp, call: ApiCall, key: str, client: str) -> ApiAnswer:
@@ -24,7 +27,12 @@ async def dispatch(app: ASGIApp, call: ApiCall, key: str, client: str) -> ApiAns
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(_scope(call, key, client), receive, send)
+    try:
+        await app(_scope(call, key, client), receive, send)
+    except Exception:
+        if not sent:
+            raise
+        log.exception("%s %s failed", call.method, call.path.partition("?")[0])  # answered 500 already
     start = next(message for message in sent if message["type"] == "http.response.start")
     content = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start.get("headers", ())}
