@@ -142,6 +142,7 @@ class ControlPlane:
             self._started = False
             self.cluster.close()
             self._expiry.close()
+            await self.policies.close()
             self.hang_up()
             await self.relays.close()
             self.routes.close()

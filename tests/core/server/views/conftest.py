@@ -1,6 +1,6 @@
 """A mesh as its nodes see it, beside a plain model: the records, and `verdict`, which judges pair by pair."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from itertools import count
 
@@ -24,6 +24,7 @@ from ghostwire.wire.messages import Lacking, Refresh, decode_to_node, encode
 USERS, TAGS = ("ann", "bob", "cy"), ("tag:a", "tag:b")
 NORTH = {"region": 1, "region_name": "north"}
 EMAIL = "ann@example.com"
+DONE = object()
 PREFIXES = ("10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "0.0.0.0/0")
 GROUPS, NET = ("group:x", "group:y"), "internet"
 SELECTORS = (EVERYONE, *USERS, EMAIL, *TAGS, *GROUPS, "10.1.0.0/16", "10.2.0.0/16", NET)
@@ -105,6 +106,7 @@ class Mesh:
         self.down: dict[int, frozenset[str]] = {}
         self.homes: dict[int, int | None] = {}
         self.policy = policy
+        self.coming: tuple[CompiledPolicy, Iterator[None]] | None = None
         self.open()
         self.write(*(User(id=number, stable_id=name, name=name) for number, name in enumerate(USERS, 1)))
         for number, worn in enumerate(((), (), ("tag:a",), (), ("tag:b",))):
@@ -239,12 +241,30 @@ class Mesh:
             held[number % len(held)] = of
         self.adopt(Toy(held, self.policy.groups))
 
-    def adopt(self, policy) -> None:
-        self.policy = policy
+    def adopt(self, policy, *, slowly: bool = False) -> None:
+        """Put a policy in force: at once, or (``slowly``) while other things happen."""
+        self.finish()
         self.write(PolicyVersion(id=self.revision + 1, source="", engine="toy"))
-        self.maps.adopt(policy)
-        self.single = False
+        self.coming = policy, self.maps.adopting(policy)
+        if not slowly:
+            self.finish()
         self.look()
+
+    def edit_slowly(self, policy) -> None:
+        self.adopt(policy, slowly=True)
+
+    def advance(self, steps) -> None:
+        """A policy that is coming into force comes nearer."""
+        if self.coming is not None and any(next(self.coming[1], DONE) is DONE for _ in range(steps)):
+            self.policy, self.coming, self.single = self.coming[0], None, False
+            self.maps.settled()
+        elif self.coming is not None and self.maps.turning:
+            self.policy, self.single = self.coming[0], False
+        self.look()
+
+    def finish(self) -> None:
+        while self.coming is not None:
+            self.advance(1000)
 
     def relay(self, id_) -> None:
         self.write(Relay(id=id_ + 1, name=f"r{id_}", **NORTH, host=f"h{self.revision}", source=DERP_MAP))
@@ -280,6 +300,8 @@ class Mesh:
             if not lost:
                 self.read(member)
             member.stream = None
+        if self.coming is not None:
+            self.policy, self.coming = self.coming[0], None
         self.log = self.log[-1 - compacted :]
         self.down, self.homes = {}, {}
         self.now += 7
@@ -380,14 +402,18 @@ class Mesh:
                 if member.map.lacking and not member.silent:
                     self.serve()
                     self.read(member)
-                    assert not member.map.lacking
-                self.check(id_, member.map)
+                    assert self.maps.turning or not member.map.lacking
+                if not self.maps.turning:
+                    self.check(id_, member.map)
                 if quiet and had and told and member.compared == stream.compared:
                     assert before != shown(member.map), ("nothing that it sees changed", told)
                 stream.seen, stream.compared = True, member.compared
         self.single = True
 
     def serve(self) -> None:
+        """A round, at whose end nobody has any patience left."""
+        self.fanout.due()
+        self.maps.outboxes.hurry()
         made = {}
         for box in self.fanout.due():
             self.fanout.serve(box, made)
@@ -447,6 +473,7 @@ class Mesh:
     def teardown(self) -> None:
         if not hasattr(self, "members"):
             return
+        self.finish()
         self.held, self.single = 0, False
         for member in self.members.values():
             member.silent = False

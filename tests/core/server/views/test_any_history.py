@@ -52,6 +52,8 @@ class AnyHistory(Mesh, RuleBasedStateMachine):
     move = rule(number=a_node, home=st.sampled_from((None, 1, 2)))(Mesh.move)
     many_at_once = rule(numbers=st.lists(a_node, min_size=2, max_size=4, unique=True), tags=tags)(Mesh.many_at_once)
     edit = rule(policy=policies)(Mesh.edit)
+    edit_slowly = rule(policy=policies)(Mesh.edit_slowly)
+    advance = rule(steps=st.sampled_from((1, 5, 20, 100)))(Mesh.advance)
     edit_one_rule = rule(number=a_node, of=rules)(Mesh.edit_one_rule)
     relay = rule(id_=a_node)(Mesh.relay)
 
