@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ghostwire.capabilities.storage import Change
-from ghostwire.errors import Conflict
+from ghostwire.errors import Conflict, Refused
 from ghostwire.model import Record
 from ghostwire_storage_sql.tables import MAPPED, REFERENCES
 
@@ -67,7 +67,10 @@ class Memory:
         return number
 
     def put(self, record: Record) -> None:
-        """Insert or replace; Conflict where another record holds a unique value, or one it refers to is missing."""
+        """Insert or replace; Conflict where another record holds a unique value, or one it refers to is missing.
+
+        Refused for a NUL in a text, which PostgreSQL can't keep: here it costs one work, there the whole commit.
+        """
         place = (type(record), record.id)
         self._check(record)
         self._change(place, record)
@@ -124,6 +127,10 @@ class Memory:
 
     def _check(self, record: Record) -> None:
         kind = type(record)
+        for name in kind.__struct_fields__:
+            value = getattr(record, name)
+            if isinstance(value, str) and "\0" in value:
+                raise Refused(f"{kind.__name__.lower()}: {name.replace('_', ' ')} holds a NUL character; leave it out")
         for name, value in _held(record):
             holder = self._holders[kind, name].get(value)
             if holder is not None and holder != record.id:
