@@ -38,6 +38,7 @@ def server(program: Program, listen: str | None, url: str | None, no_tls: bool, 
     if storage is not None:
         config = config.stored_at(storage_url(storage))
     _warn_of_readers(config)
+    program.config = config  # plugins are composed by it, the storage's among them
     running = Server(program.host("server"), config, program.folders)
     sys.setswitchinterval(SWITCH_INTERVAL)
     with loop.runner() as runner:

@@ -1,5 +1,8 @@
 """`ghostwire server --storage`, and `[server] storage` with a URL."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,16 @@ def test_a_password_in_a_file_that_others_can_read_is_warned_of(
     _warn_of_readers(config.load(path))
     assert ("chmod 600" in caplog.text) == warned
     assert "secret" not in caplog.text
+
+
+def test_a_server_keeps_everything_where_the_command_line_says(tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere.db"
+    program = Path(sys.executable).with_name("ghostwire")
+    options = ["--listen", "127.0.0.1:0", "--no-tls", "--storage", f"sqlite:///{place}"]
+    command = [program, "--state", tmp_path / "state", "--plugin", "-derp", "server", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"ready" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+    assert place.exists()
+    assert not (tmp_path / "state" / "server" / "storage_sql" / "ghostwire.db").exists()
