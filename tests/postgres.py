@@ -234,7 +234,11 @@ class Proxy:
         if self._refusing:
             writer.transport.abort()
             return
-        behind = await asyncio.open_connection("127.0.0.1", self._behind)
+        try:
+            behind = await asyncio.open_connection("127.0.0.1", self._behind)
+        except OSError:
+            writer.transport.abort()
+            return
         self._open |= {writer, behind[1]}
         answers = asyncio.Event()
         answers.set()
