@@ -5,32 +5,39 @@ to the app in a task of its own (`ghostwire.frontdoor.http2_stream`).
 
 Bounds of one connection: `MAX_STREAMS` requests at once (the library sees to that; answered ones
 may take a moment to end), 64 KiB of bodies that no app has taken yet, heads of
-`MAX_HEAD` bytes, `RESETS` requests given up by the client (then one a `RESETS_EVERY` seconds). While it does not read
-what we send, nothing more is read of it. One that is silent for `SILENCE` seconds is gone.
+`MAX_HEAD` bytes, `RESETS` requests given up by the client (then one a `RESETS_EVERY` seconds), `REQUESTS` in all. What
+arrives is taken some frames at a time, all connections taking turns, so that a flood of frames delays nobody for long.
+While a client does not read what we send, nothing more is read of it, and an answer that it takes nothing of is given
+up. One that is silent for `SILENCE` seconds is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.exceptions import FrameTooLargeError, ProtocolError
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
-from uvicorn.server import ServerState
 
+from ghostwire.frontdoor.http2_frames import Frames
 from ghostwire.frontdoor.http2_stream import Http2Stream
+
+if TYPE_CHECKING:
+    from ghostwire.frontdoor.protocol import Backend
 
 MAX_STREAMS = 100
 MAX_HEAD = 16 * 1024
-PREFACE_BYTES, FRAME_HEAD, MAX_FRAME = 24, 9, 16384
+REQUESTS = 10_000
+"""Of one connection, which then ends when they are answered: the library remembers each."""
 RESETS, RESETS_EVERY = 200, 0.1
 PING_AFTER, SILENCE, IDLE = 30.0, 90.0, 300.0
 """Seconds of silence after which we ask whether the client is there, and hang up; without any request, too."""
@@ -44,22 +51,27 @@ _SETTINGS = {
 
 
 class Http2Protocol(asyncio.Protocol):
-    """``waiting`` holds the connection while no request is under way; ``left`` is called once when it is over."""
+    """``origin`` is whom its requests count for; ``waiting`` holds the connection while none is under way; ``left`` is
+    called once when it is over."""
 
     def __init__(
         self,
+        backend: Backend,
         app: Any,
-        state: ServerState,
         app_state: dict[str, Any],
+        origin: str,
         *,
         waiting: dict[Any, None],
         left: Callable[[], None],
     ) -> None:
-        self._app, self._state, self._app_state = app, state, app_state
+        self._app, self._state, self._app_state = app, backend.state, app_state
+        self._turns, self._requests, self._origin = backend.turns, backend.requests, origin
         self._waiting, self._left = waiting, left
         self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None, logger=None))
         self.h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
-        self._frames = Frames()
+        self.h2.decoder.max_header_list_size = MAX_HEAD
+        self._frames = Frames(MAX_HEAD)
+        self._arrived: deque[bytes] = deque()
         self._streams: dict[int, Http2Stream] = {}
         self.writable = asyncio.Event()
         self.writable.set()
@@ -83,16 +95,36 @@ class Http2Protocol(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Frames; one that breaks the rules ends the connection."""
+        """Frames, which wait for their turn; one that breaks the rules ends the connection."""
         self._heard = self._loop.time()
         try:
-            self._frames.pass_over(data)
+            self._arrived.extend(self._frames.parts(data))
+        except ProtocolError:
+            return self._hang_up()
+        self.transport.pause_reading()
+        return self._turns.add(self)
+
+    def step(self) -> bool:
+        """Take some frames of those that arrived; whether there are more, and there is room for what they ask."""
+        if self.transport.is_closing():
+            self._arrived.clear()
+        elif self.writable.is_set() and self._arrived:
+            self._receive(self._arrived.popleft())
+        self._read_on()
+        return bool(self._arrived) and self.writable.is_set()
+
+    def _receive(self, data: bytes) -> None:
+        try:
             for event in self.h2.receive_data(data):
                 if not self.transport.is_closing():
                     self._take(event)
         except (ProtocolError, UnicodeError):
             return self._hang_up()
         return self.flush()
+
+    def _read_on(self) -> None:
+        if self.writable.is_set() and not self._arrived and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not read: it has to before we read on."""
@@ -102,7 +134,7 @@ class Http2Protocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self.writable.set()
-        self.transport.resume_reading()
+        self._turns.add(self)
 
     def eof_received(self) -> None:
         """The client says no more: nor do we."""
@@ -173,16 +205,19 @@ class Http2Protocol(asyncio.Protocol):
 
     def _begin(self, id_: int, headers: Any) -> None:
         pseudo = {name: value for name, value in headers if name.startswith(b":")}
-        if self._stopping or len(self._streams) >= 2 * MAX_STREAMS or not pseudo.get(b":path", b"").startswith(b"/"):
+        full = self._stopping or len(self._streams) >= 2 * MAX_STREAMS
+        if full or not pseudo.get(b":path", b"").startswith(b"/") or not self._requests.enter(self._origin):
             return self.reset(id_, ErrorCodes.REFUSED_STREAM)
         stream = self._streams[id_] = Http2Stream(self, id_, self._scope(pseudo, headers))
         self._waiting.pop(self, None)
         task = self._loop.create_task(stream.run(self._app))
         self._state.tasks.add(task)
-        return task.add_done_callback(lambda done: self._done(done, stream))
+        task.add_done_callback(lambda done: self._done(done, stream))
+        return self.stop() if id_ > 2 * REQUESTS else None
 
     def _done(self, task: asyncio.Task[None], stream: Http2Stream) -> None:
         self._state.tasks.discard(task)
+        self._requests.leave(self._origin)
         if not self.transport.is_closing():
             if unread := stream.unread:
                 self._return(unread, stream.id)
@@ -254,32 +289,6 @@ class Http2Protocol(asyncio.Protocol):
         elif now - self._heard > PING_AFTER and not self.transport.is_closing():
             self.h2.ping(bytes(8))
             self.flush()
-
-
-class Frames:
-    """Looks at each frame's length as it comes: the library would hold a frame too long until all of it is there."""
-
-    def __init__(self) -> None:
-        self._left, self._head = PREFACE_BYTES, b""
-
-    def pass_over(self, data: bytes) -> None:
-        """ProtocolError where a frame begins that is longer than we accept."""
-        at = 0
-        while at < len(data):
-            if self._left:
-                passed = min(self._left, len(data) - at)
-                self._left -= passed
-            else:
-                passed = min(FRAME_HEAD - len(self._head), len(data) - at)
-                self._begin(self._head + data[at : at + passed])
-            at += passed
-
-    def _begin(self, head: bytes) -> None:
-        self._head = head
-        if len(head) == FRAME_HEAD:
-            self._left, self._head = int.from_bytes(head[:3], "big"), b""
-            if self._left > MAX_FRAME:
-                raise FrameTooLargeError(f"a frame of {self._left} bytes")
 
 
 def _address(transport: asyncio.Transport, name: str) -> tuple[str, int] | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BODY_TIMEOUT = 60.0
 """Seconds that a request's body may take."""
+ANSWER_TIMEOUT = 90.0
+"""Seconds in which the client has to make room for some more of the answer."""
 
 _PER_CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 """Headers of answers that HTTP/2 does not have."""
@@ -146,10 +148,16 @@ class Http2Stream:
             size = 0 if self._gone else connection.h2.local_flow_control_window(self.id)
             if size > 0:
                 return min(size, connection.h2.max_outbound_frame_size, RECORD)
-            self._room.clear()
-            if not self._gone:
-                await self._room.wait()
+            await self._more_room()
         return 0
+
+    async def _more_room(self) -> None:
+        self._room.clear()
+        if not self._gone:
+            try:
+                await asyncio.wait_for(self._room.wait(), ANSWER_TIMEOUT)
+            except TimeoutError:
+                self._connection.reset(self.id)
 
     def _finish(self, trailers: list[tuple[bytes, bytes]] | None) -> None:
         if self._gone:

@@ -23,6 +23,7 @@ from ghostwire.engine import SECOND, Clock
 from ghostwire.frontdoor.admission import Admission
 from ghostwire.frontdoor.answers import refuse
 from ghostwire.frontdoor.guard import guarded
+from ghostwire.frontdoor.turns import Turns
 from ghostwire.system.resources import Tide
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ MAX_MESSAGE = 80 * 1024
 MAX_CONNECTIONS = 4096
 MAX_PER_ADDRESS = 512
 """HTTP connections and WebSockets at once; one that was upgraded to a raw stream no longer counts."""
+MAX_REQUESTS, MAX_REQUESTS_PER_ADDRESS = 16384, 1024
+"""Requests under way at once over HTTP/2, of which one connection may have many."""
 MAX_PER_USER = 64
 """Connections of one user to the Unix socket: nobody, here or outside, takes up those of root."""
 
@@ -60,7 +63,9 @@ class Backend:
         self.websockets = _has_websockets(app)
         self.admission = Admission(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.local = Admission(MAX_CONNECTIONS, MAX_PER_USER)
+        self.requests = Admission(MAX_REQUESTS, MAX_REQUESTS_PER_ADDRESS)
         self.tide = Tide(MAX_PER_ADDRESS)
+        self.turns = Turns()
         self.waiting: dict[Any, None] = {}
         """Connections from the network whose clients we wait for, in the order we began to."""
         self.state = ServerState()
@@ -155,7 +160,8 @@ class HttpProtocol(H11Protocol):
         self._given = True
         self._stop_watching()
         self.connections.discard(self)
-        spoken = Http2Protocol(self.app, self.server_state, self.app_state, waiting=self._waiting, left=self._leave)
+        shared, state, origin = self._backend, self.app_state, self._admitted
+        spoken = Http2Protocol(shared, self.app, state, origin, waiting=self._waiting, left=self._leave)
         self.transport.set_protocol(spoken)
         spoken.connection_made(self.transport)
         spoken.data_received(first)
