@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 
 from ghostwire.engine import SECOND
 from ghostwire.model import Cursor
@@ -21,6 +22,8 @@ PATIENCE = 5.0
 be what they were, so that ten thousand nodes that come back cost each of those who see them a few frames."""
 WHOLES = 16
 """Whole maps for comparing that are made in one round; who else wants one waits for the next."""
+ANSWERING = 0.004
+"""Seconds of answers to those who ask, between two rounds, before other work gets its turn."""
 WHOLE_EVERY = 3600 * SECOND
 """The time between two whole maps in one session."""
 
@@ -28,13 +31,15 @@ WHOLE_EVERY = 3600 * SECOND
 class Fanout(Rounds):
     """Serves the sessions of nodes from the maps' outboxes. What a slow reader lacks waits there, as it is by then.
 
-    ``now`` gives nanoseconds.
+    Changes are gathered and told in rounds; who begins, or asks for all, waits for none. ``now`` gives nanoseconds.
     """
 
     def __init__(self, maps: Maps, now: Callable[[], int] = monotonic_ns) -> None:
         super().__init__()
         self._maps, self._now = maps, now
         self._wanting: dict[Outbox, None] = {}
+        self._begun: deque[Outbox] = deque()
+        self._answering: asyncio.Handle | None = None
         self._hurrying: asyncio.TimerHandle | None = None
         self.refused = 0
         """Questions for nodes or whole maps that were not answered: too many."""
@@ -42,7 +47,10 @@ class Fanout(Rounds):
 
     def add(self, session: Session[Cursor]) -> None:
         """Serve this session from its position on."""
-        self._maps.watch(session)
+        box = self._maps.watch(session)
+        if self._task is not None:
+            self._begun.append(box)
+            self._answer_soon()
 
     def remove(self, session: Session[Cursor]) -> None:
         """Serve it no more; harmless when called twice."""
@@ -64,7 +72,7 @@ class Fanout(Rounds):
         else:
             box.again = self._now() + WHOLE_EVERY
             self._wanting[box] = None
-            self.changed()
+            self._answer_soon()
 
     def drained(self, session: Session[Cursor]) -> None:
         """A slow reader has room again."""
@@ -75,9 +83,30 @@ class Fanout(Rounds):
 
     async def close(self) -> None:
         """Stop; harmless when called twice."""
-        if self._hurrying is not None:
-            self._hurrying.cancel()
+        for timer in (self._hurrying, self._answering):
+            if timer is not None:
+                timer.cancel()
         await super().close()
+
+    def _answer_soon(self) -> None:
+        if self._answering is None and self._task is not None:
+            self._answering = asyncio.get_running_loop().call_soon(self._answer)
+
+    def _answer(self) -> None:
+        """Serve those who have begun, then those who want all, as far as nobody else waits too long for it."""
+        self._answering = None
+        made, until = dict[frozenset[Item], bytes](), monotonic() + ANSWERING
+        while (self._begun or self._wanting) and monotonic() < until:
+            self.serve(self._next_asking(), made)
+        if self._begun or self._wanting:
+            self._answer_soon()
+
+    def _next_asking(self) -> Outbox:
+        if self._begun:
+            return self._begun.popleft()
+        box = next(iter(self._wanting))
+        self._prepare(box)
+        return box
 
     async def _serve(self) -> None:
         made, tick = dict[frozenset[Item], bytes](), self._maps.tick
@@ -97,11 +126,15 @@ class Fanout(Rounds):
         outboxes = self._maps.outboxes
         outboxes.sort()
         for box in list(islice(self._wanting, WHOLES)):
-            del self._wanting[box]
-            box.whole = True
-            box.keys.add(CURSOR)
-            outboxes.touch(box)
+            self._prepare(box)
         return list(outboxes.ready)
+
+    def _prepare(self, box: Outbox) -> None:
+        """Have it told the whole map."""
+        del self._wanting[box]
+        box.whole = True
+        box.keys.add(CURSOR)
+        self._maps.outboxes.touch(box)
 
     def serve(self, box: Outbox, made: dict[frozenset[Item], bytes]) -> None:
         """Send what is in an outbox, if it is still due; equal frames are taken from, and put into, ``made``."""
