@@ -66,7 +66,7 @@ class Sessions:
         self._gate, self._remove, self._domain, self._log = gate, remove, domain, log
         self.presence = Presence(self._introduce, maps.server)
         self.presence.replaced = partial(self.end, reason=REPLACED)
-        self.ahead = Ahead(lambda: mesh.state.revision, streams.add)
+        self.ahead = Ahead(lambda: mesh.state.revision, streams.add, mesh.catch_up)
         self._sessions: dict[int, Session[Cursor]] = {}
         self.arrived: Callable[[int], None] = _nobody
         self.missed: Callable[[int], None] = _nobody
@@ -132,13 +132,13 @@ class Sessions:
         self._sessions[current.id] = session
         if older is not None:
             older.end(REPLACED)
+        self.ahead.add(session)  # in time for its map to leave in one write with the welcome
         self._welcome(session, current)
         self.presence.arrive(current.id, self._mesh.now())
         self.arrived(current.id)
         stream.on_closed(lambda: self._closed(session))
         stream.on_drained(lambda: self._drained(session))
         stream.on_message(lambda message: self._take(session, message))
-        self.ahead.add(session)
 
     def _welcome(self, session: Session[Cursor], node: Node) -> None:
         welcome = Welcome(
