@@ -16,10 +16,11 @@ class Balancer:
         self.port = 0
         self._turn, self._address = itertools.count(), itertools.count()
         self._open: set[asyncio.StreamWriter] = set()
+        self._served: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -27,7 +28,12 @@ class Balancer:
         self._server.close()
         for writer in self._open:
             writer.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.gather(*self._served)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)

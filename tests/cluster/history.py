@@ -16,7 +16,8 @@ OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 class Operation:
     """A write: ``kind`` says which, ``about`` is what it is about, ``value`` what the records then hold.
 
-    ``unknown`` until somebody hears: it may have happened, at any time after ``began``, or never.
+    ``unknown`` until somebody hears: it may have happened, at any time after ``began``, or never. Who asks ``times``
+    without an answer may get it as often, where what the first brought was undone meanwhile.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Operation:
     outcome: str = UNKNOWN
     ended: float = math.inf
     answer: Any = None
+    times: int = 1
 
     def ok(self, answer: Any = None) -> None:
         """It was acknowledged."""

@@ -27,6 +27,8 @@ class Log:
         self.changes: list[tuple[int, type[Record], int, Record | None, Record | None]] = []
         """(revision, kind, id, record before, record)."""
         self._ever: set[tuple[type[Record], int]] = set()
+        self._holders: dict[Any, int] = {}
+        self._doubtful: list[tuple[type[Record], str, int, int]] = []
 
     def read(self) -> None:
         """Take what is new; OperationalError where the database is away."""
@@ -36,6 +38,7 @@ class Log:
             self._follow(revision, position, mark)
             if name in BY_NAME:
                 self._apply(BY_NAME[name].kind, id_, None if blob is None else _decoders[name].decode(blob))
+        self._judge()
 
     def stored(self) -> dict[tuple[type[Record], int], Record]:
         """The tables' rows, which the log must lead to."""
@@ -63,6 +66,8 @@ class Log:
         ]
 
     def _follow(self, revision: int, position: int, mark: bytes) -> None:
+        if position == 0:
+            self._judge()
         expected = self.revision + 1 if position == 0 else self.revision
         if revision != expected:
             self._history.violated("revisions are dense", f"{revision}.{position} after {self.revision}")
@@ -78,20 +83,28 @@ class Log:
             self._history.violated("an id is given once", f"{kind.__name__} {id_} at revision {self.revision}")
         self._ever.add((kind, id_))
         self.records[kind, id_] = record
+        self._hold(kind, record)
         if isinstance(record, Node):
-            for what in ("machine_key", "node_key", "disco_key", "addresses", "stable_id"):
+            for what in ("addresses", "stable_id"):
                 self._history.holds(what, getattr(record, what), f"node {id_}")
 
-    def doubles(self) -> list[str]:
-        """Values of unique fields that two records hold."""
-        seen: dict[Any, int] = {}
-        found = []
-        for (kind, id_), record in self.records.items():
-            for name in kind.unique:
-                value = getattr(record, name)
-                if value is not None and seen.setdefault((kind, name, value), id_) != id_:
-                    found.append(f"{kind.__name__}.{name} {value!r}: {seen[kind, name, value]} and {id_}")
-        return found
+    def _hold(self, kind: type[Record], record: Record) -> None:
+        """Note who holds its unique values; another one may go later in the same revision."""
+        for name in kind.unique:
+            value = getattr(record, name)
+            holder = self._holders.get((kind, name, value))
+            if value is not None and holder not in (None, record.id):
+                self._doubtful.append((kind, name, holder or 0, record.id))
+            self._holders[kind, name, value] = record.id
+
+    def _judge(self) -> None:
+        """At the end of a revision: two that hold one value."""
+        for kind, name, first, second in self._doubtful:
+            one, other = self.records.get((kind, first)), self.records.get((kind, second))
+            if one is not None and other is not None and getattr(one, name) == getattr(other, name):
+                text = f"{kind.__name__}.{name} {getattr(one, name)!r}: {first} and {second}, revision {self.revision}"
+                self._history.violated("nothing is held twice", text)
+        self._doubtful.clear()
 
 
 def _is(operation: Operation, field: str | None, id_: int, before: Record | None, record: Record | None) -> bool:

@@ -53,6 +53,7 @@ class Member:
         self._fresh: asyncio.Future[NetworkMap] | None = None
         self._channel: Channel | None = None
         self._enrolment = world.history.begin("enrol", None, self.machine_key)
+        self._enrolment.times = 0
 
     async def run(self) -> None:
         """Be in the mesh until removed or cancelled."""
@@ -81,6 +82,7 @@ class Member:
         channel = await connect(world.url, self.machine, world.control_key, world.sockets, os.urandom)
         reporting: asyncio.Task[None] | None = None
         try:
+            self._enrolment.times += not self.id
             channel.send(self._hello(channel))
             answer = await asyncio.wait_for(channel.receive(), ANSWER)
             if isinstance(answer, Refused):

@@ -81,7 +81,7 @@ async def test_a_server_cut_off_from_the_database_refuses_and_its_nodes_are_else
         await asyncio.sleep(0.1)
     took = time.monotonic() - began
     assert took < 20, f"it served for {took:.1f} s without a database"
-    with pytest.raises(GhostwireError, match=r"out of reach|database"):
+    with pytest.raises(GhostwireError, match="connection"):
         await cut.ask("POST", "/api/v1/users", {"name": "nobody"})
     assert await mesh.all_in(SOON), "its nodes must be at other servers"
     streams = [(await server.ask("GET", "/api/v1/server"))["nodes"] for server in others]

@@ -88,11 +88,16 @@ class World:
 
     async def all_in(self, patience: float) -> bool:
         """Whether everybody who is to be in the mesh has a session, and has within this time."""
-        waits = [each.mapped.wait() for each in self.members if not (each.ended or each.leaving)]
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*waits), patience)
-            return True
-        return False
+        until = now() + patience
+        while missing := self.missing():
+            if now() > until:
+                return False
+            await asyncio.wait([asyncio.create_task(missing[0].mapped.wait())], timeout=0.2)
+        return True
+
+    def missing(self) -> list[Member]:
+        """Those who are to be in the mesh and have no session."""
+        return [each for each in self.members if not (each.mapped.is_set() or each.ended or each.leaving)]
 
     async def _come(self) -> None:
         while True:
