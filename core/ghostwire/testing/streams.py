@@ -48,6 +48,7 @@ class MemoryStream(asyncio.Transport):
         self._high, self._low = HIGH, LOW
         self._writer_paused = self._reader_paused = False
         self._closing = self._ended = self._lost = False
+        self._fuse: int | None = None
         local.network.streams[self] = None
 
     # Reading
@@ -140,6 +141,10 @@ class MemoryStream(asyncio.Transport):
             end._closing = True
             self._loop.call_soon(end._lose, ConnectionResetError("connection reset by peer"))
 
+    def sever_after(self, size: int) -> None:
+        """Let this end receive so many bytes more, whatever they are part of; then break the connection."""
+        self._fuse = size
+
     # The wiring
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -185,6 +190,8 @@ class MemoryStream(asyncio.Transport):
 
     def _take(self, item: object) -> None:
         """Receive what the peer sent; an end that is gone answers data with a reset."""
+        if self._fuse is not None and isinstance(item, bytes):
+            item = self._burn(item, self._fuse)
         if self._lost and isinstance(item, bytes):
             self._ship(_RESET)
         elif item is _RESET:
@@ -194,6 +201,15 @@ class MemoryStream(asyncio.Transport):
         else:
             self._inbox.append(item)
             self._drain()
+
+    def _burn(self, item: bytes, left: int) -> bytes:
+        self._fuse = left - len(item)
+        if self._fuse >= 0:
+            return item
+        if left > 0 and not self._inbox and self.is_reading():
+            self._deliver(item[:left])
+        self.sever()
+        return b""
 
     def _drain(self) -> None:
         if self._closing:
