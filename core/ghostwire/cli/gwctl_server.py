@@ -11,7 +11,7 @@ import click
 
 from ghostwire.cli.api_client import ServerApi
 from ghostwire.cli.gwctl_admin import confirm, yes_option
-from ghostwire.cli.tables import as_json, joined, print_fields, print_json, size
+from ghostwire.cli.tables import age, as_json, joined, print_fields, print_json, print_table, size
 from ghostwire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def server(context: click.Context, json_: bool) -> None:
 @as_json
 @click.pass_obj
 def server_status(program: Program, json_: bool) -> None:
-    """Show the server's address, key, address plan, how many nodes and relays it has, and which policy holds."""
+    """Show the server's address, key, address plan, how many nodes and relays it has, which policy holds, and where
+    several servers share a database, all of them."""
     found = ServerApi(program.folders).get("/api/v1/server")
     if json_:
         print_json(found)
@@ -45,7 +46,19 @@ def server_status(program: Program, json_: bool) -> None:
         ("relays", f"{found.get('relays', 0)}, {found.get('relays_connected', 0)} connected"),
     ]
     said = [("policy", (found.get("policy") or {}).get("summary", ""))]
+    said += [] if found.get("following", True) else [("database", "out of reach: this server serves no nodes")]
     print_fields([*((name, str(found.get(name, ""))) for name in names), *counts, *said])
+    if found.get("servers"):
+        click.echo()
+        columns = ("server", "version", "started", "nodes", "state", "id")
+        print_table(columns, map(_server_row, found["servers"]), empty="")
+
+
+def _server_row(server: Mapping[str, Any]) -> tuple[str, ...]:
+    gone = server.get("gone")
+    state = "runs" if gone is None else f"gone {age(gone)}"
+    since = age(server["since"])
+    return server["name"], server["version"], since, "" if gone else str(server["streams"]), state, server["id"]
 
 
 @server.command("backup", short_help="Write everything into one file, while the server runs.")

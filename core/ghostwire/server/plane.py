@@ -123,8 +123,8 @@ class ControlPlane:
         self.cluster.post(SERVER, 0, self.about)
 
     def introduce(self, *, name: str, version: str) -> None:
-        """Tell the other servers whose this is, and which relay runs in it."""
-        self.about = msgspec.structs.replace(self.about, name=name, version=version, relay=self.relays.own)
+        """Tell the other servers whose this is."""
+        self.about = msgspec.structs.replace(self.about, name=name, version=version)
         self.cluster.post(SERVER, 0, self.about)
 
     def on_following(self, following: Callable[[bool], None]) -> None:
@@ -181,13 +181,15 @@ class ControlPlane:
         }
 
     def servers(self) -> list[dict[str, Any]]:
-        """The servers of the mesh, this one first: who each is, since when it runs (Unix seconds), nodes it serves."""
-        presence, others = self.sessions.presence, sorted(self.cluster.others.items(), key=lambda item: item[1].name)
-        known = [(self.maps.server, self.about, presence.here)]
-        known += [(id_, entry, presence.count(id_)) for id_, entry in others]
+        """The servers of the mesh, this one first, those that are gone last: as `ServerOfMesh` says."""
+        presence = self.sessions.presence
+        others = sorted(self.cluster.others.items(), key=lambda item: item[1].name)
+        known: list[tuple[str, ServerEntry, int, int | None]] = [(self.maps.server, self.about, presence.here, None)]
+        known += [(id_, entry, presence.count(id_), None) for id_, entry in others]
+        known += [(id_, entry, 0, at) for id_, (entry, at) in self.cluster.lost.items()]
         return [
-            {"id": id_, "name": entry.name, "version": entry.version, "since": entry.since, "streams": streams}
-            for id_, entry, streams in known
+            {"id": id_, "name": e.name, "version": e.version, "since": e.since, "streams": streams, "gone": gone}
+            for id_, e, streams, gone in known
         ]
 
     def register(self, metrics: Metrics) -> None:
@@ -197,6 +199,7 @@ class ControlPlane:
         metrics.gauge("server_sessions", "Nodes that are connected", lambda: sessions.presence.here)
         metrics.gauge("server_others", "Other servers of the mesh", lambda: len(self.cluster.others))
         metrics.gauge("server_following", "Whether it sees what others write", lambda: int(self.following))
+        metrics.counter("server_others_lost_total", "Other servers that were gone", lambda: self.cluster.losses)
         metrics.counter("server_notices_total", "What other servers told", lambda: self.cluster.notices)
         metrics.gauge("server_relays", "Relays in the mesh", lambda: self.mesh.state.count(Relay))
         metrics.gauge("server_relay_sessions", "Relays that are connected", lambda: self.relays.connected)
@@ -239,11 +242,10 @@ class ControlPlane:
         """Let what each server knows alone reach the others."""
         presence, relays = self.sessions.presence, self.relays
         handlers = {NODE: self._hear_of_node, WANTS: self._hear_of_wishes, RELAY: self._hear_of_relay}
-        self.cluster = Cluster(self.maps, handlers, self._log)
+        self.cluster = Cluster(self.maps, handlers, self.mesh.now, self._log)
         presence.arrived, presence.departed = self._ephemeral.arrived, self._ephemeral.departed
         presence.heard = self._placed
-        self.cluster.met, self.cluster.gone = self._met, self._lost
-        relays.shared = self._storage.exchange is not None
+        relays.shared = presence.several = self._storage.exchange is not None
         if relays.shared:
             post = self.cluster.post
             presence.changed = lambda node: post(NODE, node, presence.entry(node))
@@ -317,17 +319,9 @@ class ControlPlane:
 
     # What other servers say
 
-    def _met(self, server: str, entry: ServerEntry) -> None:
-        self.sessions.presence.several = True
-        self.relays.hosts(server, entry.relay)
-
-    def _lost(self, server: str) -> None:
-        self.relays.hosts(server, None)
-
     def _hear_of_node(self, server: str, node: int, entry: Entry | None) -> None:
         assert entry is None or isinstance(entry, LeaseEntry)
         known = self.mesh.state.get(Node, node) is not None
-        self.sessions.presence.several = True
         self.sessions.presence.take(server, node, entry, self.mesh.now(), known=known)
 
     def _hear_of_wishes(self, server: str, node: int, entry: Entry | None) -> None:

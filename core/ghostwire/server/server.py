@@ -230,8 +230,8 @@ class Server:
         yield CoreRoutes(
             mesh, plane.administration, presence, relays.homes, self._describe, unnamed, lambda: plane.following
         )
-        administration, load = RelayAdministration(mesh, relays, self._entropy), lambda: self.embedded.load
-        yield RelayRoutes(administration, relays, load, partial(self.join_token, scheme=RELAY), mesh.now)
+        administration = RelayAdministration(mesh, relays, self._entropy)
+        yield RelayRoutes(administration, relays, partial(self.join_token, scheme=RELAY), mesh.now)
         decisions = RouteAdministration(mesh, plane.routes, plane.administration.node)
         yield RouteRoutes(mesh, decisions, plane.routes, plane.sessions.online)
         yield BackupRoutes(self._storage.backup, self._folders.server, self.config.server.domain, mesh.now)

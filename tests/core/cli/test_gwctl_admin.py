@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_the_server_shows_its_address_key_and_size(serve: Serve, run: Run) -> No
         word in shown for word in ("https://s:8080", "ckey:00", "3, 2 online", "5, 4 connected", "version 3 by ada")
     )
     assert json.loads(run(gwctl_server.server, "status", "--json").stdout) == info
+
+
+def test_several_servers_are_shown_with_those_that_are_gone(serve: Serve, run: Run) -> None:
+    one = {"id": "aa", "name": "one", "version": "1.0", "since": time.time() - 7200, "streams": 7, "gone": None}
+    two = {**one, "id": "bb", "name": "two", "streams": 0, "gone": time.time() - 60}
+    info = {"version": "1.0", "following": False, "servers": [one, two]}
+    serve("server").answers["GET", "/api/v1/server"] = (200, info)
+    shown = run(gwctl_server.server).stdout
+    assert "out of reach" in shown
+    (first,), (second,) = ([line.split() for line in shown.splitlines() if name in line] for name in ("one", "two"))
+    assert first == ["one", "1.0", "2", "h", "ago", "7", "runs", "aa"]
+    assert second == ["two", "1.0", "2", "h", "ago", "gone", "60", "s", "ago", "bb"]
 
 
 def test_away_from_the_server_it_says_where_to_go(run: Run) -> None:

@@ -375,7 +375,7 @@ def client_of(rig: Rig, *, admin: bool = True) -> httpx2.AsyncClient:
     mesh, homes = plane.mesh, plane.relays.homes
     core = CoreRoutes(mesh, plane.administration, plane.sessions.presence, homes, lambda: {"version": "1"})
     administration = RelayAdministration(mesh, plane.relays, rig.entropy)
-    relays = RelayRoutes(administration, plane.relays, lambda: None, lambda secret: f"token of {secret}", mesh.now)
+    relays = RelayRoutes(administration, plane.relays, lambda secret: f"token of {secret}", mesh.now)
     app = application([core, relays])
 
     async def door(scope, receive, send):

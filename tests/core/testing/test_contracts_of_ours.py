@@ -4,8 +4,23 @@ from collections.abc import Callable
 
 import pytest
 
-from ghostwire.testing import MemoryDatabase, MemoryPlatform, MemoryStorage, MemoryTransport, Network, simulate
-from ghostwire.testing.contracts import PlatformContract, StorageContract, System, TransportContract
+from ghostwire.testing import (
+    MemoryDatabase,
+    MemoryPlatform,
+    MemoryStorage,
+    MemoryTransport,
+    Network,
+    SharedDatabase,
+    SharedStorage,
+    simulate,
+)
+from ghostwire.testing.contracts import (
+    PlatformContract,
+    SharedStorageContract,
+    StorageContract,
+    System,
+    TransportContract,
+)
 
 
 class TestMemoryTransport(TransportContract):
@@ -27,6 +42,17 @@ class TestMemoryStorage(StorageContract):
 
     async def make(self) -> MemoryStorage:
         return MemoryStorage(self.disk)
+
+
+class TestSharedStorage(SharedStorageContract):
+    run = staticmethod(simulate)
+
+    @pytest.fixture(autouse=True)
+    def database(self) -> None:
+        self.shared = SharedDatabase(delay=lambda: 0.05)
+
+    async def make(self) -> SharedStorage:
+        return SharedStorage(self.shared)
 
 
 class TestMemoryPlatform(PlatformContract):

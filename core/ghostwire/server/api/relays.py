@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ghostwire.capabilities.http import Routes
-from ghostwire.capabilities.relaying import Load
 from ghostwire.frontdoor.rest import Listing, Page, expect, paged, route, shows
 from ghostwire.keys import MachineKey, RelayKey
 from ghostwire.model import Relay
@@ -71,7 +70,7 @@ class CreatedRelay(View, frozen=True):
 
 
 class RelayRoutes(Routes):
-    """``own_load`` is what the server's own relay carries; ``token(secret)`` the join token of a new relay's secret."""
+    """``token(secret)`` is the join token of a new relay's secret."""
 
     name = "relays"
 
@@ -79,11 +78,10 @@ class RelayRoutes(Routes):
         self,
         administration: RelayAdministration,
         relays: Relays,
-        own_load: Callable[[], Load | None],
         token: Callable[[str], str],
         now: Callable[[], int],
     ) -> None:
-        self._administration, self._relays, self._own_load = administration, relays, own_load
+        self._administration, self._relays = administration, relays
         self._token, self._now = token, now
 
     def public(self) -> Sequence[BaseRoute]:
@@ -154,19 +152,19 @@ class RelayRoutes(Routes):
         return _relay_view(relay, state=self._state(relay), nodes=nodes, takers=takers, load=self._load(relay))
 
     def _state(self, relay: Relay) -> str:
-        if relay.source != records.ENROLLED:
-            return "connected" if relay.source == records.EMBEDDED else "unwatched"
-        if relay.machine_key is None:
+        if relay.source == records.DERP_MAP:
+            return "unwatched"
+        if relay.source == records.ENROLLED and relay.machine_key is None:
             return "token expired" if relay.expires is not None and relay.expires <= self._now() else "waiting"
-        return "connected" if self._relays.sessions.get(relay.id) else "away"
+        return "connected" if self._relays.is_connected(relay) else "away"
 
     def _load(self, relay: Relay) -> tuple[int | None, int | None, str]:
         """Clients, bytes a second, version; as far as they are known."""
-        session = self._relays.sessions.get(relay.id)
-        if session is not None:
-            return session.load.clients, session.load.bytes_per_second, session.version
-        own = self._own_load() if relay.source == records.EMBEDDED else None
-        return own.clients if own else None, None, ""
+        session = self._relays.session_of(relay.id)
+        if session is None:
+            return None, None, ""
+        rate = session.bytes_per_second if relay.source == records.ENROLLED else None
+        return session.clients, rate, session.version
 
 
 def _relay_view(

@@ -103,8 +103,23 @@ class PolicyInForce(View, frozen=True):
     summary: str
 
 
+class ServerOfMesh(View, frozen=True):
+    """One of several servers: since when it runs, how many nodes have their stream there, and since when it is gone."""
+
+    id: str
+    name: str
+    version: str
+    since: int
+    streams: int
+    gone: int | None
+
+
 class ServerView(View, frozen=True):
-    """The server and the mesh in figures."""
+    """The server and the mesh in figures.
+
+    ``following``: it knows what other servers store, and serves nodes. ``servers`` are all of a mesh that may have
+    several: this one first, and those that went within the last hour last.
+    """
 
     version: str
     url: str
@@ -119,6 +134,8 @@ class ServerView(View, frozen=True):
     relays: int
     relays_connected: int
     policy: PolicyInForce
+    following: bool
+    servers: tuple[ServerOfMesh, ...]
 
 
 class Health(View, frozen=True):

@@ -15,6 +15,10 @@ from ghostwire.capabilities.storage import Exchange, Notice
 from ghostwire.server.cluster.entries import SERVER, Entry, ServerEntry, decode, encode, key, split
 from ghostwire.server.maps import Maps
 
+GONE = 3600
+"""Seconds for which it is remembered who is gone, for people who look."""
+MAX_GONE = 16
+
 Entries = Callable[[str, int, Entry | None], None]
 """Takes a server's entry about this id, or that it has none any more."""
 
@@ -22,8 +26,10 @@ Entries = Callable[[str, int, Entry | None], None]
 class Cluster:
     """``handlers`` take others' entries by their kind. Where one server alone can be, nothing is told."""
 
-    def __init__(self, maps: Maps, handlers: Mapping[str, Entries], log: logging.Logger) -> None:
-        self._maps, self._handlers, self._log = maps, handlers, log
+    def __init__(
+        self, maps: Maps, handlers: Mapping[str, Entries], now: Callable[[], int], log: logging.Logger
+    ) -> None:
+        self._maps, self._handlers, self._now, self._log = maps, handlers, now, log
         self._exchange: Exchange | None = None
         self._posted: dict[str, bytes] = {}
         self._waiting: dict[str, bytes | None] = {}
@@ -31,16 +37,18 @@ class Cluster:
         self._flushing: asyncio.Handle | None = None
         self.others: dict[str, ServerEntry] = {}
         """The servers that run beside this one, by id."""
-        self.gone: Callable[[str], None] = _nobody
-        """Called for a server that is gone, after all its entries were taken back."""
-        self.met: Callable[[str, ServerEntry], None] = _nothing
-        """Called with what a server says of itself."""
-        self.posts = self.notices = 0
+        self._lost: dict[str, tuple[ServerEntry, int]] = {}
+        self.notices = self.losses = 0
 
     @property
     def shared(self) -> bool:
         """Whether there may be other servers."""
         return self._exchange is not None
+
+    @property
+    def lost(self) -> dict[str, tuple[ServerEntry, int]]:
+        """The servers that were beside this one until lately, by id, and when they went (Unix seconds)."""
+        return {id_: (entry, at) for id_, (entry, at) in self._lost.items() if self._now() - at < GONE}
 
     def join(self, exchange: Exchange | None) -> None:
         """Begin, where there is somewhere to meet."""
@@ -74,7 +82,6 @@ class Cluster:
         self._flushing = None
         waiting, self._waiting = self._waiting, {}
         if self._exchange is not None:
-            self.posts += len(waiting)
             self._exchange.post(self._maps.count(), waiting)
 
     def _heard(self, notice: Notice) -> None:
@@ -111,22 +118,16 @@ class Cluster:
     def _meet(self, server: str, entry: ServerEntry) -> None:
         if server not in self.others:
             self._log.info("server %s (%s) is in the mesh too", entry.name, server)
+            known = {id_: each for id_, each in self.lost.items() if each[0].name != entry.name}
+            self._lost = dict(list(known.items())[-MAX_GONE:])
         self.others[server] = entry
-        self.met(server, entry)
 
     def _lose(self, server: str) -> None:
         entry = self.others.pop(server, None)
         if entry is not None:
             self._log.warning("server %s (%s) is gone", entry.name, server)
+            self.losses += 1
+            self._lost[server] = entry, self._now()
         for name in self._held.pop(server, ()):
             self._take(server, name, None)
         self._maps.gone(server)
-        self.gone(server)
-
-
-def _nobody(_server: str) -> None:
-    """Nobody wants to know."""
-
-
-def _nothing(_server: str, _entry: ServerEntry) -> None:
-    """Nobody wants to know."""

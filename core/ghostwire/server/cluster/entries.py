@@ -2,7 +2,7 @@
 
 node/ID      `LeaseEntry`    what a node last said to this server, and whether it has a stream here
 wants/ID     `WantsEntry`    the peers that a node with a stream here wants to reach
-relay/ID     `RelayEntry`    a relay that has a session here
+relay/ID     `RelayEntry`    a relay that has a session here, or runs here
 server/0     `ServerEntry`   the server itself
 """
 
@@ -47,21 +47,23 @@ class WantsEntry(msgspec.Struct, frozen=True):
 
 
 class RelayEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A relay's session: when it began (as `LeaseEntry.at`), what the relay said of its load, its version."""
+    """A relay's session: when it began (as `LeaseEntry.at`), what the relay said of its load, its version.
 
-    at: int
+    Of one that runs in the server itself the load alone.
+    """
+
+    at: int = 0
     clients: int = 0
     bytes_per_second: int = 0
     version: str = ""
 
 
 class ServerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A server: its machine's name, the release, since when it runs (Unix seconds), and its own relay's record."""
+    """A server: its machine's name, the release, and since when it runs (Unix seconds)."""
 
     name: str
     version: str = ""
     since: int = 0
-    relay: int | None = None
 
 
 Entry = LeaseEntry | WantsEntry | RelayEntry | ServerEntry

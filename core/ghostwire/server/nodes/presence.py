@@ -90,7 +90,7 @@ class Presence:
         self._held: defaultdict[str, set[int]] = defaultdict(set)
         self.online = self.here = 0
         self.several = False
-        """Whether there are other servers."""
+        """Whether there may be other servers."""
         self.changed: Hook = _nobody
         self.wanted: Hook = _nobody
         self.arrived: Hook = _nobody

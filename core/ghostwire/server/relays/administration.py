@@ -140,12 +140,16 @@ class RelayAdministration:
 
         def work(transaction: Transaction) -> tuple[Relay, int | None]:
             relay = _known(transaction.get(Relay, id_))
-            if relay.source != records.ENROLLED:
+            if relay.source != records.ENROLLED and not self._is_left_over(relay):
                 raise Conflict(f"{relay.name} is {_keeper(relay)}, and goes only with that")
             transaction.delete(Relay, id_)
             return relay, self._left(transaction, relay)
 
         return await self._leaving(work)
+
+    def _is_left_over(self, relay: Relay) -> bool:
+        """Whether it was the own relay of a server that does not run any more."""
+        return relay.source == records.EMBEDDED and not self._relays.is_connected(relay)
 
     def _left(self, transaction: Transaction, relay: Relay) -> int | None:
         """The region that the relay leaves, with a new key if it knew the old one; None if it never knew any."""
@@ -155,7 +159,7 @@ class RelayAdministration:
         return relay.region
 
     async def _leaving(self, work: Callable[[Transaction], tuple[Relay, int | None]]) -> Relay:
-        """Write, and let the relays of a region that has a new key know it."""
+        """Write, and let a region's relays know of its new key: the commit does not show where a relay but passed."""
         relay, left = await self._mesh.write(work)
         if left is not None:
             self._relays.rekeyed(left)
@@ -213,7 +217,7 @@ def _check_address(name: str, text: str, kind: type[IPv4Address] | type[IPv6Addr
 
 def _keeper(relay: Relay) -> str:
     if relay.source == records.EMBEDDED:
-        return "the server's own relay (of its plugin derp)"
+        return "a server's own relay (of its plugin derp)"
     return "of the DERP map (derp_map in [server])"
 
 

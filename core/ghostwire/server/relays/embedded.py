@@ -66,7 +66,7 @@ class Embedded(Relaying):
         """Tell nodes of the relay at this place, or with None that there is none here."""
         self._place = place
         self._record, self._mesh_key = await self._mesh.write(self._write)
-        self._relays.own = self._record.id if self._record is not None else None
+        self._relays.host(self._record.id if self._record is not None else None)
         self._meet()
         self._measure()
 
@@ -75,11 +75,6 @@ class Embedded(Relaying):
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def load(self) -> Load | None:
-        """What it carries; None where no relay runs here."""
-        return self._load() if self._record is not None else None
 
     # What plugins ask and tell
 
@@ -143,6 +138,9 @@ class Embedded(Relaying):
         return Relay(id=id_, name=name, source=EMBEDDED, created=now, **fields)
 
     def _meet(self) -> None:
+        if self._record is not None and self._mesh.state.get(Relay, self._record.id) is None:
+            self._again()  # an administrator took it out while this server was out of reach
+            return
         relays = self._relays.siblings(self._record) if self._record is not None else ()
         siblings = Siblings(relays, self._mesh_key)
         if siblings != self._siblings:
@@ -171,5 +169,5 @@ class Embedded(Relaying):
         if self._timer is not None:
             self._timer.cancel()
         if self._record is not None:
-            self._relays.homes.load(self._record.id, self._load().clients)
+            self._relays.carries(self._load().clients)
             self._timer = asyncio.get_running_loop().call_later(LOAD_INTERVAL, self._measure)

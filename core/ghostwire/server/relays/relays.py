@@ -1,7 +1,7 @@
 """All that the server does for relays: their sessions, whom they may serve, whom they mesh with, who is at which.
 
 A relay has one session, at any server of the mesh; the others are told of it and of its load. Each server assigns the
-nodes that are connected to it. A relay that runs in another server runs while that server does.
+nodes that are connected to it. A relay that runs in a server counts as connected to that.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Relays:
         self._elsewhere: defaultdict[int, dict[str, RelayEntry]] = defaultdict(dict)
         self._began: dict[int, int] = {}
         self._clock = clock
-        self.own: int | None = None
-        """The record of the relay in this server."""
+        self._own: int | None = None
+        self._carried = 0
         self.shared = False
         """Whether there may be other servers, with relays in them."""
         self.changed: Callable[[int], None] = _nobody
@@ -60,7 +60,6 @@ class Relays:
         self._known: dict[int, Relay] = {}
         self._watchers: list[Callable[[], None]] = []
         self._key_watchers: list[Callable[[int], None]] = []
-        self._hosted: dict[str, int] = {}
         self._left: set[int] = set()
         """Regions that a relay left who knows their key."""
         self._open = False
@@ -96,18 +95,35 @@ class Relays:
 
     def is_connected(self, relay: Relay) -> bool:
         """Whether it is connected to any server, or runs in one."""
-        if relay.source == records.EMBEDDED and (relay.id == self.own or not self.shared):
-            return True
-        return self.session_of(relay.id) is not None or relay.id in self._hosted.values()
+        alone = relay.source == records.EMBEDDED and not self.shared
+        return alone or self.session_of(relay.id) is not None
 
     def session_of(self, relay: int) -> RelayEntry | None:
         """What is known of the relay's session at any server; None where it has none."""
         return self.entry(relay) or next(iter(self._elsewhere.get(relay, {}).values()), None)
 
+    def host(self, relay: int | None) -> None:
+        """The relay in this server has this record; None: it has none, or there is no such relay."""
+        before, self._own = self._own, relay
+        for id_ in {before, relay} - {None}:
+            assert id_ is not None
+            self.changed(id_)
+        if relay in self._known and relay != before:
+            self._attendance.arrived(relay)
+            self._moved(relay)
+
+    def carries(self, clients: int) -> None:
+        """So many clients are connected to the relay in this server."""
+        self._carried = clients
+        if self._own is not None:
+            self._loaded(self._own, clients)
+
     # Among servers
 
     def entry(self, relay: int) -> RelayEntry | None:
-        """What this server has to say of a relay: of its session here."""
+        """What this server has to say of a relay: of its session here, or that it runs here."""
+        if relay == self._own:
+            return RelayEntry(clients=self._carried)
         session = self.sessions.get(relay)
         if session is None:
             return None
@@ -126,20 +142,7 @@ class Relays:
                 self.sessions.end(relay, REPLACED)
         if not held:
             del self._elsewhere[relay]
-        self._attend(relay, was=was)
-
-    def hosts(self, server: str, relay: int | None) -> None:
-        """Another server runs this relay within it, or none (any more)."""
-        before = self._hosted.pop(server, None)
-        if relay is not None:
-            self._hosted[server] = relay
-        for id_ in {before, relay} - {None}:
-            assert id_ is not None
-            self._attend(id_, was=id_ == before)
-
-    def _attend(self, relay: int, *, was: bool) -> None:
-        """It may have come to another server, or gone from all."""
-        now = self.session_of(relay) is not None or relay in self._hosted.values()
+        now = self.session_of(relay) is not None
         if now != was and self._open:
             (self._attendance.arrived if now else self._attendance.lost)(relay)
             if relay in self._known:

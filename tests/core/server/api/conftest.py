@@ -32,7 +32,7 @@ class Desk:
         decisions = RouteAdministration(mesh, plane.routes, plane.administration.node)
         parts = [
             CoreRoutes(mesh, plane.administration, plane.sessions.presence, plane.relays.homes, lambda: {}),
-            RelayRoutes(relays, plane.relays, lambda: None, lambda secret: f"token of {secret}", mesh.now),
+            RelayRoutes(relays, plane.relays, lambda secret: f"token of {secret}", mesh.now),
             RouteRoutes(mesh, decisions, plane.routes, plane.sessions.online),
             ApiKeyRoutes(keys),
         ]
