@@ -156,7 +156,9 @@ def test_several_servers_are_shown_with_those_that_are_gone(serve: Serve, run: R
     serve("server").answers["GET", "/api/v1/server"] = (200, info)
     shown = run(gwctl_server.server).stdout
     assert "out of reach" in shown
-    (first,), (second,) = ([line.split() for line in shown.splitlines() if name in line] for name in ("one", "two"))
+    (first,), (second,) = (
+        [line.split() for line in shown.splitlines() if line.rstrip().endswith(name)] for name in (" aa", " bb")
+    )
     assert first == ["one", "1.0", "2", "h", "ago", "7", "runs", "aa"]
     assert second == ["two", "1.0", "2", "h", "ago", "gone", "60", "s", "ago", "bb"]
 
