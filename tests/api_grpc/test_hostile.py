@@ -65,6 +65,12 @@ async def test_garbage_is_refused(running: Running, machine: Make) -> None:
     await lives(running, machine)
 
 
+async def test_whoever_is_let_in_is_refused_for_what_he_says(running: Running) -> None:
+    assert await raw(running, "Admin/SetPolicy", b"\xff" * 500, running.admin_key) == grpc.StatusCode.INVALID_ARGUMENT
+    path, bearer = "/ghostwire.v1.Admin/CreateUser", {"authorization": f"Bearer {running.admin_key}"}
+    assert post(running, path, b"{", {"content-type": "application/json", **bearer}) == 400
+
+
 @pytest.mark.parametrize(
     ("headers", "method", "status"),
     [
@@ -208,3 +214,15 @@ async def test_a_session_may_not_report_without_end(running: Running, machine: M
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await asyncio.gather(*reports)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("method", ["Admin/SetPolicy", "Admin/CreateUser", "Control/Report", "Control/Watch"])
+async def test_what_strangers_say_is_not_even_read(running: Running, method: str) -> None:
+    """Malformed as it is, it would be refused for that."""
+    for body in (b"\xff" * 500_000, b""):
+        for token in ("", "gwapi-" + "0" * 16 + "-" + "0" * 64, "gwsession-" + "0" * 64):
+            status = await raw(running, method, body, token)
+            assert status in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    if not method.endswith("Watch"):
+        for body in (b"{" * 500_000, b"{}"):
+            assert post(running, f"/ghostwire.v1.{method}", body, {"content-type": "application/json"}) in (401, 429)

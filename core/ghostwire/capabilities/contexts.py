@@ -121,8 +121,9 @@ class ServerContext(Context, frozen=True):
     """For what runs in the server. ``join_token`` makes a join token of a pre-auth secret.
 
     ``attach`` takes a node's stream that came by a way of the plugin's own. ``administer(call, key, client)`` answers a
-    call of the administration's API by whoever holds this API key, who called from that address. ``challenge`` answers
-    a client's fresh key, so that both sides prove who they are where there is no control session.
+    call of the administration's API by whoever holds this API key, who called from that address; ``admit(key, client)``
+    raises a GhostwireError where it would be refused for the key. ``challenge`` answers a client's fresh key, so that
+    both sides prove who they are where there is no control session.
     """
 
     mesh: Mesh
@@ -130,6 +131,7 @@ class ServerContext(Context, frozen=True):
     relaying: Relaying
     attach: Callable[[NodeStream], None]
     administer: Callable[[ApiCall, str, str], Awaitable[ApiAnswer]]
+    admit: Callable[[str, str], object]
     challenge: Callable[[bytes], ServerChallenge]
 
 

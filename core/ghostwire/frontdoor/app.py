@@ -44,6 +44,7 @@ def application(
     routes: list[BaseRoute] = [route for part in found for route in part.public()]
     routes += [AdminRoute(route, admit) for route in ours]
     app = Starlette(routes=routes, exception_handlers={**dict.fromkeys(_ANSWERS, _http_error), 500: _failed})
+    app.router.redirect_slashes = False  # to a URL without TLS, say, where a proxy ends that; and with the key
     app.state.receipts = receipts
     return app
 

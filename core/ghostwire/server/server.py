@@ -24,12 +24,13 @@ from ghostwire.capabilities.storage import Storage
 from ghostwire.capabilities.telemetry import Metrics, Telemetry
 from ghostwire.config import Config, split_listen
 from ghostwire.engine import SECOND, Clock, Entropy
-from ghostwire.errors import GhostwireError, PluginError
+from ghostwire.errors import AuthenticationFailed, GhostwireError, PluginError
 from ghostwire.folders import Folders, make_folder
 from ghostwire.frontdoor import certificate
 from ghostwire.frontdoor.app import application
 from ghostwire.frontdoor.door import FrontDoor
 from ghostwire.keys import ControlKey, PrivateKey, load_or_create_private_key
+from ghostwire.model import ApiKey
 from ghostwire.server.api.api_keys import ApiKeyRoutes
 from ghostwire.server.api.backup import BackupRoutes
 from ghostwire.server.api.policy import PolicyRoutes
@@ -102,6 +103,7 @@ class Server:
         self.door: FrontDoor
         self._mesh: LiveMesh
         self._app: Starlette
+        self._keys: ApiKeys
 
     async def start(self) -> None:
         """Bring everything up; a GhostwireError says what can't be had, and nothing is left behind."""
@@ -197,7 +199,7 @@ class Server:
         upgrade.register(self.metrics)
         upgrades: list[StreamUpgrade] = self._host.create_all("ghostwire_upgrades", self._context)
         self._relays = any(offered.token == RELAYED for offered in upgrades)
-        keys = ApiKeys(self._mesh, self._clock, self._entropy)
+        keys = self._keys = ApiKeys(self._mesh, self._clock, self._entropy)
         tls = self._tls()
         parts = [*self._routes(), ApiKeyRoutes(keys), *self._host.create_all("ghostwire_routes", self._context)]
         receipts = KeptAnswers(self._mesh, self._entropy)
@@ -275,11 +277,17 @@ class Server:
             relaying=self.embedded,
             attach=lambda stream: self.plane.accept(stream),
             administer=self._administer,
+            admit=self._admit,
             challenge=self._challenge,
         )
 
     async def _administer(self, call: ApiCall, key: str, client: str) -> ApiAnswer:
         return await dispatch(self._app, call, key, client)
+
+    def _admit(self, key: str, client: str) -> ApiKey:
+        if not key:
+            raise AuthenticationFailed("give an API key: authorization: Bearer gwapi-...")
+        return self._keys.admit(key, client)
 
     def _challenge(self, client: bytes) -> Challenge:
         return Challenge(self._private, PrivateKey.generate(self._entropy), client, self._binding)

@@ -87,8 +87,9 @@ class Admin:
         answered = protos.kind(protos.ADMIN.methods_by_name[name].output_type.name)
 
         async def call(request: Any, context: Any) -> Any:
+            client = caller().address
             made = as_call(route, read(request))
-            answer = await self._context.administer(made, bearer(context.request_headers), caller().address)
+            answer = await self._context.administer(made, bearer(context.request_headers), client)
             if answer.status >= 400:
                 raise Failure.of_answer(answer.status, _decoded(answer.body), answer.headers.get("retry-after", ""))
             return _as_message(answered, answer.body)

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from ghostwire import ServerContext
 from ghostwire_api_grpc import admin, control, protos
+from ghostwire_api_grpc.callers import admitted
 from ghostwire_api_grpc.codecs import Binary, Json
 from ghostwire_api_grpc.sessions import SessionTable
 from ghostwire_api_grpc.statuses import worded
@@ -39,9 +40,15 @@ class Services(ConnectASGIApplication[Any]):
 
 
 class Application:
-    """ASGI: Control and Admin."""
+    """ASGI: Control and Admin. Of who has no session, or no API key, no more is looked at than that."""
 
     def __init__(self, context: ServerContext, sessions: SessionTable) -> None:
+        def administrator(client: str, key: str) -> object:
+            return context.admit(key, client)
+
+        self._entries: dict[str, Callable[[str, str], object]]
+        self._entries = dict.fromkeys((f"/{protos.ADMIN.full_name}/{name}" for name in admin.ROUTES), administrator)
+        self._entries |= {f"/{protos.CONTROL.full_name}/{name}": sessions.session for name in control.WITHIN}
         nodes, administration = control.Control(context, sessions), admin.Admin(context)
         self._services = {
             service.path: service
@@ -56,6 +63,8 @@ class Application:
         service = self._services.get(scope["path"].rpartition("/")[0], self._services[f"/{protos.CONTROL.full_name}"])
         call: Any = service
         try:
+            if entry := self._entries.get(scope["path"]):
+                receive = admitted(entry, scope, receive)
             await call(scope, receive, send)
         except Exception as error:
             _log.debug("a call broke off: %s", error)

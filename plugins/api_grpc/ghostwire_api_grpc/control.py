@@ -33,6 +33,8 @@ from ghostwire_api_grpc.statuses import Failure, worded
 from ghostwire_api_grpc.stream import GrpcStream
 
 MAX_REQUEST = messages.MAX_FRAME_TO_SERVER
+WITHIN = ("Watch", "Report", "Interest", "Lacking", "Refresh", "Leave")
+"""Methods that belong to a session."""
 ENROLMENT = 30.0
 """Seconds that deciding about a machine may take."""
 ALIVE_AFTER = 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import h2.events as events
 import pytest
@@ -85,7 +85,7 @@ async def door() -> AsyncIterator[FrontDoor]:
     app = Starlette(
         routes=[Route("/about", about), Route("/wait", wait), Route("/big", lambda _: Response(bytes(BIG)))]
     )
-    made = FrontDoor(app, http2=True)
+    made = FrontDoor(cast("Any", app), http2=True)
     await made.start("127.0.0.1", 0)
     yield made
     await made.close()
@@ -98,7 +98,8 @@ async def connect(door: FrontDoor) -> Client:
 @given(st.lists(st.tuples(st.sampled_from([0, 4, 6, 8, 200]), st.integers(0, 300))), st.lists(st.integers(1, 400)))
 def test_what_arrives_is_taken_whole_and_a_few_frames_at_a_time(sizes: Any, cuts: list[int]) -> None:
     heads = [frame(kind, content=bytes(size)) for kind, size in sizes]
-    stream, frames, parts = b"".join([protocol.PREFACE, *heads]), Frames(1000), []
+    stream, frames = b"".join([protocol.PREFACE, *heads]), Frames(1000)
+    parts: list[bytes] = []
     while stream:
         cut = cuts.pop() if cuts else len(stream)
         parts += frames.parts(stream[:cut])

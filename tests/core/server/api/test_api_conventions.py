@@ -203,3 +203,12 @@ async def test_whole_numbers_may_be_written_with_a_point(serve, desk):
         assert (await client.post("/api/v1/relays", json={**order, "port": 443.0})).json()["relay"]["port"] == 443
         refused = await client.post("/api/v1/relays", json={**order, "name": "b", "port": 443.5})
         assert (refused.status_code, "$.port" in refused.text) == (400, True)
+
+
+@simulated
+async def test_nobody_is_sent_elsewhere_with_his_key(serve, desk):
+    async with serve() as rig, desk(rig) as client:
+        for path in (USERS + "/", "/api/v1/server//", "//api/v1/users/"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not-found")
+            assert "location" not in answer.headers
