@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import postgres
+
 PROGRAMS = Path(sys.executable).parent
 CONFIG = '[server]\nlisten = "127.0.0.1:0"\n[plugin.derp]\nstun = "127.0.0.1:0"\n[plugin.storage_sql]\nurl = "{url}"\n'
 
@@ -66,6 +68,24 @@ def test_a_mesh_moves_to_postgresql_and_back_by_a_backup(tmp_path: Path, url: st
     with serving(there, f"sqlite:///{there}/mesh.db"):
         assert users(there) == ["admin", "ada", "bob", "eve"]
     assert (there / "server" / "control.key").read_text() == (here / "server" / "control.key").read_text()
+
+
+@pytest.mark.real
+def test_a_mesh_whose_control_key_is_lost_starts_with_a_new_one_where_that_is_wished(
+    tmp_path: Path, url: str, shared_cluster: postgres.Cluster
+) -> None:
+    """The database names the mesh's key, and a server with another does not start: a restore has to forget it."""
+    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "b"
+    old.mkdir(), new.mkdir()
+    with serving(old, url):
+        gwctl(old, "server", "backup", file, "--without-keys")
+    place = shared_cluster.database()
+    (new / "c.toml").write_text(CONFIG.format(url=place))
+    command = [PROGRAMS / "gwctl", "--config", new / "c.toml", "--state", new, "server", "restore", "-", "--yes"]
+    with file.open() as piped:
+        subprocess.run(list(map(str, command)), stdin=piped, capture_output=True, check=True, timeout=90)
+    with serving(new, place):
+        assert users(new) == ["admin"]
 
 
 @pytest.mark.lab

@@ -62,31 +62,32 @@ def _server_row(server: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @server.command("backup", short_help="Write everything into one file, while the server runs.")
-@click.argument("file", required=False, type=_path)
+@click.argument("file", default="")
 @click.option("--without-keys", is_flag=True, help="Leave the server's own keys out: keep those elsewhere.")
 @click.option("--yes", is_flag=True, help="Overwrite FILE without asking.")
 @as_json
 @click.pass_obj
-def server_backup(program: Program, file: Path | None, without_keys: bool, yes: bool, json_: bool) -> None:
+def server_backup(program: Program, file: str, without_keys: bool, yes: bool, json_: bool) -> None:
     """Write everything that the server keeps into FILE, while it runs: all as of one moment.
 
-    Without FILE, or where that is a folder, the file is named after the time; `-` is standard output. With the server's
-    keys in it, which is so unless --without-keys, whoever reads it can pretend to be the server.
+    Without FILE, or where that is a folder, the file is named after the time; a folder that ends in / is made; `-` is
+    standard output. With the server's keys in it, which is so unless --without-keys, whoever reads it can pretend to
+    be the server.
     """
-    from ghostwire.cli.gwctl_server_backup import STDOUT, fetch, fetch_to_stdout, named
+    from ghostwire.cli.gwctl_server_backup import PIPED, fetch, fetch_to_stdout, named
 
     api = ServerApi(program.folders)
-    if file is not None and str(file) == STDOUT:
+    if file == PIPED:
         fetch_to_stdout(api, not without_keys)
         return
-    file = named(file)
-    if file.exists():
-        _may_overwrite(file, yes)
-    made = fetch(api, file, not without_keys)
+    path = named(file)
+    if path.exists():
+        _may_overwrite(path, yes)
+    made = fetch(api, path, not without_keys)
     if json_:
         print_json(made)
     else:
-        click.echo(f"{file}: {size(made['bytes'])}, {_contents(made['records'])}")
+        click.echo(f"{path}: {size(made['bytes'])}, {_contents(made['records'])}")
         if made["keys"]:
             click.echo("it holds the server's keys: keep it where you alone can read it")
 
@@ -110,7 +111,8 @@ def _contents(records: Mapping[str, int]) -> str:
 @as_json
 @click.pass_obj
 def server_restore(program: Program, file: Path, url: str | None, force: bool, yes: bool, json_: bool) -> None:
-    """Fill an empty database, and the state folder with the server's keys, from FILE; the server may not run.
+    """Fill an empty database, and the state folder with the server's keys, from FILE (`-`: standard input); the server
+    may not run.
 
     Nodes connect as before and get their maps anew. Those that joined after the backup have to join again.
     """
@@ -152,4 +154,4 @@ def server_migrate(program: Program, to: str, source: str | None, force: bool, j
     click.echo(f"{done['records']} records are in {done['to']}")
     for place in done["aside"]:
         click.echo(f"what was there before is now {place}")
-    click.echo("set url in [plugin.storage_sql] to it, then start the server; do not start one on the old one again")
+    click.echo("set storage in [server] to it, then start the server; do not start one on the old one again")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -25,10 +25,10 @@ from ghostwire.server.backup import files, layout, reading, restoring
 from ghostwire.server.backup.layout import Archive
 
 if TYPE_CHECKING:
-    from ghostwire.config import Config
     from ghostwire.server.server import Server
 
-STDOUT = "-"
+PIPED = "-"
+"""Where a file is named: standard input or output."""
 WAIT = 120.0
 """Seconds a block of the backup may take."""
 _EVERY = 0.2
@@ -55,12 +55,18 @@ class Progress:
 # -- backup
 
 
-def named(file: Path | None) -> Path:
-    """The file to write, named after the time where only a folder is given, or nothing."""
-    if file is not None and not file.is_dir():
-        return file
-    name = f"ghostwire-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}{layout.SUFFIX}"
-    return (file or Path()) / name
+def named(given: str) -> Path:
+    """The file to write, named after the time where only a folder is given, or nothing.
+
+    What ends in a slash is a folder, made if it is not there, for its owner alone.
+    """
+    place = Path(given)
+    if given.endswith("/") and not place.exists():
+        with _writing(place, None):
+            place.mkdir(mode=0o700, parents=True)
+    elif not place.is_dir():
+        return place
+    return place / f"ghostwire-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}{layout.SUFFIX}"
 
 
 def fetch(api: ServerApi, file: Path, keys: bool) -> dict[str, Any]:
@@ -145,10 +151,22 @@ def _flush(folder: Path) -> None:
 def opened(file: Path) -> Archive:
     """What is in a backup file, read whole; StateError where it can't be used."""
     progress = Progress()
+
+    def seen(records: int) -> None:
+        progress.say(f"{records} records are read")
+
     try:
-        return reading.read(file, lambda records: progress.say(f"{records} records are read"))
+        if str(file) == PIPED:
+            return reading.read_from(_stdin(), "standard input", seen)
+        return reading.read(file, seen)
     finally:
         progress.end()
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin.isatty():
+        raise UsageError("a backup is not typed at a terminal; pipe it in, or give a FILE")
+    return sys.stdin.buffer
 
 
 def warnings(program: Program, archive: Archive) -> Iterator[str]:
@@ -196,14 +214,7 @@ def _server(program: Program, url: str | None) -> Server:
     from ghostwire.plugins.selection import Selection
     from ghostwire.server.server import Server
 
-    config = _at(Program(program.file, program.folders.given, program.named).config, url)
+    config = Program(program.file, program.folders.given, program.named).config
+    if url is not None:
+        config = config.stored_at(storage_url(url))
     return Server(Host.compose("server", Selection(config, program.named)), config, program.folders)
-
-
-def _at(config: Config, url: str | None) -> Config:
-    from msgspec.structs import replace
-
-    if url is None:
-        return config
-    settings = {**config.plugin.get("storage_sql", {}), "url": storage_url(url)}
-    return replace(config, plugin={**config.plugin, "storage_sql": settings})

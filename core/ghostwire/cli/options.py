@@ -43,7 +43,7 @@ def storage_url(text: str) -> str:
     if secret:
         raise UsageError(
             "everybody on this machine can read a command line: leave the password out of the URL and put it into "
-            "~/.pgpass (mode 0600), or the whole URL under [plugin.storage_sql] in ghostwire.toml"
+            "~/.pgpass (mode 0600), or the whole URL as storage under [server] in ghostwire.toml"
         )
     return text
 

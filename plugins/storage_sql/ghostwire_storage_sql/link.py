@@ -75,8 +75,8 @@ class Target:
     def __init__(self, url: str) -> None:
         try:
             given = conninfo.conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
-            raise StateError("[plugin.storage_sql] url: this is no postgresql://user@host/database") from None
+        except psycopg.ProgrammingError as error:
+            raise StateError(f"the database's URL: {_wrong(error)}; try postgresql://user@host/database") from None
         self.parameters: dict[str, Any] = {**PARAMETERS, **{name: str(value) for name, value in given.items()}}
         self.where = _shown(given)
 
@@ -121,6 +121,12 @@ def _brief(lines: list[str]) -> str:
     """What the database itself says where it does, without the way there."""
     fatal = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
     return fatal[0] if fatal else lines[0].removeprefix("connection failed: ")
+
+
+def _wrong(error: psycopg.ProgrammingError) -> str:
+    """What libpq says of a URL, where it repeats the name of an option alone: the rest may be a password."""
+    said = str(error).strip()
+    return said if "URI query parameter" in said else "it cannot be read"
 
 
 def _shown(given: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from ghostwire.errors import StateError
 from ghostwire_storage_sql.database import Database
 from ghostwire_storage_sql.sqlite import SqliteDatabase
 
-SETTING = "[plugin.storage_sql] url"
+SETTING = "the database's URL"
 TRY = "sqlite:////path/to/file or postgresql://user@host/database"
 
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")

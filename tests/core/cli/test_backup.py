@@ -1,10 +1,13 @@
 """`gwctl server` describes; its commands refuse in one line what cannot be carried out, before anything is touched."""
 
+from pathlib import Path
+
 import pytest
 
 from ghostwire.cli.gwctl_server import server
+from ghostwire.cli.gwctl_server_backup import named
 from ghostwire.cli.options import storage_url
-from ghostwire.errors import UsageError
+from ghostwire.errors import StateError, UsageError
 
 
 def test_without_a_server_a_backup_says_so_and_leaves_no_file(run, state):
@@ -31,6 +34,32 @@ def test_a_file_that_is_no_backup_is_refused_before_anything_is_made(run, state)
     result = run(server, "restore", str(state / "b"), "--force", "--yes")
     assert (result.exit_code, "not a backup of GhostWire" in result.stderr) == (5, True)
     assert not (state / "server").exists()
+
+
+def test_what_ends_in_a_slash_is_a_folder_that_is_made(tmp_path):
+    (tmp_path / "file").touch()
+    made = named(f"{tmp_path}/new/backups/")
+    assert made.parent == tmp_path / "new" / "backups"
+    assert made.parent.stat().st_mode & 0o777 == 0o700
+    assert named(f"{tmp_path}/new/backups").parent == made.parent, "a folder that is there needs no slash"
+    assert named(f"{tmp_path}/other") == tmp_path / "other"
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(StateError, match="cannot write"):
+        named(f"{tmp_path}/file/below/")
+    assert named("").parent == Path()
+
+
+def test_an_empty_database_is_not_moved(run, state):
+    """Another state folder than was meant is no mesh without nodes."""
+    result = run(server, "migrate", "--to", f"sqlite:///{state}/there.db")
+    assert (result.exit_code, "--state, or --from URL" in result.stderr) == (5, True)
+    assert not (state / "there.db").exists()
+
+
+def test_a_backup_is_read_from_standard_input(run, state):
+    result = run(server, "restore", "-", "--yes", input="no backup")
+    assert result.exit_code == 5
+    assert result.stderr.startswith("error: standard input: not a backup of GhostWire, or damaged; ")
 
 
 @pytest.mark.parametrize(

@@ -24,30 +24,39 @@ MAX_LINE = 32 << 20
 RATIO, ROOM = 200, 64 << 20
 """Unpacked, a file is at most so many times as large, and that many bytes: what is beyond is no backup."""
 LARGEST_ID = (1 << 63) - 1
-NONE = "not a backup of GhostWire"
+NONE = "not a backup of GhostWire, or damaged"
 
 _Line = tuple[str, msgspec.Raw]
 _split: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 
 
 def read(path: Path, seen: Callable[[int], None] = lambda records: None) -> Archive:
-    """The whole backup; ``seen`` is told now and then how many records were read.
-
-    StateError in one line where it is damaged, truncated, none at all, or made by a newer program.
-    """
+    """The backup in this file, as `read_from` does it; StateError or PermissionDenied where it can't be opened."""
     try:
-        with path.open("rb") as file:
-            return _Reader(seen).read(file)
+        opened = path.open("rb")
     except FileNotFoundError:
         raise StateError(f"{path}: there is no such file") from None
     except PermissionError:
         raise PermissionDenied(f"{path}: not yours to read; run as root or as its owner") from None
     except OSError as error:
         raise StateError(f"{path}: cannot be read: {error.strerror or error}") from None
+    with opened as file:
+        return read_from(file, str(path), seen)
+
+
+def read_from(file: IO[bytes], name: str, seen: Callable[[int], None] = lambda records: None) -> Archive:
+    """The whole backup; ``seen`` is told now and then how many records were read.
+
+    StateError in one line where it is damaged, truncated, none at all, or made by a newer program.
+    """
+    try:
+        return _Reader(seen).read(file)
     except _Newer as error:
-        raise StateError(f"{path}: {error}; upgrade this one first, nothing was restored") from None
+        raise StateError(f"{name}: {error}; upgrade this one first, nothing was restored") from None
     except _Wrong as error:
-        raise StateError(f"{path}: {error}; use another backup") from None
+        raise StateError(f"{name}: {error}; use another backup") from None
+    except OSError as error:
+        raise StateError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
 class _Wrong(Exception):
