@@ -54,6 +54,12 @@ async def test_a_user_without_rights_is_said(url: str, shared_cluster: postgres.
     assert "rights" in said
 
 
+async def test_an_option_that_nobody_knows_is_named_and_nothing_else_of_the_url(url: str) -> None:
+    said = await refusal(f"{url.replace('admin@', 'admin:word@')}?sslmod=require")
+    assert 'invalid URI query parameter: "sslmod"; try ' in said
+    assert "word" not in await refusal(url.replace("admin@", "admin:word%zz@"))
+
+
 async def test_tls_that_the_database_does_not_speak_is_said(url: str) -> None:
     assert "sslmode" in await refusal(f"{url}?sslmode=require")
 
