@@ -12,7 +12,8 @@ record, and a long frame spans several. The first unit travels as base64 in the 
 which saves a round trip, or else first on the upgraded stream. A responder that can't read it answers with the length
 0 alone, which tells the initiator that it knocked at the wrong server.
 
-The challenge is an X25519 public key that the responder made for this session; a node proves that it holds the
+The challenge is an X25519 public key that the responder made for this session (its ephemeral key of the handshake will
+do; the initiator takes any); a node proves that it holds the
 private half of a node key, a relay that of its relay key, by keyed BLAKE2s over the session's transcript hash, the key
 being the shared secret of that key and the challenge. So a proof is good for one key in one session.
 """
@@ -207,20 +208,19 @@ class _NodeSide(ControlSession):
 
 
 class _ServerSide(ControlSession):
-    __slots__ = ("_challenge", "_entropy", "_handshake")
+    __slots__ = ("_challenge", "_handshake")
     _unit_bytes = FIRST_BYTES
     _last_word = WRONG_SERVER
 
     def __init__(self, control_key: PrivateKey, entropy: Entropy) -> None:
         super().__init__(MAX_FRAME_TO_SERVER, MAX_FRAME_TO_NODE)
-        self._entropy = entropy
         self._challenge: PrivateKey | None = None
         self._handshake: Responder | None = Responder(control_key, PROLOGUE, entropy)
 
     def _shake(self, message: bytes) -> None:
         assert self._handshake is not None
         self._handshake.read_first(message)
-        self._challenge = PrivateKey.generate(self._entropy)
+        self._challenge = self._handshake.ephemeral
         self._out = _unit(self._handshake.write_second(self._challenge.public_raw))
         self._sending, self._receiving = self._handshake.split()
         self._hash = self._handshake.hash
