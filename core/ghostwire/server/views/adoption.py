@@ -32,9 +32,8 @@ class Adoption:
         self._routes: dict[int, None] = {}
 
     def node_changed(self, id_: int) -> None:
-        """This node is to be looked at again, and its routes."""
+        """This node is to be looked at again."""
         self._nodes[id_] = None
-        self._routes |= dict.fromkeys(self._roster.routes_of(id_))
 
     def route_changed(self, id_: int) -> None:
         """This route is to be looked at again."""
