@@ -35,15 +35,14 @@ async def at_rest(world: World) -> None:
         history.violated("everybody is in the mesh in the end", f"not machines {out}")
     for member in world.members:
         member.overdue()
-    await asyncio.to_thread(world.log.read)
     stored = await asyncio.to_thread(world.log.stored)
     _same(history, "the log leads to what the tables hold", world.log.records, stored)
-    writes(history, world.log)
-    _keys(history, world.log)
-    _members(world)
     for server in world.servers:
         await _settled(world, server.folder.name, server)
     await _maps(world)
+    writes(history, world.log)
+    _keys(history, world.log)
+    _members(world)
     for server in world.servers:
         if "Traceback" in server.log:
             at = server.log.index("Traceback")
@@ -113,6 +112,7 @@ async def _settled(world: World, name: str, server: Any) -> None:
 
 
 async def _difference(log: Log, server: Any) -> str:
+    await asyncio.to_thread(log.read)
     shown = {name: await server.list(f"/api/v1/{path}", name) for path, name in LISTS}
     version = (await server.ask("GET", "/api/v1/policy"))["version"]
     held = {(name, each["id"]): _shown(name, each) for name, found in shown.items() for each in found}
@@ -144,6 +144,7 @@ async def _maps(world: World) -> None:
             world.history.violated("maps are what records and policy make of them", wrong)
             return
         await asyncio.sleep(0.3)
+        await asyncio.to_thread(world.log.read)
     for member in world.members:
         if member.mapped.is_set():
             await _refreshed(world.history, member)

@@ -33,23 +33,27 @@ class Log:
     def read(self) -> None:
         """Take what is new; OperationalError where the database is away."""
         with closing(psycopg.connect(self.url, autocommit=True, connect_timeout=5)) as connection:
-            rows = connection.execute(READ, (self.revision,)).fetchall()
-        for revision, position, mark, name, id_, blob in rows:
-            self._follow(revision, position, mark)
-            if name in BY_NAME:
-                self._apply(BY_NAME[name].kind, id_, None if blob is None else _decoders[name].decode(blob))
-        self._judge()
+            self._take(connection)
 
     def stored(self) -> dict[tuple[type[Record], int], Record]:
-        """The tables' rows, which the log must lead to."""
+        """Take what is new; the tables' rows at that moment, which the log must lead to."""
         found = {}
-        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
+        with closing(psycopg.connect(self.url)) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            self._take(connection)
             for kind, mapped in MAPPED.items():
                 columns = ", ".join(f'"{field.name}"' for field in mapped.fields)
                 for row in connection.execute(f"SELECT {columns} FROM {mapped.name}").fetchall():  # type: ignore[arg-type]
                     record = mapped.record(row)
                     found[kind, record.id] = record
         return found
+
+    def _take(self, connection: psycopg.Connection[Any]) -> None:
+        for revision, position, mark, name, id_, blob in connection.execute(READ, (self.revision,)).fetchall():
+            self._follow(revision, position, mark)
+            if name in BY_NAME:
+                self._apply(BY_NAME[name].kind, id_, None if blob is None else _decoders[name].decode(blob))
+        self._judge()
 
     def all(self, kind: type[R]) -> list[R]:
         """The records of a kind as of the last revision read, by id."""

@@ -38,13 +38,10 @@ SABOTAGE: dict[str, tuple[str, str, str]] = {
         "if not self._lost(error) or not self._came_through(commit):",
         "if not self._lost(error):",
     ),
-    "a lost answer to COMMIT is tried again": (
+    "a lost answer to COMMIT counts as a refusal": (
         "postgres.py",
-        "            yield\n" + ENDS,
-        "            yield\n            try:\n    " + ENDS + "            except psycopg.Error as error:\n"
-        "                if self._lost(error) and commit is not None:\n"
-        "                    self._lock()\n                    self.add_log(commit)\n"
-        '                    _rows(self._connected(), "COMMIT")\n',
+        "            if not self._lost(error) or not self._came_through(commit):\n                raise\n",
+        "            from ghostwire.errors import Conflict\n            raise Conflict('not stored') from error\n",
     ),
     "commits are acknowledged before they are durable": (
         "postgres.py",
