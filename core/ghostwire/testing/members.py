@@ -31,6 +31,7 @@ from ghostwire.testing.loop import running_clock
 from ghostwire.testing.network import Host
 from ghostwire.testing.platform import MemoryDevice, MemoryPlatform
 from ghostwire.testing.relays import STUN_PORT, serve_stun
+from ghostwire.testing.sharing import SharedDatabase, SharedStorage
 from ghostwire.testing.storage import MemoryDatabase, MemoryStorage
 from ghostwire.uplink.channel import connect
 from ghostwire.uplink.control import Channel
@@ -65,13 +66,21 @@ class _WithStorage:
 class MemoryServer:
     """A coordination server on a simulated host. ``database`` and ``folder`` outlive its restarts.
 
-    With ``relaying`` it answers STUN for the relay that its plugins run in it.
+    Servers that are given one `SharedDatabase` share it. With ``relaying`` it answers STUN for the relay that its
+    plugins run in it.
     """
 
     def __init__(
-        self, host: Host, folder: FilePath, plugins: Plugins, config: ServerConfig, *, relaying: bool = False
+        self,
+        host: Host,
+        folder: FilePath,
+        plugins: Plugins,
+        config: ServerConfig,
+        *,
+        relaying: bool = False,
+        database: MemoryDatabase | None = None,
     ) -> None:
-        self.host, self.folder, self.database = host, folder, MemoryDatabase()
+        self.host, self.folder, self.database = host, folder, database or MemoryDatabase()
         self.config = msgspec.structs.replace(
             config, url=f"http://{host.addresses[0]}:{PORT}", tls=False, storage=STORAGE
         )
@@ -83,7 +92,8 @@ class MemoryServer:
         """Start it on what its database holds."""
         self._starts += 1
         entropy = SeededEntropy((self.host.name, self._starts))
-        self.storage = MemoryStorage(self.database, entropy=entropy.child("storage"))
+        kind = SharedStorage if isinstance(self.database, SharedDatabase) else MemoryStorage
+        self.storage = kind(self.database, entropy=entropy.child("storage"))
         server = Server(
             cast("Plugins", _WithStorage(self._plugins, self.storage)),
             Config(server=self.config),

@@ -3,6 +3,7 @@
 import pytest
 
 from ghostwire.model import Endpoint
+from ghostwire.server.cluster.entries import LeaseEntry
 from ghostwire.server.nodes.presence import CHANGES, EVERY, MAX_INTERESTS, Presence
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import MAX_ENDPOINTS, Interest, PeerEndpoints, Report
@@ -180,3 +181,27 @@ def test_a_clock_that_was_put_back_silences_nobody_for_long(told):
     told.now += EVERY
     told.report(1, 101, "a:101")
     assert told.news() == [(2, 1, ("a:101",))]
+
+
+def test_of_two_servers_words_on_a_node_that_of_its_later_report_counts(told):
+    presence = told.presence
+
+    def lease(sequence: int, at: int, text: str, **more: object) -> LeaseEntry:
+        where = (Endpoint("udp", text),)
+        return LeaseEntry(at=at, online=True, session=1, sequence=sequence, endpoints=where, **more)
+
+    def known() -> tuple[str, int | None]:
+        return presence.lease(9).endpoints[0].text, presence.lease(9).relay
+
+    presence.take("b", 9, lease(5, 10, "new:1"), 100)
+    presence.take("c", 9, lease(4, 20, "old:1"), 100)
+    assert known() == ("new:1", None)
+    presence.take("c", 9, lease(5, 30, "last:1"), 100)
+    assert known() == ("last:1", None), "of one report, what was written last"
+    presence.take("b", 9, lease(5, 29, "new:1"), 100)
+    assert known() == ("last:1", None)
+    presence.take("c", 9, lease(5, 30, "last:1", relay=3), 100)
+    assert known() == ("last:1", 3), "the same server may say more of it"
+    presence.take("b", 9, None, 100)
+    presence.take("c", 9, None, 100)
+    assert (known(), presence.lease(9).online) == (("last:1", 3), False)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from ghostwire.engine import SECOND
 from ghostwire.model import Endpoint
-from ghostwire.server.cluster.entries import LeaseEntry
+from ghostwire.server.cluster.entries import LATEST, LeaseEntry
 from ghostwire.server.nodes.interests import HERE, MAX_INTERESTS, Interests
 from ghostwire.wire.messages import MAX_ENDPOINT_TEXT, MAX_ENDPOINTS, PeerEndpoints, Report
 
@@ -68,7 +68,7 @@ class Lease:
 
     def write(self, now: int) -> None:
         """Something is written of it here, at this time or as soon after the last as can be."""
-        self.at = self.wrote = max(now * SECOND, self.at + 1)
+        self.at = self.wrote = min(max(now * SECOND, self.at + 1), LATEST)
 
 
 Tell = Callable[[int, PeerEndpoints], None]
@@ -233,8 +233,8 @@ class Presence:
         return sum(self._leases[node].others[server].online for node in self._held.get(server, ()))
 
     def _hear(self, server: str, node: int, lease: Lease, entry: LeaseEntry, now: int) -> None:
-        """Believe what is newer."""
-        if (entry.version, (entry.at, server)) <= (lease.version, lease.written):
+        """Believe what is newer; of one report a server may say more later, as where the node is to be."""
+        if (entry.version, (entry.at, server)) < (lease.version, lease.written):
             return
         mine = lease.written[1] == self._server and not lease.here
         lease.gap = not lease.follows(entry.version)

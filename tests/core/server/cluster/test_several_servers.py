@@ -6,7 +6,7 @@ import pytest
 
 from ghostwire.errors import StateError
 from ghostwire.keys import ControlKey, load_or_create_private_key
-from ghostwire.model import MapChange
+from ghostwire.model import MapChange, Route
 from ghostwire.server.cluster.control_key import claim
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.testing import ManualClock, SharedDatabase, SharedStorage, simulated
@@ -134,6 +134,44 @@ async def test_a_home_that_a_killed_server_told_alone_is_told_again(servers):
         await a.join(s.slots[1])
         await s.settle(30)
         assert b.read().nodes[a.id].home == 1
+
+
+@simulated
+async def test_a_home_that_a_killed_server_told_alone_is_told_again_by_a_third_server(servers):
+    async with servers(delay=lambda: 2.0) as s:
+        a, b = s.nodes[:2]
+        a.home = 1
+        await a.join(s.slots[0])
+        await b.join(s.slots[0])
+        await s.settle(10)
+        a.home = 2
+        a.report()
+        await asyncio.sleep(0.2)
+        assert b.read().nodes[a.id].home == 2
+        await s.slots[0].kill()
+        a.home = 1
+        await b.join(s.slots[2])
+        await a.join(s.slots[1])
+        await s.settle(30)
+        assert b.read().nodes[a.id].home == 1
+
+
+@simulated
+async def test_a_server_that_goes_by_a_nodes_older_word_on_its_routes_is_put_right(servers):
+    async with servers(delay=lambda: 3.0) as s:
+        (a,) = s.nodes[:1]
+        a.routes = ("10.1.0.0/16",)
+        await a.join(s.slots[0])
+        await s.settle(10)
+        a.routes = ()
+        await a.join(s.slots[1])
+        await asyncio.sleep(0.5)
+        assert s.planes[1].mesh.list(Route) == []
+        s.planes[0].routes.judge_all()
+        await asyncio.sleep(0.5)
+        assert s.planes[0].mesh.list(Route) != [], "it goes by what it heard"
+        await s.settle(10)
+        assert [plane.mesh.list(Route) for plane in s.planes] == [[]] * 3
 
 
 @simulated
