@@ -26,7 +26,7 @@ Each is one frame: a msgpack map with string keys and a ``type``; unknown keys a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -60,6 +60,9 @@ MAX_LACKING = 2000
 """Nodes that one message asks for."""
 MAX_ROUTES = 256
 """Prefixes that one node may advertise."""
+
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,11 +135,11 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     those in ``down`` it cannot reach at present.
     """
 
-    session: int
-    sequence: int
+    session: Number
+    sequence: Number
     endpoints: tuple[Endpoint, ...] = ()
-    home: int | None = None
-    relay: int | None = None
+    home: Number | None = None
+    relay: Number | None = None
     routes: tuple[str, ...] = ()
     down: tuple[str, ...] = ()
 

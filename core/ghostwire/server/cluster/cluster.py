@@ -113,7 +113,14 @@ class Cluster:
         elif isinstance(entry, ServerEntry):
             self._meet(server, entry)
         elif kind != SERVER:
+            self._hand_on(server, kind, id_, entry)
+
+    def _hand_on(self, server: str, kind: str, id_: int, entry: Entry | None) -> None:
+        """What can't be taken must not keep us from the rest."""
+        try:
             self._handlers[kind](server, id_, entry)
+        except Exception:
+            self._log.exception("what server %s told of %s cannot be taken: internal error", server, key(kind, id_))
 
     def _meet(self, server: str, entry: ServerEntry) -> None:
         if server not in self.others:

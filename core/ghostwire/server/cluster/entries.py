@@ -8,12 +8,19 @@ server/0     `ServerEntry`   the server itself
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from ghostwire.capabilities.storage import MAX_ENTRY
 from ghostwire.model import Endpoint, pack, unpacker
 
 NODE, WANTS, RELAY, SERVER = "node", "wants", "relay", "server"
+
+LATEST = 2**62
+"""The last time that there is, in the year 2116."""
+Time = Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
+Number = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 
 
 class LeaseEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -23,15 +30,15 @@ class LeaseEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     nanoseconds of the servers' wall clocks, yet later than all that its writer had heard of.
     """
 
-    at: int
+    at: Time
     online: bool = False
     reported: bool = False
-    last_seen: int | None = None
-    session: int = -1
-    sequence: int = -1
+    last_seen: Number | None = None
+    session: Number = -1
+    sequence: Number = -1
     endpoints: tuple[Endpoint, ...] = ()
-    home: int | None = None
-    relay: int | None = None
+    home: Number | None = None
+    relay: Number | None = None
     down: tuple[str, ...] = ()
 
     @property
@@ -43,7 +50,7 @@ class LeaseEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class WantsEntry(msgspec.Struct, frozen=True):
     """The peers, by id."""
 
-    peers: tuple[int, ...] = ()
+    peers: tuple[Number, ...] = ()
 
 
 class RelayEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,9 +59,9 @@ class RelayEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Of one that runs in the server itself the load alone.
     """
 
-    at: int = 0
-    clients: int = 0
-    bytes_per_second: int = 0
+    at: Time = 0
+    clients: Number = 0
+    bytes_per_second: Number = 0
     version: str = ""
 
 
@@ -63,7 +70,7 @@ class ServerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     name: str
     version: str = ""
-    since: int = 0
+    since: Number = 0
 
 
 Entry = LeaseEntry | WantsEntry | RelayEntry | ServerEntry
@@ -84,7 +91,7 @@ def key(kind: str, id_: int = 0) -> str:
 def split(text: str) -> tuple[str, int] | None:
     """The kind and id of a key; None where a newer release wrote what this one doesn't know."""
     kind, _, id_ = text.partition("/")
-    return (kind, int(id_)) if kind in _READ and id_.isdecimal() else None
+    return (kind, int(id_)) if kind in _READ and id_.isascii() and id_.isdecimal() and len(id_) < 19 else None
 
 
 def encode(entry: Entry) -> bytes:

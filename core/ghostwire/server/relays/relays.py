@@ -13,7 +13,7 @@ from collections.abc import Callable, Container
 from ghostwire.capabilities.storage import Change, Commit
 from ghostwire.engine import Clock, Entropy
 from ghostwire.model import MapRelay, Node, Relay
-from ghostwire.server.cluster.entries import RelayEntry
+from ghostwire.server.cluster.entries import LATEST, RelayEntry
 from ghostwire.server.gate import Gate
 from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.relays import records
@@ -222,7 +222,7 @@ class Relays:
 
     def _arrived(self, relay: int) -> None:
         latest = max((entry.at for entry in self._elsewhere.get(relay, {}).values()), default=0)
-        self._began[relay] = max(self._clock.wall(), latest + 1, self._began.get(relay, 0) + 1)
+        self._began[relay] = min(max(self._clock.wall(), latest + 1, self._began.get(relay, 0) + 1), LATEST)
         self._attendance.arrived(relay)
         self.changed(relay)
         self._moved(relay)
