@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ghostwire.errors import GhostwireError, Refused
+from ghostwire.errors import GhostwireError, NotFound, Refused
 from ghostwire.frontdoor.bodies import MAX_BODY, body_of, caller, error_response, json_response
 from ghostwire.frontdoor.conditions import Attendant, Receipt, Repeated, attending, tagged
 from ghostwire.model import to_json
@@ -83,10 +83,22 @@ class ApiRoute(Route):
             attendant.receipt = receipt
         try:
             with attending(attendant):
-                value = await self._call(request, *given)
+                value = await self._called(request, given)
         except Repeated as repeated:
             return _replayed(repeated.answer)
         return self._response(request, value, attendant)
+
+    async def _called(self, request: Request, given: list[Any]) -> Any:
+        """What the endpoint gives. What it does not find another server may have made just now: then it looks again,
+        once all is read that is stored."""
+        catch_up = getattr(request.app.state, "catch_up", None) if self.operation.summary else None
+        try:
+            return await self._call(request, *given)
+        except NotFound:
+            if catch_up is None:
+                raise
+        await catch_up()
+        return await self._call(request, *given)
 
     def _response(self, request: Request, value: Any, attendant: Attendant) -> Response:
         if attendant.answer is not None:

@@ -204,6 +204,7 @@ class Server:
         parts = [*self._routes(), ApiKeyRoutes(keys), *self._host.create_all("ghostwire_routes", self._context)]
         receipts = KeptAnswers(self._mesh, self._entropy)
         self._app, http2 = application(parts, keys.admit, receipts, __version__), any(part.http2 for part in parts)
+        self._app.state.catch_up = self._mesh.catch_up if self._storage.exchange is not None else None
         self.door = FrontDoor(cast("Any", self._app), [upgrade, *upgrades], tls=tls, clock=self._clock, http2=http2)
         self._closing.push_async_callback(self.door.close)
         if self._listen:
