@@ -6,8 +6,9 @@ server's own code before. Each sees the 100 of its group, or, in rows of ``allow
 
     sizes     changes one after the other (a join, a leave, a new name, another home relay) at each number of nodes:
               the server's processor time, bytes, and when the last one concerned knows     -> ..._growth, change_...
-    requests  registrations and map requests in equal parts, each on its own connection, beside all who are connected:
-              as many as can be, then 1,000 a second                                        -> requests...
+    requests  beside all who are connected: registrations, each on a connection of its own, and map requests, each over
+              the stream of a connected node, in equal parts: as many as can be, then 1,000 a second; also each alone,
+              and nodes that come back with nothing                    -> requests..., map_requests, reconnects
     restart   the server ends, five nodes of each group get other names, all come back      -> resume_...
     storm     6 of 600 reconnect in a tight loop; who is told anything by that              -> storm_...
 
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from benchmarks.control.changes import Changes, Cost
 from benchmarks.control.crowd import Crowd
-from benchmarks.control.loads import RATE, SPARE, Requests, restart, storm
+from benchmarks.control.loads import RATE, SPARE, Load, Requests, restart, storm
 from benchmarks.control.member import Member
 from benchmarks.control.place import ALLOW_ALL, Place
 from benchmarks.report import Report, say
@@ -50,6 +51,7 @@ class Bench:
         self.quick: bool = options.quick
         self.sizes: Sequence[int] = options.sizes or (QUICK_SIZES if self.quick else SIZES)
         self.costs: dict[int, Cost] = {}
+        self.renames: dict[int, Cost] = {}
 
     def run(self) -> None:
         """Everything, the smallest mesh first."""
@@ -69,7 +71,7 @@ class Bench:
         with self._connected(members, tls=True) as crowd:
             self._changes(crowd, members, str(size))
             if last:
-                self._requests(crowd, visitors, "")
+                self._requests(crowd, members, visitors, "")
                 self._restart(crowd, members, tls=True, prefix="")
         if size == self.sizes[min(1, len(self.sizes) - 1)]:
             self._allow_all(members)
@@ -105,7 +107,7 @@ class Bench:
         costs = changes.measure(8 if self.quick or everyone else 25)
         total = sum(costs.values(), Cost())
         if not everyone:
-            self.costs[len(members)] = total
+            self.costs[len(members)], self.renames[len(members)] = total, costs["rename"]
         add = self.report.add
         for kind, cost in costs.items():
             add(f"{kind}_cpu_us_{name}", cost.cpu_us, "us a stream", less_is_better=True)
@@ -116,25 +118,26 @@ class Bench:
         add(f"change_p99_ms_{name}", _quantile(total.latencies, 99), "ms", less_is_better=True)
         add(f"idle_cpu_{name}", changes.idle * 100, "% of a core", less_is_better=True)
 
-    def _requests(self, crowd: Crowd, visitors: Sequence[Member], prefix: str) -> None:
-        requests, seconds = Requests(self.place, crowd, visitors), 2.0 if self.quick else 4.0
-        for name, kind in (("registrations", requests.registrations), ("map_requests", requests.maps)):
-            load = requests.saturate(kind, seconds)
-            self.report.add(f"{prefix}{name}", load.rate, "1/s")
-            self.report.add(f"{prefix}{name}_p99_ms", _quantile(load.latencies, 99), "ms", less_is_better=True)
-        before = self.place.cpu()
+    def _requests(self, crowd: Crowd, members: Sequence[Member], visitors: Sequence[Member], prefix: str) -> None:
+        requests, seconds = Requests(self.place, crowd, members, visitors), 2.0 if self.quick else 4.0
+        for kind in (requests.registrations, requests.reconnects, requests.map_requests):
+            self._load(f"{prefix}{kind.__name__}", requests.saturate(kind, seconds))
         most = requests.saturate(requests.mixed, seconds)
-        cpu = (self.place.cpu() - before) * 1e3 / len(most.latencies)
         calm = requests.pace(min(RATE, SPARE * most.rate), seconds)
         self.report.add(f"{prefix}requests", most.rate, "1/s")
-        self.report.add(f"{prefix}requests_cpu_ms", cpu, "ms", less_is_better=True)
         self.report.add(f"{prefix}requests_pace", calm.rate, "1/s")
+        self.report.add(f"{prefix}requests_cpu_ms", calm.cpu * 1e3, "ms", less_is_better=True)
         self.report.add(f"{prefix}requests_p50_ms", _quantile(calm.latencies, 50), "ms", less_is_better=True)
         self.report.add(f"{prefix}requests_p99_ms", _quantile(calm.latencies, 99), "ms", less_is_better=True)
 
+    def _load(self, name: str, load: Load) -> None:
+        self.report.add(name, load.rate, "1/s")
+        self.report.add(f"{name}_cpu_ms", load.cpu * 1e3, "ms", less_is_better=True)
+        self.report.add(f"{name}_p99_ms", _quantile(load.latencies, 99), "ms", less_is_better=True)
+
     def _restart(self, crowd: Crowd, members: Sequence[Member], *, tls: bool, prefix: str) -> None:
         resumed = restart(self.place, crowd, members, tls=tls, home=HOME)
-        missed = self.costs[len(members)].bytes_each * resumed.missed
+        missed = self.renames[len(members)].bytes_each * resumed.missed
         self.report.add(f"{prefix}restart_ready_s", resumed.ready, "s", less_is_better=True)
         self.report.add(f"{prefix}resume_s", resumed.seconds, "s", less_is_better=True)
         self.report.add(f"{prefix}resume_bytes_factor", resumed.bytes / missed, "times", less_is_better=True)
@@ -167,7 +170,7 @@ class Bench:
         members = self.place.members[:size]
         visitors = self.place.members[size : size + VISITORS]
         with self._connected(members, tls=False, prefix="no_tls_") as crowd:
-            self._requests(crowd, visitors, "no_tls_")
+            self._requests(crowd, members, visitors, "no_tls_")
             self._restart(crowd, members, tls=False, prefix="no_tls_")
 
 

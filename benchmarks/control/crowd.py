@@ -85,18 +85,19 @@ class Crowd:
     ) -> list[float]:
         """Connect these until each has its map, so many at once; seconds that each took.
 
-        Each then says that its home is that region, as nodes do, or hangs up.
+        Each then says that its home is that region, as nodes do, or hangs up. Who is connected asks for its whole map
+        over its stream instead, and stays.
         """
         return self._paced(((0.0, member) for member in members), at_once, home, hang_up)
 
     def pace(self, members: Sequence[Member], rate: float, at_once: int = AT_ONCE) -> list[float]:
-        """Let these connect at ``rate`` a second, get their map and hang up; seconds, a late start being delay."""
+        """The same at ``rate`` a second, hanging up; seconds, a late start being delay."""
         begun = time.perf_counter()
         due = ((begun + number / rate, member) for number, member in enumerate(members))
         return self._paced(due, at_once, None, True)
 
     def _paced(self, due: Iterator[tuple[float, Member]], at_once: int, home: int | None, hang_up: bool) -> list[float]:
-        took, waiting = list[float](), dict[Stream, float]()
+        took, waiting, visiting = list[float](), dict[Stream, float](), set[Stream]()
 
         def mapped(stream: Stream) -> None:
             since = waiting.pop(stream, None)
@@ -108,13 +109,20 @@ class Crowd:
         following, heard = next(due, None), time.perf_counter()
         while following or waiting:
             while following and len(waiting) < at_once and following[0] <= time.perf_counter():
-                stream = self.open(following[1])
-                waiting[stream] = following[0] or stream.began
+                stream = following[1].stream or self.open(following[1])
+                waiting[stream] = following[0] or time.perf_counter()
+                if stream.mapped:
+                    stream.refresh()
+                else:
+                    visiting.add(stream)
                 following = next(due, None)
             idle = following and len(waiting) < at_once
             self.serve(max(0.0, following[0] - time.perf_counter()) if following and idle else 1.0)
             for stream in done:
                 heard = time.perf_counter()
+                if stream not in visiting:
+                    continue
+                visiting.discard(stream)
                 if hang_up:
                     self.close(stream)
                 else:
@@ -129,7 +137,9 @@ class Crowd:
         if isinstance(message, wire.Map):
             self.frames += 1
             self.bytes += size
-            self.on_mapped(stream)
+            if message.full or not stream.whole:
+                stream.whole = False
+                self.on_mapped(stream)
             self.on_map(stream, message)
         elif isinstance(message, wire.Refused):
             self.on_refused(stream, message)

@@ -13,6 +13,8 @@ from benchmarks.control.crowd import Crowd
 from benchmarks.control.member import Member, Stream
 from benchmarks.control.place import GROUP, LONER, Place
 
+from ghostwire.server.views.fanout import PATIENCE
+
 RATE = 1000.0
 """Requests a second that are to be borne."""
 SPARE = 0.8
@@ -29,20 +31,24 @@ SETTLING = 2.0
 
 @dataclass
 class Load:
-    """Requests a second, and what each took in seconds."""
+    """Requests a second, what each took in seconds, and what it cost the server's processors."""
 
     rate: float
     latencies: list[float]
+    cpu: float
 
 
 class Requests:
-    """Registrations, of nodes that nobody sees, and map requests, each on a connection of its own until it is answered.
+    """What nodes ask of the server beside all who are connected.
 
-    Map requests are by nodes of the mesh that have nothing yet and are told all of their group; they hang up at once.
+    A registration is by a machine that nobody sees: it connects, is enrolled and gets its map. A reconnect is by a node
+    of the mesh that has nothing yet, and is told all of its group. Both hang up at once. A map request is by a node
+    that is connected: it asks for its whole map over its stream, each node once, for it gets no more in an hour.
     """
 
-    def __init__(self, place: Place, crowd: Crowd, visitors: Sequence[Member]) -> None:
+    def __init__(self, place: Place, crowd: Crowd, members: Sequence[Member], visitors: Sequence[Member]) -> None:
         self._place, self._crowd, self._visitors = place, crowd, visitors
+        self._connected = random.Random(2).sample(members, len(members))
         self._number = VISITOR
 
     def registrations(self, count: int) -> list[Member]:
@@ -50,30 +56,39 @@ class Requests:
         self._number += count
         return [self._place.newcomer(self._number - place, LONER) for place in range(count)]
 
-    def maps(self, count: int) -> list[Member]:
-        """Nodes that are to ask for their maps."""
+    def reconnects(self, count: int) -> list[Member]:
+        """Nodes that are to come back."""
         asked = [self._visitors[place % len(self._visitors)] for place in range(count)]
         for member in asked:
             member.cursor = None
         return asked
 
+    def map_requests(self, count: int) -> list[Member]:
+        """Connected nodes that have not asked yet, a third of all at most."""
+        asked = self._connected[: min(count, len(self._connected) // 3)]
+        self._connected = [*self._connected[len(asked) :], *asked]
+        return asked
+
     def mixed(self, count: int) -> list[Member]:
-        """Half of each."""
-        pairs = zip(self.registrations(count // 2), self.maps(count // 2), strict=True)
+        """Registrations and map requests, half of each."""
+        asked = self.map_requests(count // 2)
+        pairs = zip(self.registrations(len(asked)), asked, strict=True)
         return [member for pair in pairs for member in pair]
 
     def saturate(self, kind: Callable[[int], list[Member]], seconds: float) -> Load:
         """As many as can be for so long."""
         asked = kind(int(seconds * MOST))
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), self._place.cpu()
         end = began + seconds
         in_time = (member for member in asked if time.perf_counter() < end)
         took = self._crowd.connect(in_time, hang_up=True)
-        return Load(len(took) / (time.perf_counter() - began), took)
+        return Load(len(took) / (time.perf_counter() - began), took, (self._place.cpu() - cpu) / len(took))
 
     def pace(self, rate: float, seconds: float) -> Load:
         """Mixed ones at this rate."""
-        return Load(rate, self._crowd.pace(self.mixed(int(rate * seconds)), rate))
+        asked, cpu = self.mixed(int(rate * seconds)), self._place.cpu()
+        took = self._crowd.pace(asked, rate)
+        return Load(rate, took, (self._place.cpu() - cpu) / len(took))
 
 
 @dataclass
@@ -102,7 +117,7 @@ def restart(place: Place, crowd: Crowd, members: Sequence[Member], *, tls: bool,
     shuffled = random.Random(1).sample(members, len(members))
     crowd.connect(shuffled, home=home)
     took = time.perf_counter() - began
-    crowd.rest(SETTLING)
+    crowd.rest(PATIENCE + SETTLING)
     return Resumption(ready, took, crowd.bytes - size, missed * MISSED, place.cpu())
 
 

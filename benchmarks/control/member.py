@@ -17,7 +17,7 @@ from benchmarks.control import wire
 from ghostwire.keys import ControlKey, DiscoKey, NodeKey, PrivateKey
 from ghostwire.model import Cursor, Endpoint
 from ghostwire.wire import messages
-from ghostwire.wire.messages import Credentials, Hello, Host, Leave, Ping, Pong, Report
+from ghostwire.wire.messages import Credentials, Hello, Host, Leave, Ping, Pong, Refresh, Report
 from ghostwire.wire.session import HANDSHAKE_HEADER, ControlSession
 
 RESET = struct.pack("ii", 1, 0)
@@ -87,12 +87,13 @@ class Stream:
         "sent",
         "socket",
         "welcomed",
+        "whole",
     )
 
     def __init__(self, member: Member, server: Target, heard: Callable[[Stream, Any, int], None]) -> None:
         self.began = self.sent = time.perf_counter()
         self.member, self._server, self._heard = member, server, heard
-        self.welcomed = self.mapped = self.mute = False
+        self.welcomed = self.mapped = self.mute = self.whole = False
         self._session = ControlSession.initiator(member.machine, server.control_key, os.urandom)
         self.socket = _connected(member.address, server)
         self._head: bytes | None = b""
@@ -125,6 +126,11 @@ class Stream:
         member.sequence += 1
         place = Endpoint("udp", f"198.51.100.{member.number % 250}:41641")
         self.say(Report(session=1, sequence=member.sequence, endpoints=(place,), home=home))
+
+    def refresh(self) -> None:
+        """Ask for the whole map; ``whole`` until it is there."""
+        self.whole = True
+        self.say(Refresh())
 
     def leave(self) -> None:
         """Leave the mesh for good."""
