@@ -93,6 +93,8 @@ def server_backup(program: Program, file: str, without_keys: bool, yes: bool, js
 
 
 def _may_overwrite(file: Path, yes: bool) -> None:
+    if not file.is_file():
+        raise UsageError(f"{file} is no plain file, which a backup would replace; give another name, or - for a pipe")
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"{file} is there already; give another name, or say --yes to overwrite it")
     confirm(f"{file} is there already. Overwrite it?", yes)

@@ -1,5 +1,6 @@
 """`gwctl server` describes; its commands refuse in one line what cannot be carried out, before anything is touched."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def test_a_file_that_is_there_is_not_overwritten_unasked(run, state):
     assert result.exit_code == 2
     assert "--yes" in result.stderr
     assert (state / "b").read_text() == "precious"
+
+
+def test_what_is_no_plain_file_is_never_replaced_by_one(run, state, tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/null")
+    for place in (pipe, link, "/dev/null"):
+        result = run(server, "backup", str(place), "--yes")
+        assert result.exit_code == 2
+        assert "no plain file" in result.stderr
+    assert pipe.is_fifo()
+    assert link.is_symlink()
 
 
 def test_a_file_that_is_no_backup_is_refused_before_anything_is_made(run, state):
