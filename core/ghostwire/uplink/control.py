@@ -26,6 +26,8 @@ ANSWER_TIMEOUT = 20.0
 REFUSED_DELAY = 60.0
 """Seconds until a server that said no is asked again: its operator may have changed his mind."""
 MAX_DELAY = 3600.0
+SPREAD = 1.0
+"""Seconds over which those at least come back whom the server sent away to the same second."""
 STABLE = 30 * SECOND
 """A session that lasted this long was a success: its loss begins a new backoff."""
 
@@ -170,7 +172,7 @@ class Control:
             await self._session()
         except _SaidNo as refusal:
             self._events.refused(refusal.error)
-            return refusal.delay + self._backoff.within(refusal.delay / 4)
+            return refusal.delay + self._backoff.within(max(SPREAD, refusal.delay / 4))
 
     async def _session(self) -> NoReturn:
         self.attempts += 1

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ghostwire.errors import GhostwireError
 from ghostwire.model import Cursor, Node
 from ghostwire.server.cluster.ahead import Ahead
@@ -45,6 +47,9 @@ EXPIRED = Refused(code="key-expired", message="this node's key has expired; brin
 REPLACED = Refused(
     code="replaced", message="this node opened another control session; was its state copied to another machine?"
 )
+
+BACK = 500
+"""Nodes that are told to come again in one and the same second."""
 
 
 class Sessions:
@@ -104,9 +109,9 @@ class Sessions:
         return self.presence.lease(node).online
 
     def close(self, reason: Refused = CLOSING) -> None:
-        """End all sessions."""
-        for session in list(self._sessions.values()):
-            session.end(reason)
+        """End all sessions; who is told to come again is, a few at a time."""
+        for number, session in enumerate(list(self._sessions.values())):
+            session.end(msgspec.structs.replace(reason, retry_after=reason.retry_after + number // BACK))
 
     def _enrol(self, stream: NodeStream, hello: Hello, claim: Claim) -> None:
         def enrolled(node: Node) -> None:
