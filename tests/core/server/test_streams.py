@@ -11,7 +11,7 @@ from ghostwire.server import rounds
 from ghostwire.server.policy.labels import label_id
 from ghostwire.server.views.fanout import PATIENCE
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
-from ghostwire.wire.messages import Host, Leave, Refused, Report
+from ghostwire.wire.messages import Host, Leave, Refresh, Refused, Report
 
 EVERYONE = label_id("*")
 
@@ -66,6 +66,23 @@ async def test_a_burst_of_changes_is_one_frame(serve):
         await rig.settle()
         assert len(viewer.read().nodes) == 39
         assert len(changes(viewer)) <= 4
+
+
+@simulated
+async def test_who_joins_comes_back_or_asks_for_all_waits_for_no_round(serve):
+    async with serve() as rig:
+        await rig.clients(3)
+        asking = rig.client(50)
+        await asking.join()
+        await rig.plane.administration.rename_node("host2", "other")
+        await asyncio.sleep(rounds.COALESCE / 2)  # a round was just over
+        loop, before = asyncio.get_running_loop(), len(changes(asking))
+        await rig.client(51).join()
+        await rig.client(1).join()
+        asking.stream.say(Refresh())
+        began = loop.time()
+        await asking.stream.until(lambda: any(change.full for change in changes(asking)[before:]))
+        assert loop.time() == began
 
 
 @simulated
