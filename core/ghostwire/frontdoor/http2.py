@@ -65,7 +65,7 @@ class Http2Protocol(asyncio.Protocol):
         left: Callable[[], None],
     ) -> None:
         self._app, self._state, self._app_state = app, backend.state, app_state
-        self._turns, self._requests, self._origin = backend.turns, backend.requests, origin
+        self._backend, self._turns, self._requests, self._origin = backend, backend.turns, backend.requests, origin
         self._waiting, self._left = waiting, left
         self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None, logger=None))
         self.h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
@@ -97,6 +97,7 @@ class Http2Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Frames, which wait for their turn; one that breaks the rules ends the connection."""
         self._heard = self._loop.time()
+        self._backend.tick()
         try:
             self._arrived.extend(self._frames.parts(data))
         except ProtocolError:
