@@ -140,7 +140,9 @@ class Administrator:
             operation.ok(answer.get("id"))
         elif status in DEFINITE:
             operation.failed(answer)
-            if status in (401, 403, 429) or status == 400:
+            if status == 404 and operation.kind == "revoke key":
+                self._world.history.violated("what was acknowledged is found at every server", operation)
+            if status in (400, 401, 403, 429):
                 self._world.history.violated("the administrator is let in", f"{operation}: {status}")
         elif status == 500:
             self._world.history.violated("no request fails inside", f"{operation}: {answer}")

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-
-from ghostwire.model import Record, User
 from tests.cluster import checks
 from tests.cluster.history import History, Operation
 from tests.cluster.log import Log
 from tests.cluster.sabotage import SABOTAGE, broken
+
+from ghostwire.model import Record, User
 
 
 def user(id_: int, name: str) -> User:
