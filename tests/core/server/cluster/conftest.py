@@ -17,13 +17,17 @@ from ghostwire.server.mesh import LiveMesh
 from ghostwire.server.plane import ControlPlane
 from ghostwire.testing import SeededEntropy, SharedDatabase, SharedStorage, running_clock
 from ghostwire.wire.messages import Interest, Report, Welcome
+from ghostwire.wire.prefixes import Prefix
 
 
 class Lines(CompiledPolicy):
-    """Lines of ``SOURCES > DESTINATIONS``, by tags."""
+    """Lines of ``SOURCES > DESTINATIONS``, by tags, and of ``TAG approves PREFIX``."""
 
-    def __init__(self, rules: Sequence[PolicyRule]) -> None:
-        self.rules = rules
+    def __init__(self, rules: Sequence[PolicyRule], grants: Sequence[tuple[str, str]]) -> None:
+        self.rules, self._grants = rules, grants
+
+    def approves(self, node: Bearer, route: Prefix) -> bool:
+        return any(tag in node.tags and prefix == str(route) for tag, prefix in self._grants)
 
     def selectors(self, node: Bearer) -> Sequence[str]:
         named = {name for rule in self.rules for name in rule.sources + rule.destinations}
@@ -36,8 +40,10 @@ class LinesEngine(PolicyEngine):
     name = "lines"
 
     def compile(self, source: str) -> Lines:
-        pairs = (line.split(" > ") for line in source.splitlines())
-        return Lines([PolicyRule(sources=tuple(a.split()), destinations=tuple(b.split())) for a, b in pairs])
+        lines = source.splitlines()
+        pairs, grants = ([line.split(word) for line in lines if word in line] for word in (" > ", " approves "))
+        rules = [PolicyRule(sources=tuple(a.split()), destinations=tuple(b.split())) for a, b in pairs]
+        return Lines(rules, [(tag, prefix) for tag, prefix in grants])
 
     def test(self, policy: CompiledPolicy, people: Sequence[Person], nodes: Sequence[Bearer]) -> Sequence[Finding]:
         return ()
@@ -115,6 +121,7 @@ class Member:
         self.said = None
         """What it last said on a stream that it had."""
         self.enrolled: set[int] = set()
+        self.ephemeral = False
         self.orphans: list = []
 
     @property
@@ -127,6 +134,7 @@ class Member:
         return welcomed[0].node.id if welcomed else None
 
     async def join(self, slot: Slot, secret: str = "please") -> None:
+        secret += " ephemeral" if self.ephemeral else ""
         if self.client.stream is not None:
             self.read()
             if self.online:
@@ -229,6 +237,6 @@ def servers(make_client, authenticator) -> Callable:
 
 
 @pytest.fixture
-def kit(make_client, authenticator) -> SimpleNamespace:
+def kit(make_client, make_relay, authenticator) -> SimpleNamespace:
     """What `Servers` is made of, for those who make one themselves."""
-    return SimpleNamespace(make_client=make_client, authenticator=authenticator)
+    return SimpleNamespace(make_client=make_client, make_relay=make_relay, authenticator=authenticator)

@@ -1,7 +1,8 @@
 """Whatever happens to three servers, their database and nodes: at rest all agree, and nothing acknowledged is lost.
 
-Nodes join, leave and go from server to server, streams are lost and slow, names, tags, routes, homes and the policy
-change, servers are killed, started, cut off from the database and compact its log. See `conftest.Servers`.
+Nodes join, leave and go from server to server, get new keys and lose them, streams are lost and slow, names, tags,
+routes, homes, relays and the policy change, servers are killed, started, cut off from the database and compact its log.
+See `conftest.Servers`.
 """
 
 import asyncio
@@ -10,12 +11,17 @@ import os
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 
 from ghostwire.errors import GhostwireError
-from ghostwire.model import Node, Route, User
+from ghostwire.keys import NodeKey
+from ghostwire.model import Node, Relay, Route, User
 from ghostwire.server.policy import verdict
 from ghostwire.server.policy.bearers import all_bearers
+from ghostwire.server.relays.administration import RelayAdministration
+from ghostwire.server.relays.attendance import SETTLING
+from ghostwire.server.state import expired
 from ghostwire.testing import simulate
 from ghostwire.wire.messages import Leave, PeerEndpoints
 
@@ -24,6 +30,7 @@ from .conftest import Servers
 SEEDS = int(os.environ.get("GHOSTWIRE_CLUSTER_SEEDS", "24"))
 STEPS = 60
 ACTS = ("join",) * 6 + ("leave", "lose", "log_out", "rename", "retag", "retag", "move", "move", "route", "approve")
+ACTS += ("rotate", "expire", "end_soon", "relay", "relay", "relay_ends", "drain_relay")
 ACTS += (
     "policy",
     "interest",
@@ -42,6 +49,11 @@ PAUSES = (0.0, 0.0, 0.03, 0.1, 1.0, 1.0, 6.0, 13.0)
 TAGS = ((), ("tag:a",), ("tag:b",), ("tag:a", "tag:b"))
 POLICIES = ("* > *", "tag:a > tag:b", "tag:a > *\ntag:b > tag:b", "* > tag:b", "tag:b > tag:a\n* > tag:a")
 PREFIXES = ("10.1.0.0/16", "10.2.0.0/16")
+GRANTS = ("", "\ntag:a approves 10.1.0.0/16", "\ntag:b approves 10.1.0.0/16\ntag:a approves 10.2.0.0/16")
+EPHEMERAL = 20
+"""Seconds that an ephemeral node may be away: less than the rest at the end."""
+RELAYS = ("x1", "x2")
+"""Relays of region 1."""
 
 
 class Faults:
@@ -56,7 +68,12 @@ class Faults:
             seed=seed,
             delay=lambda: self.random.random() * delay,
             keep_revisions=100,
+            ephemeral_grace=EPHEMERAL,
         )
+        self.relays = [kit.make_relay(lambda: None, number) for number in range(len(RELAYS))]
+        self.streams: list = []
+        """Those of relays, and where they are."""
+        self.s.nodes[-1].ephemeral = True
         self.tasks: list[asyncio.Task] = []
         self.names: list[tuple[int, str]] = []
         self.gone: set[int] = set()
@@ -65,6 +82,7 @@ class Faults:
     async def run(self) -> None:
         await self.s.start()
         try:
+            await self.s.planes[0].mesh.write(self.add_relays)
             for _ in range(STEPS):
                 act, node, slot = (
                     self.random.choice(ACTS),
@@ -76,6 +94,7 @@ class Faults:
                 await asyncio.sleep(self.random.choice(PAUSES))
             await self.rest()
             self.check()
+            await self.check_routes()
             await self.check_interests()
         finally:
             await self.s.close()
@@ -151,7 +170,50 @@ class Faults:
 
     async def policy(self, node, slot) -> None:
         if slot.serves:
-            self.spawn(slot.plane.policies.set(self.random.choice(POLICIES), "ann", expected=None))
+            text = self.random.choice(POLICIES) + self.random.choice(GRANTS)
+            self.spawn(slot.plane.policies.set(text, "ann", expected=None))
+
+    async def rotate(self, node, slot) -> None:
+        """A new node key, with which it comes again."""
+        node.client.node_key = NodeKey(self.random.randbytes(32))
+        self.spawn(node.join(slot))
+
+    async def expire(self, node, slot) -> None:
+        if slot.serves and (known := slot.plane.mesh.list(Node)):
+            self.spawn(slot.plane.administration.expire_node(str(self.random.choice(known).id)))
+
+    async def end_soon(self, node, slot) -> None:
+        """A key ends by itself a while later; at rest it has."""
+        if slot.serves and (known := slot.plane.mesh.list(Node)):
+            picked, at = self.random.choice(known).id, slot.plane.mesh.now() + self.random.randrange(20)
+
+            def work(transaction) -> None:
+                if (held := transaction.get(Node, picked)) is not None:
+                    transaction.put(msgspec.structs.replace(held, expires=at))
+
+            self.spawn(slot.plane.mesh.write(work))
+
+    def add_relays(self, transaction) -> None:
+        place = {"region": 1, "region_name": "r1", "host": "relay.example.com", "source": "enrolled"}
+        for name, relay in zip(RELAYS, self.relays, strict=True):
+            keys = {"key": relay.key, "machine_key": relay.machine_key}
+            relay.id = transaction.new_id(Relay)
+            transaction.put(Relay(id=relay.id, name=name, **keys, **place))
+
+    async def relay(self, node, slot) -> None:
+        """A relay comes to a server; an older stream of it stays open until somebody ends it."""
+        picked = self.random.choice(self.relays)
+        if slot.serves:
+            picked._plane = lambda: slot.plane
+            self.streams.append((slot, picked.connect()))
+
+    async def relay_ends(self, node, slot) -> None:
+        self.random.choice(self.relays).leave()
+
+    async def drain_relay(self, node, slot) -> None:
+        if slot.serves:
+            administration = RelayAdministration(slot.plane.mesh, slot.plane.relays, slot.plane._entropy)
+            self.spawn(administration.drain(self.random.choice(RELAYS), self.random.random() < 0.5))
 
     async def interest(self, node, slot) -> None:
         if (peer := self.random.choice(self.s.nodes).id) and peer != node.id:
@@ -166,6 +228,8 @@ class Faults:
             node.client.stream.drain()
 
     async def kill(self, node, slot) -> None:
+        for _, stream in filter(lambda each: each[0] is slot, self.streams):
+            stream.lose()
         await slot.kill()
 
     async def start(self, node, slot) -> None:
@@ -196,7 +260,9 @@ class Faults:
         for node in self.s.nodes:
             node.hang_up_orphans()
             await self.drain(node, None)
-        await asyncio.sleep(30)
+        for stream in {stream for _, stream in self.streams} - {relay.stream for relay in self.relays}:
+            stream.close()
+        await asyncio.sleep(SETTLING)
         for _ in range(2):
             for node in self.s.nodes:
                 node.read()
@@ -211,8 +277,11 @@ class Faults:
         assert set(online) <= set(records), "a node that was removed is not told"
         for plane in self.s.planes:
             self.check_presence(plane, online, records)
+            self.check_relays(plane, online, records)
         for node in online.values():
             self.check_map(node, online)
+        if self.s.planes:
+            self.check_ephemeral(online, records)
 
     def check_history(self) -> None:
         """Each address, name and key has one holder at a time, ids are given once, what was acknowledged is stored."""
@@ -232,7 +301,8 @@ class Faults:
                 assert not [each for each, times in Counter(map(field, nodes.values())).items() if times > 1]
         assert not self.names, "a renaming was acknowledged and is not stored"
         for node in self.s.nodes:
-            assert node.enrolled - self.gone <= nodes.keys(), "an enrolment was acknowledged and lost"
+            if not node.ephemeral:
+                assert node.enrolled - self.gone <= nodes.keys(), "an enrolment was acknowledged and lost"
 
     def check_presence(self, plane, online, records) -> None:
         presence = plane.sessions.presence
@@ -245,6 +315,23 @@ class Faults:
             assert lease.home == home
             assert plane.maps.seen(records[id_]).home == home
             assert lease.here == (node.at.plane is plane)
+            homes = [each.relays.homes.of(id_) for each in (plane, node.at.plane)]
+            assert homes[1] in (homes[0], (home, None)), "all know where it is to be"
+
+    def check_relays(self, plane, online, records) -> None:
+        """All know which relays run, and these know whom they may serve and who else runs."""
+        running = {relay.id: relay for relay in self.relays if relay.stream is not None and not relay.stream.closed}
+        now = plane.mesh.now()
+        for record in plane.mesh.list(Relay):
+            assert plane.relays.is_connected(record) == (record.id in running)
+            assert plane.relays._runs(record) == (record.id in running)
+        for id_, relay in running.items():
+            assert relay.read() == {node.node_key for node in records.values() if not expired(node, now)}
+            assert {each.id for each in relay.siblings.values()} == running.keys() - {id_}
+
+    def check_ephemeral(self, online, records) -> None:
+        left = {record.id for record in records.values() if record.ephemeral}
+        assert left <= online.keys(), "an ephemeral node was away for longer than its grace, and is there"
 
     def check_map(self, node, online) -> None:
         plane, network = node.at.plane, node.client.map
@@ -252,18 +339,31 @@ class Faults:
         bearers = all_bearers(nodes, plane.mesh.list(User), plane.mesh.list(Route))
         parties = {id_: verdict.party(policy, bearer) for id_, bearer in bearers.items()}
         me = parties[node.id]
-        expected = {id_ for id_, party in parties.items() if id_ == node.id or verdict.sees(policy, me, party)}
+        ended = {record.id for record in nodes if expired(record, plane.mesh.now())}
+        assert node.id not in ended
+        expected = {id_ for id_, party in parties.items() if id_ == node.id or verdict.sees(policy, me, party)} - ended
         assert set(network.nodes) == expected
         for record in nodes:
             if record.id in expected:
                 told = network.nodes[record.id]
-                assert (told.name, told.tags) == (record.name, record.tags)
+                assert (told.name, told.tags, told.node_key) == (record.name, record.tags, record.node_key)
                 if record.id in online:
                     assert told.home == online[record.id].said[1], (node.id, record.id)
         downs = {id_: other.said[3] for id_, other in online.items()}
         for route in network.routes.values():
             if route.router in downs:
                 assert route.down == (route.prefix in downs[route.router]), (node.id, route)
+
+    async def check_routes(self) -> None:
+        """Routes are what their nodes say and as the policy judges them: no server has anything to put right."""
+        said = {node.id: set(node.said[2]) for node in self.s.nodes if node.online and node.id}
+        before = len(self.s.history)
+        for plane in self.s.planes:
+            for id_, prefixes in said.items():
+                assert {route.prefix for route in plane.mesh.state.routes_of(id_) if route.advertised} == prefixes
+            plane.routes.judge_all()
+        await asyncio.sleep(5)
+        assert len(self.s.history) == before, self.s.history[before:]
 
     async def check_interests(self) -> None:
         """Whoever wants a peer that it sees hears where that is, and is heard of."""
