@@ -5,6 +5,7 @@ import random
 import msgspec
 import pytest
 
+from ghostwire.server.cluster.entries import LATEST
 from ghostwire.testing import SeededEntropy, SharedStorage, simulated
 
 HUGE = 2**64 - 1
@@ -71,6 +72,18 @@ async def test_times_and_numbers_that_leave_no_room_above_them_are_not_believed(
         await s.settle()
         await serves(s)
         assert "internal error" not in caplog.text
+
+
+@simulated
+async def test_a_clock_that_is_far_ahead_at_one_server_takes_no_node_from_the_others(servers):
+    async with servers() as s:
+        rogue = Rogue(s)
+        await rogue.join()
+        lease = {"at": LATEST - 10**9, "online": True, "reported": True, "session": 0, "sequence": 7}
+        rogue.post({f"node/{number}": msgspec.msgpack.encode(lease) for number in (1, 2, 3)})
+        await s.settle()
+        await serves(s)
+        assert [plane.sessions.presence.here for plane in s.planes] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(5))
