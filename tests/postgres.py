@@ -170,14 +170,15 @@ def running(*, durable: bool = False, settings: tuple[str, ...] = ()) -> Iterato
 
 
 class Proxy:
-    """A TCP proxy on the loopback in a thread of its own: what is behind it can be stalled, cut off, or made to lose an
-    answer. All methods may be called from any thread, and hold for connections there are and those to come."""
+    """A TCP proxy on the loopback in a thread of its own: what is behind it can be stalled, slowed, cut off, or made to
+    lose an answer. All methods may be called from any thread, and hold for connections there are and those to come."""
 
     def __init__(self, port: int) -> None:
         self.port = free_port()
         self._behind = port
         self._loop = asyncio.new_event_loop()
         self._flowing, self._refusing, self._losing = asyncio.Event(), False, b""
+        self._delay = 0.0
         self._open: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -192,6 +193,10 @@ class Proxy:
     def resume(self) -> None:
         """Let through what waits and what comes."""
         self._loop.call_soon_threadsafe(self._flowing.set)
+
+    def slow(self, seconds: float) -> None:
+        """Let each piece through so much later; 0: at once."""
+        self._delay = seconds
 
     def cut(self) -> None:
         """Close all connections, and each new one at once, until `heal`."""
@@ -246,6 +251,8 @@ class Proxy:
             await asyncio.gather(
                 self._pump(reader, behind[1], writer, answers), self._pump(behind[0], writer, behind[1], answers)
             )
+        except asyncio.CancelledError:
+            return  # by `close`; asyncio would have it told
         finally:
             self._open -= {writer, behind[1]}
 
@@ -258,6 +265,7 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                await asyncio.sleep(self._delay)
                 await self._flowing.wait()
                 if not answers.is_set():
                     self.lost.set()

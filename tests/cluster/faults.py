@@ -54,7 +54,8 @@ class Nemesis:
         self._say(f"{server.folder.name}: well again")
 
     def _faults(self) -> list[Fault]:
-        return [self._killed, self._killed, self._stopped, self._cut_off, self._stalled, self._answer_lost, self._ended]
+        ways = [self._cut_off, self._stalled, self._slowed, self._answer_lost]
+        return [self._killed, self._killed, self._stopped, self._ended, *ways]
 
     async def _killed(self, server: Server, seconds: float) -> None:
         await server.end(signal.SIGKILL)
@@ -82,6 +83,11 @@ class Nemesis:
         server.proxy.pause()
         await asyncio.sleep(seconds)
         server.proxy.resume()
+
+    async def _slowed(self, server: Server, seconds: float) -> None:
+        server.proxy.slow(self._world.random.choice((0.02, 0.2)))
+        await asyncio.sleep(seconds)
+        server.proxy.slow(0)
 
     async def _answer_lost(self, server: Server, seconds: float) -> None:
         for _ in range(max(1, round(seconds))):
