@@ -51,8 +51,8 @@ _SETTINGS = {
 
 
 class Http2Protocol(asyncio.Protocol):
-    """``origin`` is whom its requests count for; ``waiting`` holds the connection while none is under way; ``left`` is
-    called once when it is over."""
+    """``origin`` is whom its requests count for; ``waiting`` holds the connection while it is the client that all of
+    them wait for; ``left`` is called when it is over."""
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class Http2Protocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._heard = self._used = self._even = self._loop.time()
         self._stopping = False
+        self._owing = 0
         self.transport: asyncio.Transport
 
     @property
@@ -144,9 +145,9 @@ class Http2Protocol(asyncio.Protocol):
         """The end of all requests under way."""
         self._watch.cancel()
         self._state.connections.discard(cast("Any", self))
-        self._waiting.pop(self, None)
         for stream in self._streams.values():
             stream.left()
+        self._waiting.pop(self, None)
         self.writable.set()
         self._left()
 
@@ -164,6 +165,13 @@ class Http2Protocol(asyncio.Protocol):
                 self.h2.reset_stream(stream, code)
             self.flush()
 
+    def owe(self, more: int) -> None:
+        """So many more requests wait for us, not for the client: where none does, another may have its place."""
+        self._owing += more
+        self._waiting.pop(self, None)
+        if not self._owing and not self.transport.is_closing():
+            self._waiting[self] = None
+
     def stop(self) -> None:
         """Take no more requests, and close when those under way are answered."""
         if self._stopping:
@@ -173,7 +181,8 @@ class Http2Protocol(asyncio.Protocol):
         self._rest()
 
     def dismiss(self) -> None:
-        """Hang up at once."""
+        """Hang up at once, and give the place back."""
+        self._left()
         self.transport.abort()
 
     def _take(self, event: events.Event) -> None:
@@ -210,7 +219,6 @@ class Http2Protocol(asyncio.Protocol):
         if full or not pseudo.get(b":path", b"").startswith(b"/") or not self._requests.enter(self._origin):
             return self.reset(id_, ErrorCodes.REFUSED_STREAM)
         stream = self._streams[id_] = Http2Stream(self, id_, self._scope(pseudo, headers))
-        self._waiting.pop(self, None)
         task = self._loop.create_task(stream.run(self._app))
         self._state.tasks.add(task)
         task.add_done_callback(lambda done: self._done(done, stream))
@@ -234,11 +242,10 @@ class Http2Protocol(asyncio.Protocol):
         self.flush()
 
     def _rest(self) -> None:
-        """No request is under way: the connection may be closed in another's favour."""
+        """No request is under way."""
         if self._streams or self.transport.is_closing():
             return
         self._used = self._loop.time()
-        self._waiting[self] = None
         if self._stopping:
             self.transport.close()
 

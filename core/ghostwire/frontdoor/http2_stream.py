@@ -41,6 +41,9 @@ class Connection(Protocol):
     def reset(self, stream: int, code: ErrorCodes = ...) -> None:
         """Give a stream up."""
 
+    def owe(self, more: int) -> None:
+        """So many more streams wait for us, not for the client; fewer where it is negative."""
+
 
 class Http2Stream:
     """``scope`` is ASGI's, of a stream with this ``id``."""
@@ -49,7 +52,7 @@ class Http2Stream:
         self._connection, self.id, self._scope = connection, id_, scope
         self._chunks: deque[tuple[bytes, int]] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
-        self._whole = self._gone = self._told = self._answered = self._trailers = False
+        self._whole = self._gone = self._told = self._answered = self._trailers = self._owing = False
         self._patience = asyncio.get_running_loop().call_later(BODY_TIMEOUT, connection.reset, id_)
 
     async def run(self, app: Any) -> None:
@@ -72,12 +75,14 @@ class Http2Stream:
     def ended(self) -> None:
         """The body is whole."""
         self._whole = True
+        self._owe(True)
         self._patience.cancel()
         self._news.set()
 
     def left(self) -> None:
         """The client, or the connection, is gone; or we gave the stream up."""
         self._gone = True
+        self._owe(False)
         self._patience.cancel()
         self._news.set()
         self._room.set()
@@ -85,6 +90,11 @@ class Http2Stream:
     def widened(self) -> None:
         """The client may take more."""
         self._room.set()
+
+    def _owe(self, owing: bool) -> None:
+        if owing != self._owing:
+            self._owing = owing
+            self._connection.owe(1 if owing else -1)
 
     @property
     def unread(self) -> int:
@@ -153,11 +163,14 @@ class Http2Stream:
 
     async def _more_room(self) -> None:
         self._room.clear()
-        if not self._gone:
-            try:
-                await asyncio.wait_for(self._room.wait(), ANSWER_TIMEOUT)
-            except TimeoutError:
-                self._connection.reset(self.id)
+        if self._gone:
+            return
+        self._owe(False)
+        try:
+            await asyncio.wait_for(self._room.wait(), ANSWER_TIMEOUT)
+        except TimeoutError:
+            self._connection.reset(self.id)
+        self._owe(self._whole and not self._gone)
 
     def _finish(self, trailers: list[tuple[bytes, bytes]] | None) -> None:
         if self._gone:

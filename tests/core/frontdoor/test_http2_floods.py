@@ -228,3 +228,27 @@ async def test_a_connection_ends_after_so_many_requests(door: FrontDoor, monkeyp
     assert (await client.until(events.ConnectionTerminated)).error_code == ErrorCodes.NO_ERROR
     async with asyncio.timeout(PATIENCE):
         await client.reader.read()
+
+
+async def test_who_keeps_us_waiting_makes_room_for_who_comes_though_he_began_a_request(door: FrontDoor) -> None:
+    door._backend.admission.total = 3
+    answered, unfinished, untaken = [await connect(door) for _ in range(3)]
+    answered.ask(1, "/wait")
+    unfinished.send(frame(HEADERS, 4, 1, head("/wait")))
+    untaken.ask(1, "/big")
+    await untaken.until(events.DataReceived)
+    await reaches(door._backend.requests, 3)
+    for gone in (unfinished, untaken):
+        await other_is_served(door)
+        with pytest.raises((EOFError, OSError)):
+            await gone.until(events.StreamEnded)
+    answered.send(frame(PING, content=bytes(8)))
+    await answered.until(events.PingAckReceived)
+
+
+async def other_is_served(door: FrontDoor) -> None:
+    """It then waits for an answer, which its door's end ends."""
+    client = await connect(door)
+    client.ask(1, "/wait")
+    client.send(frame(PING, content=bytes(8)))
+    await client.until(events.PingAckReceived)
