@@ -40,7 +40,7 @@ from ghostwire.server.nodes.administration import Administration, make_user
 from ghostwire.server.nodes.enrolment import Enrolment
 from ghostwire.server.nodes.ephemeral import Ephemeral
 from ghostwire.server.nodes.expiry import Expiry
-from ghostwire.server.nodes.presence import Lease
+from ghostwire.server.nodes.lease import Lease
 from ghostwire.server.nodes.sessions import EXPIRED, REMOVED, Sessions
 from ghostwire.server.policy.policies import Policies
 from ghostwire.server.relays.relays import Relays
@@ -207,6 +207,7 @@ class ControlPlane:
         metrics.counter("server_registrations_total", "Machines enrolled or renewed", lambda: gate.registrations)
         metrics.counter("server_complaints_total", "Streams refused or cut", lambda: gate.complaints.total)
         metrics.counter("server_map_frames_total", "Map frames sent", lambda: streams.frames)
+        metrics.counter("server_map_questions_refused_total", "Too many of nodes for maps", lambda: streams.refused)
         metrics.counter("server_slow_readers_total", "Streams passed over as too slow", lambda: streams.skipped)
 
     def _first_start(self, transaction: Transaction) -> str:

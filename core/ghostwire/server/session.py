@@ -16,7 +16,8 @@ P = TypeVar("P")
 class Session(Generic[P]):
     """The session of the node or relay with this ``id``, and how far it was told (see `streams.Viewer`).
 
-    ``protocol`` is the number that both sides speak. ``missed`` says that it was too slow to be told something that nobody repeats unasked.
+    ``protocol`` is the number that both sides speak. ``missed`` says that it was too slow to be told
+    something that nobody repeats unasked.
     """
 
     __slots__ = ("greeted", "id", "missed", "position", "protocol", "stream")

@@ -92,8 +92,7 @@ class MemoryServer:
         """Start it on what its database holds."""
         self._starts += 1
         entropy = SeededEntropy((self.host.name, self._starts))
-        kind = SharedStorage if isinstance(self.database, SharedDatabase) else MemoryStorage
-        self.storage = kind(self.database, entropy=entropy.child("storage"))
+        self.storage = _storage(self.database, entropy.child("storage"))
         server = Server(
             cast("Plugins", _WithStorage(self._plugins, self.storage)),
             Config(server=self.config),
@@ -146,6 +145,12 @@ class MemoryServer:
         """A join token; ``order`` is the body of ``POST /api/v1/preauthkeys``."""
         answer = await self.request("POST", "/api/v1/preauthkeys", order)
         return cast("str", answer["token"])
+
+
+def _storage(database: MemoryDatabase, entropy: Entropy) -> MemoryStorage:
+    if isinstance(database, SharedDatabase):
+        return SharedStorage(database, entropy=entropy)
+    return MemoryStorage(database, entropy=entropy)
 
 
 class _Overheard:

@@ -4,7 +4,9 @@ import pytest
 
 from ghostwire.model import Endpoint
 from ghostwire.server.cluster.entries import LeaseEntry
-from ghostwire.server.nodes.presence import CHANGES, EVERY, MAX_INTERESTS, Presence
+from ghostwire.server.nodes.interests import MAX_INTERESTS
+from ghostwire.server.nodes.lease import CHANGES, EVERY
+from ghostwire.server.nodes.presence import Presence
 from ghostwire.testing import simulated
 from ghostwire.wire.messages import MAX_ENDPOINTS, Interest, PeerEndpoints, Report
 

@@ -10,7 +10,7 @@ import msgspec
 from ghostwire.frontdoor.rest import Listing
 from ghostwire.keys import ControlKey, MachineKey, NodeKey
 from ghostwire.model import Endpoint, Node, Route, User
-from ghostwire.server.nodes.presence import Lease
+from ghostwire.server.nodes.lease import Lease
 from ghostwire.server.relays.homes import Homes
 from ghostwire.server.state import expired
 
