@@ -25,6 +25,9 @@ from ghostwire.wire.messages import NAMING
 LAG = 1024
 """Revisions after which a viewer whom nothing concerned is told where the map stands, so that it can come back."""
 
+LARGE = 1 << 16
+"""Bytes of a frame that is kept alone for those who lack the same."""
+
 ASKED_AGAIN = 2
 """How often a viewer may ask for every node that it was told it sees."""
 
@@ -190,6 +193,8 @@ class Maps:
 
     def ask(self, box: Outbox, nodes: Iterable[int]) -> bool:
         """Put nodes into the outbox that its viewer lacks; False where it asks for more than it was told to see."""
+        if box.room <= 0:
+            return False
         asked = set(nodes)
         box.room -= len(asked)
         if box.room >= 0:
@@ -202,12 +207,23 @@ class Maps:
         self.outboxes.sort()
         if box.since == ALL:
             return self.whole(box.session.id, made)
+        alike = self._telling.alike(box)
+        if alike in made:
+            return made[alike]
         items = self._telling.news(box)
         if box.named:
             box.room = ASKED_AGAIN * sum(len(what) for field, what in items if field == "visible")
-        if items and items not in made:
-            made[items] = self._scene.frame(self._clock.cursor, items, full=False)
-        return made[items] if items else None
+        frame = made.get(items) or self._scene.frame(self._clock.cursor, items, full=False) if items else None
+        if frame is not None:
+            if len(frame) > LARGE:
+                made.clear()
+            made[alike or items] = frame
+        return frame
+
+    def due(self) -> list[Outbox]:
+        """Those with something to send, so that who lacks the same much comes one after the other."""
+        self.outboxes.sort()
+        return sorted(self.outboxes.ready, key=self._telling.order)
 
     def whole(self, viewer: int, made: dict[frozenset[Item], bytes]) -> bytes | None:
         """The viewer's whole map, None where nobody sees it; one at a time is kept in ``made``, for they are large."""

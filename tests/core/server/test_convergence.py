@@ -47,6 +47,8 @@ class Play:
         for client in self.clients:
             self.count += 1
             await self.report(client)
+        await asyncio.sleep(0.1)
+        self.rig.plane.maps.outboxes.hurry()
         await asyncio.sleep(0.3)
 
     def check(self) -> None:

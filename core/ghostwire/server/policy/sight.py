@@ -143,6 +143,10 @@ class Sight:
         kind, owner = self._at.get(node, (None, 0))
         return None if kind is None else kind.lens(owner)
 
+    def place(self, standing: Standing) -> Standing:
+        """What of a standing decides what is seen from there: whose a node is does not where no rule is with `own`."""
+        return standing if self.book.own_rules else Standing(standing.vector, 0)
+
     def sees(self, viewer: int, node: int) -> bool:
         """Whether one sees the other; each sees itself."""
         there = self.standing(node)

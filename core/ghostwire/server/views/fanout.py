@@ -123,11 +123,9 @@ class Fanout(Rounds):
 
     def due(self) -> list[Outbox]:
         """Those with something to send."""
-        outboxes = self._maps.outboxes
-        outboxes.sort()
         for box in list(islice(self._wanting, WHOLES)):
             self._prepare(box)
-        return list(outboxes.ready)
+        return self._maps.due()
 
     def _prepare(self, box: Outbox) -> None:
         """Have it told the whole map."""

@@ -58,6 +58,11 @@ class Outbox:
         """Whether it sees by something else than when it was last told."""
         return self.before is not None or self.turn is not None
 
+    @property
+    def unsure(self) -> bool:
+        """Whether it lacks more than what is in it, and what a new policy made of what it saw."""
+        return self.since is not None or self.before is not None
+
     def begin_anew(self, told: int | None) -> None:
         """What was kept of changes does not do: name what it sees where its nodes are as of the tick ``told``."""
         self.since, self.named = (ALL, False) if told is None else (told, True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
 from typing import Literal
 
 from ghostwire.server.pieces import Recency
 from ghostwire.server.policy.labels import bits
 from ghostwire.server.policy.sight import Lens, Passage, Sight, Standing
 from ghostwire.server.views.history import Clock, Trace, Trail, Unknown
-from ghostwire.server.views.outbox import ANYONE, CURSOR, EVERY_LABEL, Key, Outbox
+from ghostwire.server.views.outbox import ALL, ANYONE, CURSOR, EVERY_LABEL, Key, Outbox
 from ghostwire.server.views.roster import Roster
 from ghostwire.server.views.scene import Item, Scene
 
@@ -65,7 +66,23 @@ class Telling:
         if standing is None:
             return frozenset()
         alone = bool(self._roster.routes_of(viewer)) or not sight.links(viewer, standing)
-        return frozenset({("whole", (standing, viewer if alone else 0))})
+        return frozenset({("whole", (sight.place(standing), viewer if alone else 0))})
+
+    def alike(self, box: Outbox) -> frozenset[Item]:
+        """What viewers have in common that lack the same because of a new policy; nothing where this one may lack what
+        no other does. To spell it out costs a look at each node."""
+        turn, viewer, sight, keys = box.turn, box.session.id, self._scene.sight, frozenset(box.keys)
+        if turn is None or box.unsure or any(key.id == viewer for key in keys) or self._roster.routes_of(viewer):
+            return frozenset()
+        was, now = turn.before.standing(viewer), sight.standing(viewer)
+        if was is None or now is None or turn.before.links(viewer, was) != sight.links(viewer, now):
+            return frozenset()
+        return frozenset({("turn", (turn, turn.before.place(was), sight.place(now), keys))})
+
+    def order(self, box: Outbox) -> tuple[int, int]:
+        """Sorts viewers so that those come together that lack the same much: small things first."""
+        standing = self._scene.sight.standing(box.session.id) if box.since == ALL or box.turn else None
+        return standing or (-1, 0)
 
     def news(self, box: Outbox) -> frozenset[Item]:
         """What is in the outbox, and what the viewer missed where it came back."""
@@ -80,13 +97,13 @@ class Telling:
             keys = keys | self._missed(viewer, box.since, box.session.position.newest if box.session.position else 0)
             found.add(("view", self.view(viewer)))
         if box.turn is not None:
-            keys = keys | self._turned(viewer, box.turn.before)
+            found.update(self._turned(viewer, box.turn.before))
         before = box.turn.before.lens(viewer) if box.turn is not None else box.before
         if before is not None:
             found.update(self._other_lens(before, lens, viewer, box.turn.anew if box.turn else 0))
-        for key in keys:
-            found.update(self._read(viewer, lens, key))
-        return frozenset(found - {("homes", id_) for field, id_ in found if field == "nodes"})
+        read = {item for key in keys for item in self._read(viewer, lens, key)}
+        found |= read
+        return frozenset(found - {item for item in read if item[0] == "homes" and ("nodes", item[1]) in found})
 
     def _named(self, viewer: int, since: int, keys: Iterable[Key]) -> Iterator[Item]:
         """Which nodes the viewer sees, those that changed since that tick or are asked for, and all that is no node."""
@@ -151,15 +168,13 @@ class Telling:
         if before.digest != lens.digest:
             yield "view", self.view(viewer)
 
-    def _turned(self, viewer: int, old: Sight) -> set[Key]:
+    def _turned(self, viewer: int, old: Sight) -> Iterable[Item]:
         """What another policy shows this viewer, and hides from it."""
-        new, keys = self._scene.sight, set[Key]()
+        new, own = self._scene.sight, self._roster.routes_of(viewer)
         was, is_ = old.standing(viewer), new.standing(viewer)
-        if was is not None and is_ is not None:
-            keys.update(Key("node", node) for node in old.company(was) ^ new.company(is_) if node != viewer)
-        own = self._roster.routes_of(viewer)
-        keys.update(Key("route", route) for route in old.routes(viewer, own) ^ new.routes(viewer, own))
-        return keys
+        nodes = (old.company(was), new.company(is_)) if was and is_ else (set[int](), set[int]())
+        routes = old.routes(viewer, own), new.routes(viewer, own)
+        return chain(_turned("nodes", *(each - {viewer} for each in nodes)), _turned("routes", *routes))
 
     def _missed(self, viewer: int, since: int, newest: int) -> set[Key]:
         """What changed after that tick, as far as it concerns the viewer; ``newest`` is the last node it may know.
@@ -199,3 +214,7 @@ class Telling:
 
 def _field(name: Literal["nodes", "routes", "relays"], shown: bool) -> str:
     return name if shown else f"removed_{name}"
+
+
+def _turned(name: Literal["nodes", "routes"], old: set[int], new: set[int]) -> Iterable[Item]:
+    return chain(zip(repeat(name), new - old), zip(repeat(f"removed_{name}"), old - new))

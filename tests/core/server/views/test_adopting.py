@@ -6,6 +6,8 @@ import pytest
 
 from ghostwire.capabilities.policy import EVERYONE, Bearer, PolicyRule, Prefix
 from ghostwire.model import Route
+from ghostwire.server.views import changes
+from ghostwire.server.views.scene import Item
 
 from .conftest import Mesh, Toy
 
@@ -129,3 +131,21 @@ def test_a_node_that_ends_before_it_has_all_that_it_lacks_is_told_again_what_it_
     mesh.hush(1)
     assert mesh.members[1].map.lacking == set()
     assert 3 in mesh.members[1].map.nodes
+
+
+def test_viewers_to_whom_a_policy_shows_the_same_share_a_frame_whoever_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(changes, "FEW", 0)
+    mesh = mesh_of(to("tag:a", "tag:a", "tag:b"))
+    for user in (ANN, BOB, CY):
+        mesh.join(user, ("tag:a",))
+    mesh.maps.adopt(toy(to("tag:a", EVERYONE)))
+    made: dict[frozenset[Item], bytes] = {}
+    for box in mesh.fanout.due():
+        mesh.fanout.serve(box, made)
+    frames = {id_: member.stream.inbox[-1] for id_, member in mesh.members.items() if member.stream}
+    assert frames[6] is frames[7] is frames[8] is frames[3]
+    assert frames[5] is not frames[3]
+    mesh.policy = toy(to("tag:a", EVERYONE))
+    mesh.look()
