@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +46,44 @@ def paths(program: Program, peer: str, json_: bool) -> None:
     if report["history"]:
         click.echo()
         _print_history(report["history"])
+
+
+@debug.command("map")
+@as_json
+@click.pass_obj
+def map_(program: Program, json_: bool) -> None:
+    """Tell how this node's map of the mesh fares.
+
+    How far it goes, what it lacks, and how often it was compared with the server's whole map and differed.
+    """
+    status = NodeApi(program.folders).get("/v1/status")
+    if json_:
+        print_json(status["map"])
+        return
+    for line in _map_lines(status):
+        click.echo(plain(line))
+
+
+def _map_lines(status: Mapping[str, Any]) -> Iterator[str]:
+    held = status["map"]
+    if held["revision"] is None:
+        yield "this node has no map yet; see: gwctl status"
+        return
+    whence = "the server keeps it in step" if status["server"]["connected"] else "as the server told it last"
+    yield f"revision {held['revision']} of the mesh, {len(status['peers'])} peers; {whence}"
+    lacking = f"{held['lacks']} nodes, for which the server was asked" if held["lacks"] else "nothing"
+    yield f"it lacks {lacking}"
+    if held["compared"] is None:
+        yield "not compared with the server's whole map since the start; that is done about once a day"
+        return
+    ago = span(max(0, time.time() - held["compared"]))
+    yield f"compared with the server's whole map {_times(held['comparisons'])}, last {ago} ago"
+    differed = f"{_times(held['divergences'])}, last in {held['differed']}" if held["divergences"] else "never"
+    yield f"differed from it: {differed}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _summary(report: Mapping[str, Any]) -> str:

@@ -27,9 +27,13 @@ _RANGE = 1 << 32
 
 
 class MapStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How the map fares. It ``lacks`` so many nodes at the moment. It was compared with the server's whole one so often
-    since the start, last when it was ``compared`` (Unix seconds), and so often it ``differed``, last in this."""
+    """How the map fares. It is as of that ``revision`` (None: there is none yet), and ``lacks`` so many nodes.
 
+    It was compared with the server's whole one so often since the start, last when it was ``compared`` (Unix seconds),
+    and so often it ``differed``, last in this.
+    """
+
+    revision: int | None = None
     lacks: int = 0
     comparisons: int = 0
     divergences: int = 0
@@ -58,7 +62,10 @@ class Upkeep:
     @property
     def status(self) -> MapStatus:
         """How the map fares."""
-        return msgspec.structs.replace(self._status, lacks=len(self._network.lacking))
+        held, cursor = self._network, self._network.cursor
+        return msgspec.structs.replace(
+            self._status, revision=cursor.revision if cursor else None, lacks=len(held.lacking)
+        )
 
     def start(self) -> None:
         """Refresh now and then from now on; harmless where that is so already."""

@@ -1,8 +1,9 @@
-"""gwctl debug paths: how a path choice is explained to people and programs."""
+"""gwctl debug: how a path choice is explained to people and programs, and how the map fares."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from click.testing import Result
 from ghostwire.cli import main
 from ghostwire.cli.gwctl_debug import debug
 from ghostwire.node.paths.report import CandidateReport, Moment, PathsReport
+from ghostwire.node.upkeep import MapStatus
 
 Run = Callable[..., Result]
 Serve = Callable[[str], Any]
@@ -103,6 +105,37 @@ def test_an_unknown_peer_is_one_line(serve: Serve, run: Run) -> None:
     serve("node").answers["POST", "/v1/paths"] = (404, {"error": {"code": "not-found", "message": message}})
     result = run(debug, "paths", "ghost")
     assert (result.exit_code, result.stderr) == (8, f"error: {message}\n")
+
+
+def of_map(serve: Serve, *, connected: bool = True, **fields: Any) -> None:
+    status = {"map": msgspec.to_builtins(MapStatus(**fields)), "server": {"connected": connected}, "peers": [{}, {}]}
+    serve("node").answers["GET", "/v1/status"] = (200, status)
+
+
+def test_a_map_that_was_never_compared_says_so_and_what_it_lacks(serve: Serve, run: Run) -> None:
+    of_map(serve, connected=False, revision=41, lacks=3)
+    assert run(debug, "map").stdout.splitlines() == [
+        "revision 41 of the mesh, 2 peers; as the server told it last",
+        "it lacks 3 nodes, for which the server was asked",
+        "not compared with the server's whole map since the start; that is done about once a day",
+    ]
+
+
+def test_a_map_that_differed_says_when_it_was_compared_and_in_what(serve: Serve, run: Run) -> None:
+    hour = int(time.time()) - 7300
+    of_map(serve, revision=41, comparisons=3, compared=hour, divergences=1, differed="nodes 2, 3")
+    assert run(debug, "map").stdout.splitlines() == [
+        "revision 41 of the mesh, 2 peers; the server keeps it in step",
+        "it lacks nothing",
+        "compared with the server's whole map 3 times, last 2 h ago",
+        "differed from it: once, last in nodes 2, 3",
+    ]
+    assert json.loads(run(debug, "map", "--json").stdout)["divergences"] == 1
+
+
+def test_a_node_without_a_map_says_so(serve: Serve, run: Run) -> None:
+    of_map(serve)
+    assert run(debug, "map").stdout == "this node has no map yet; see: gwctl status\n"
 
 
 def test_gwctl_has_the_group() -> None:
