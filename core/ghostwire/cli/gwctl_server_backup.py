@@ -79,7 +79,7 @@ def fetch(api: ServerApi, file: Path, keys: bool) -> dict[str, Any]:
         _receive(api, part, keys)
         archive = opened(part)
         os.replace(part, file)
-        _flush(file.parent)
+        files.flush(file.parent)
         length = file.stat().st_size
     return {
         "file": str(file),
@@ -135,14 +135,6 @@ def _writing(file: Path, part: Path | None) -> Iterator[None]:
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # -- restore and migrate

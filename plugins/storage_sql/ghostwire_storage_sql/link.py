@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -33,9 +34,12 @@ LIMITS: Mapping[str, str] = {
 }
 """A server that stops while it holds the lock loses it, and no other waits for it much longer than that."""
 
+LOCKS = 0x67770000
+"""The class of our advisory locks: of who uses the database (1), and of who migrates it (2)."""
+
 ADVICE = (
     ("password authentication failed", "check the user's password"),
-    ("no password supplied", "put a password in ~/.pgpass (mode 0600), or in the url of ghostwire.toml"),
+    ("no password supplied", "put a password in ~/.pgpass (mode 0600), or in storage of ghostwire.toml"),
     ("no pg_hba.conf entry", "let this user in from this machine: a line in pg_hba.conf"),
     ("authentication failed", "check the user, and pg_hba.conf"),
     ("Ident authentication", "check the user, and pg_hba.conf"),
@@ -67,6 +71,23 @@ class Link(psycopg.Connection[Any]):
         except psycopg.errors._WaitTimeout:
             self.pgconn.finish()
             raise psycopg.OperationalError(f"no answer within {self.patience:.0f} s") from None
+
+
+def granted(link: Link, function: str) -> bool:
+    """Whether that lock on using the database was to be had."""
+    row = link.execute(f"SELECT {function}(%s, 1)", (LOCKS,)).fetchone()
+    return row is not None and bool(row[0])
+
+
+@contextmanager
+def looking(link: Link, begin: str = "BEGIN") -> Iterator[None]:
+    """A transaction that changes nothing: whatever it did is undone."""
+    link.execute(begin)
+    try:
+        yield
+    finally:
+        if not link.closed:
+            link.execute("ROLLBACK")
 
 
 class Target:

@@ -23,7 +23,7 @@ from ghostwire_storage_sql import schema
 from ghostwire_storage_sql.backup import fill, kept
 from ghostwire_storage_sql.database import MARK_BYTES, Outcome, Read
 from ghostwire_storage_sql.follower import Follower
-from ghostwire_storage_sql.link import Link, Target, explained
+from ghostwire_storage_sql.link import LOCKS, Link, Target, explained, granted, looking
 from ghostwire_storage_sql.sharing import Shared, SharedDatabase
 from ghostwire_storage_sql.statements import REVISION
 from ghostwire_storage_sql.writer import Writer
@@ -34,8 +34,6 @@ PATIENCE = 10.0
 """Seconds out of reach after which nothing waits for the database any more."""
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between two attempts to reach it; the last one's for all further."""
-LOCKS = 0x67770000
-"""The class of our advisory locks: of who uses the database (1), and of who migrates it (2)."""
 MIGRATING = 600.0
 """Seconds that a migration may take."""
 NEWEST_ONE = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -56,7 +54,7 @@ class PostgresDatabase(SharedDatabase):
         try:
             self._migrate(lambda connection: schema.prepare(connection, self.where))
             link = self._connected()
-            with _transaction(link, NEWEST_ONE):
+            with looking(link, NEWEST_ONE):
                 return self.snapshot()
         except Exception as error:
             self.close()
@@ -70,12 +68,12 @@ class PostgresDatabase(SharedDatabase):
 
     def claim(self) -> None:
         """Hold the lock that every server shares, so that none is there."""
-        if not _granted(self._connected(), "pg_try_advisory_lock"):
+        if not granted(self._connected(), "pg_try_advisory_lock"):
             raise StateError(f"{self.where}: a server uses it; stop it first")
 
     def backup(self) -> Backup:
         """Everything as of one moment, out of the database: others may have written what our memory lacks."""
-        with _transaction(self._connected(), NEWEST_ONE):
+        with looking(self._connected(), NEWEST_ONE):
             counters = self.stored_counters()
             return kept(self.stored_records(), self.stored_settings(), counters, counters.pop(REVISION))
 
@@ -133,10 +131,8 @@ class PostgresDatabase(SharedDatabase):
                 if not self._lost(error) and not isinstance(error, psycopg.OperationalError):
                     raise
                 self._end()
-                pause = PAUSES[min(attempt, len(PAUSES) - 1)]
-                if time.monotonic() + pause > self._answered + PATIENCE:
+                if not self._rest(attempt):
                     raise
-                time.sleep(pause)
                 attempt += 1
 
     @contextmanager
@@ -165,7 +161,7 @@ class PostgresDatabase(SharedDatabase):
         if self._link is None or self._link.closed:
             self._link = self.target.link()
             self.cursor = self._link.cursor()
-            if not _granted(self._link, "pg_try_advisory_lock_shared"):
+            if not granted(self._link, "pg_try_advisory_lock_shared"):
                 self.close()
                 raise StateError(f"{self.where}: a backup is being restored; try again when that is done")
             self._check_history()
@@ -220,17 +216,23 @@ class PostgresDatabase(SharedDatabase):
         while True:
             try:
                 link = self._connected()
-                with _transaction(link):
+                with looking(link):
                     link.execute(self.sql.lock)
                     return self.mark(commit.revision) == commit.mark
             except psycopg.Error as error:
                 self._lost(error)
-                pause = PAUSES[min(attempt, len(PAUSES) - 1)]
-                if time.monotonic() + pause > self._answered + PATIENCE:
+                if not self._rest(attempt):
                     text = "no answer to COMMIT: it may be stored or not, the log will tell"
                     raise Unavailable(f"{self.where}: {text}") from error
-                time.sleep(pause)
                 attempt += 1
+
+    def _rest(self, attempt: int) -> bool:
+        """Pause before the next attempt to reach the database; False, at once, where our patience would end in it."""
+        pause = PAUSES[min(attempt, len(PAUSES) - 1)]
+        if time.monotonic() + pause > self._answered + PATIENCE:
+            return False
+        time.sleep(pause)
+        return True
 
     def _migrate(self, prepare: Any, *, alone: bool = False) -> None:
         """Run ``prepare`` with an SQLAlchemy connection in a transaction that one server at a time has."""
@@ -256,12 +258,6 @@ class PostgresDatabase(SharedDatabase):
         return StateError(f"{self.where}: {explained(cause)}") if isinstance(cause, psycopg.Error) else error
 
 
-def _granted(link: Link, function: str) -> bool:
-    """Whether that lock on using the database was to be had."""
-    row = link.execute(f"SELECT {function}(%s, 1)", (LOCKS,)).fetchone()
-    return row is not None and bool(row[0])
-
-
 def _rows(link: Link, *statements: str) -> list[dict[Any, Any]]:
     """Run statements without values in one message; the first two columns of each one's rows, as a dict."""
     cursor = link.execute("; ".join(statements))
@@ -270,13 +266,3 @@ def _rows(link: Link, *statements: str) -> list[dict[Any, Any]]:
         found.append(dict(row[:2] for row in cursor.fetchall() if len(row) > 1) if cursor.description else {})
         cursor.nextset()
     return found
-
-
-@contextmanager
-def _transaction(link: Link, begin: str = "BEGIN") -> Iterator[None]:
-    link.execute(begin)
-    try:
-        yield
-    finally:
-        if not link.closed:
-            link.execute("ROLLBACK")

@@ -49,7 +49,7 @@ class Placing:
             if name in self.aside:
                 os.replace(self._folder / name, self._folder / self.aside[name])
             os.replace(self._folder / f"{name}{_STAGED}", self._folder / name)
-        _flush(self._folder)
+        flush(self._folder)
 
     def give_up(self) -> None:
         """Leave all as it is."""
@@ -75,7 +75,8 @@ def _content(path: Path) -> str | None:
         raise StateError(f"{path}: is no text; restore it from a backup") from None
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
+    """Have the names in this folder on the disk, too."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
