@@ -75,6 +75,7 @@ def ghostwire_routes():
 def ghostwire_commands():
     yield Command("gwctl", "motto", lambda: None, help="Say it.")
 """
+STUN = '[plugin.derp]\nstun = "127.0.0.1:0"\n'  # 3478 may be somebody's here
 SELECTIONS = {"small": ("-derp", "-auth_key", "-api_grpc"), "default": (), "with a stranger's": ("motto",)}
 HELP = "import sys; from ghostwire.cli.main import {0}; sys.exit({0}())"
 
@@ -130,7 +131,7 @@ def look(folder: Path, options: tuple[str, ...]) -> Seen:
     folder.mkdir()
     config = folder / "gw.toml"
     trusted = "[plugin.motto]\ntrusted = true\n" if "motto" in options else ""
-    config.write_text(f'[server]\nlisten = "127.0.0.1:0"\nurl = "http://127.0.0.1:8080"\ntls = false\n{trusted}')
+    config.write_text(f'[server]\nlisten = "127.0.0.1:0"\nurl = "http://127.0.0.1:8080"\ntls = false\n{STUN}{trusted}')
     named = [word for name in options for word in ("--plugin", name)]
     shared = ["--config", str(config), "--state", str(folder / "state"), *named]
     helps = [
