@@ -176,6 +176,7 @@ class Clock:
         self.tick = self.revision = 0
         self.newest = 0
         """The highest id of a node so far."""
+        self._cursor = Cursor(0, b"")
         self._marks: dict[int, tuple[bytes, int, int]] = {}
         self._oldest, self._horizon = 1, 0
         self._loaded = self._policy = 0
@@ -242,11 +243,14 @@ class Clock:
 
     @property
     def cursor(self) -> Cursor:
-        """The position as viewers keep it."""
+        """The position as viewers keep it: one object for all who are told up to there."""
         revision = self.revision if self._settled is None else self._settled
         held = self._marks.get(revision)
         clock = {**self._heard.counters, self.server: self.tick}
-        return Cursor(revision, held[0] if held else b"", clock, newest=self.newest)
+        cursor = Cursor(revision, held[0] if held else b"", clock, newest=self.newest)
+        if cursor != self._cursor:
+            self._cursor = cursor
+        return self._cursor
 
     def resume(self, cursor: Cursor | None) -> int | None:
         """The tick up to which who holds this cursor was told; None where he cannot be told what he missed."""
