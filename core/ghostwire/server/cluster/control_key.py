@@ -34,6 +34,6 @@ async def claim(mesh: LiveMesh, path: Path) -> PrivateKey:
 
 def _other(path: Path, what: str) -> StateError:
     return StateError(
-        f"{path}: this database's mesh has a control key, and {what}; copy control.key there from another server of it, "
-        "or from a backup"
+        f"{path}: this database's mesh has a control key, and {what}; copy control.key there from another server "
+        "of it, or from a backup"
     )
