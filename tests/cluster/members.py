@@ -164,6 +164,8 @@ class Member:
         if self.map.cursor is not None and cursor.revision < self.map.cursor.revision:
             back = f"machine {self.number}: {self.map.cursor.revision} -> {cursor.revision}"
             history.violated("no map goes back in revision", back)
+        if change.full and self.map.cursor is not None:
+            history.violated("who comes back is told what it missed alone", f"machine {self.number}: a whole map")
         history.counts["whole maps" if change.full else "changes"] += 1
 
     def _check_held(self) -> None:

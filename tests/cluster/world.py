@@ -148,7 +148,7 @@ async def world(
         for number in range(core * len(TAGS)):
             made.join(TAGS[number % len(TAGS)], core=True)
         try:
-            assert await made.all_in(60), f"the members did not come in: {made.history.violations}"
+            assert await made.all_in(120), f"the members did not come in: {made.history.violations}"
             yield made
         finally:
             await made.close()
