@@ -321,7 +321,7 @@ class Server:
             return None
         place = self.config.server.relay_url or ("" if self.plane.cluster.shared else self.url)
         if not place:
-            log.info("nodes use no relay in this server: several may share its url; set relay_url in [server]")
+            log.warning("nodes use no relay in this server: several may share its url; set relay_url in [server]")
             return None
         try:
             url = ServerUrl.parse(place)

@@ -123,7 +123,8 @@ class Cluster:
             self._log.exception("what server %s told of %s cannot be taken: internal error", server, key(kind, id_))
 
     def _meet(self, server: str, entry: ServerEntry) -> None:
-        if server not in self.others:
+        held = self.others.get(server)
+        if entry.name and not (held and held.name):
             self._log.info("server %s (%s) is in the mesh too", entry.name, server)
             known = {id_: each for id_, each in self.lost.items() if each[0].name != entry.name}
             self._lost = dict(list(known.items())[-MAX_GONE:])
