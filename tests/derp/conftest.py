@@ -184,8 +184,8 @@ def server_context(relay_context: MakeContext) -> Callable[..., ServerContext]:
     def make(*, mesh: SmallMesh | None = None, **options: Any) -> ServerContext:
         base = relay_context(**options)
         fields = {name: getattr(base, name) for name in base.__struct_fields__}
-        fields |= {"join_token": lambda secret: secret, "attach": None, "administer": None, "admit": None}
-        return ServerContext(**fields, mesh=mesh or SmallMesh())
+        unused = dict.fromkeys(set(ServerContext.__struct_fields__) - fields.keys())
+        return ServerContext(**{**unused, **fields, "join_token": lambda secret: secret, "mesh": mesh or SmallMesh()})
 
     return make
 
