@@ -12,6 +12,8 @@ from benchmarks.control.crowd import Crowd
 from benchmarks.control.member import Member, Stream
 from benchmarks.control.place import Place
 
+from ghostwire.server.views.fanout import PATIENCE
+
 JOINER = 1_000_000
 """Numbers of machines that join in order to be seen."""
 IDLE = 2.0
@@ -63,6 +65,7 @@ class Changes:
 
     def measure(self, count: int) -> dict[str, Cost]:
         """So many changes of each kind, each in another group where there are several."""
+        self._crowd.rest(PATIENCE)
         self.idle = self._watch_idle()
         chosen = [self._members[place * len(self._members) // count] for place in range(count)]
         joiners = [self._joiner(member) for member in chosen]

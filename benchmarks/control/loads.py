@@ -132,7 +132,7 @@ class Unrest:
 
 def storm(place: Place, crowd: Crowd, restless: Sequence[Member], seconds: float, home: int) -> Unrest:
     """Let these nodes reconnect in a tight loop, while nothing changes."""
-    crowd.rest(SETTLING)
+    crowd.rest(PATIENCE + SETTLING)
     few, begun, strayed = set(restless), [0], list[Stream]()
 
     def hear(stream: Stream, message: wire.Map) -> None:

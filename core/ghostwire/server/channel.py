@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from ghostwire.keys import MachineKey, PrivateKey, PublicKey
 
 SWEEP = 5.0
-"""Seconds between two looks at which streams are idle; one timer serves all of them."""
+"""Seconds between two looks at whether a stream is idle; one timer serves all of them."""
+LOOKS = 200
+"""Streams looked at in one pass of the loop: ten thousand pings at once would hold up all else."""
 BURST = 2000
 """Messages a node or relay may send at once before it is slowed down."""
 RATE = 20.0
@@ -77,6 +79,7 @@ class ControlUpgrade(StreamUpgrade):
         self.admission = Admission(self.limits.total, self.limits.per_address)
         self.unfinished = Admission(self.limits.unfinished, self.limits.unfinished_per_address)
         self._sweeping: asyncio.TimerHandle | None = None
+        self._unseen: list[ControlStream] = []
 
     def take(self, head: RequestHead, transport: asyncio.Transport, rest: bytes) -> None:
         """Answer 101 and wait for message 1, or 503 where the address has too many streams."""
@@ -114,13 +117,16 @@ class ControlUpgrade(StreamUpgrade):
 
     def _arm(self) -> None:
         if self._sweeping is None and self.streams:
-            self._sweeping = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+            delay = SWEEP / (1 + len(self.streams) // LOOKS)
+            self._sweeping = asyncio.get_running_loop().call_later(delay, self._sweep)
 
     def _sweep(self) -> None:
+        """Look at the next few; at all, anew, once all were looked at."""
         self._sweeping = None
         now = asyncio.get_running_loop().time()
-        for stream in list(self.streams):
-            stream.sweep(now)
+        self._unseen = self._unseen or list(self.streams)
+        for _ in range(min(LOOKS, len(self._unseen))):
+            self._unseen.pop().sweep(now)
         self._arm()
 
 
