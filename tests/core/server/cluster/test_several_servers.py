@@ -116,8 +116,9 @@ async def test_a_node_that_missed_nothing_is_told_nothing_by_another_server(serv
         assert (change.nodes, change.homes, change.removed_nodes, more) == ((), {}, (), [])
 
 
+@pytest.mark.parametrize("viewers", [1, 2], ids=["where it came", "at a third server"])
 @simulated
-async def test_a_home_that_a_killed_server_told_alone_is_told_again(servers):
+async def test_a_home_that_a_killed_server_told_alone_is_told_again(servers, viewers):
     async with servers(delay=lambda: 2.0) as s:
         a, b = s.nodes[:2]
         a.home = 1
@@ -130,27 +131,7 @@ async def test_a_home_that_a_killed_server_told_alone_is_told_again(servers):
         assert b.read().nodes[a.id].home == 2
         await s.slots[0].kill()
         a.home = 1
-        await b.join(s.slots[1])
-        await a.join(s.slots[1])
-        await s.settle(30)
-        assert b.read().nodes[a.id].home == 1
-
-
-@simulated
-async def test_a_home_that_a_killed_server_told_alone_is_told_again_by_a_third_server(servers):
-    async with servers(delay=lambda: 2.0) as s:
-        a, b = s.nodes[:2]
-        a.home = 1
-        await a.join(s.slots[0])
-        await b.join(s.slots[0])
-        await s.settle(10)
-        a.home = 2
-        a.report()
-        await asyncio.sleep(0.2)
-        assert b.read().nodes[a.id].home == 2
-        await s.slots[0].kill()
-        a.home = 1
-        await b.join(s.slots[2])
+        await b.join(s.slots[viewers])
         await a.join(s.slots[1])
         await s.settle(30)
         assert b.read().nodes[a.id].home == 1
