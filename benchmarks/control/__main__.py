@@ -19,11 +19,13 @@ else speaks this protocol.
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.control.changes import Changes, Cost
@@ -39,6 +41,8 @@ from ghostwire.system.resources import raise_descriptors
 SIZES, QUICK_SIZES = (100, 1000, 5000, 10_000), (100, 1000)
 STORM, RESTLESS = 600, 6
 VISITORS = 2000
+MIXES = {"": 10, "half_": 2}
+"""Of how many requests one is a registration, by what the row's name begins with."""
 HOME = FIRST
 """The region of the server's own relay."""
 
@@ -122,13 +126,15 @@ class Bench:
         requests, seconds = Requests(self.place, crowd, members, visitors), 2.0 if self.quick else 4.0
         for kind in (requests.registrations, requests.reconnects, requests.map_requests):
             self._load(f"{prefix}{kind.__name__}", requests.saturate(kind, seconds))
-        most = requests.saturate(requests.mixed, seconds)
-        calm = requests.pace(min(RATE, SPARE * most.rate), seconds)
-        self.report.add(f"{prefix}requests", most.rate, "1/s")
-        self.report.add(f"{prefix}requests_pace", calm.rate, "1/s")
-        self.report.add(f"{prefix}requests_cpu_ms", calm.cpu * 1e3, "ms", less_is_better=True)
-        self.report.add(f"{prefix}requests_p50_ms", _quantile(calm.latencies, 50), "ms", less_is_better=True)
-        self.report.add(f"{prefix}requests_p99_ms", _quantile(calm.latencies, 99), "ms", less_is_better=True)
+        for mix, one_in in MIXES.items():
+            kind, name = partial(requests.mixed, one_in=one_in), f"{prefix}{mix}requests"
+            most = requests.saturate(kind, seconds)
+            calm = requests.pace(kind, min(RATE, SPARE * most.rate), seconds)
+            self.report.add(name, most.rate, "1/s")
+            self.report.add(f"{name}_pace", calm.rate, "1/s")
+            self.report.add(f"{name}_cpu_ms", calm.cpu * 1e3, "ms", less_is_better=True)
+            self.report.add(f"{name}_p50_ms", _quantile(calm.latencies, 50), "ms", less_is_better=True)
+            self.report.add(f"{name}_p99_ms", _quantile(calm.latencies, 99), "ms", less_is_better=True)
 
     def _load(self, name: str, load: Load) -> None:
         self.report.add(name, load.rate, "1/s")
@@ -177,6 +183,7 @@ class Bench:
 def main() -> None:
     options = _options()
     raise_descriptors()
+    gc.disable()  # its pauses would count as the server's
     report = Report("the control plane")
     with tempfile.TemporaryDirectory(prefix="ghostwire-bench-") as folder:
         place = Place(Path(folder), max(SIZES) + VISITORS)

@@ -131,7 +131,7 @@ class Changes:
         return Change(joiner.stream.leave, self.concerned(joiner), lambda heard: joiner.id in heard.removed_nodes)
 
     def _rename(self, member: Member) -> Change:
-        name = f"renamed-{member.number}-{time.monotonic_ns() % 1000}"
+        name = f"renamed-{member.number}-{time.monotonic_ns() % 10**9:09}"
         concerned = self.concerned(member)
         return Change(
             lambda: self.rename(member, name), concerned, lambda heard: any(node.name == name for node in heard.nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,12 +11,12 @@ from typing import Any
 from benchmarks.control import wire
 from benchmarks.control.member import Member, Stream, Target
 
+from ghostwire.wire.messages import KEEPALIVE
+
 PATIENCE = 60.0
 """Seconds for anything that is waited for."""
 AT_ONCE = 48
 """Nodes that connect at the same time."""
-ROUND = 1.0
-"""Seconds between two looks at who is to ping."""
 
 
 class Crowd:
@@ -30,13 +31,15 @@ class Crowd:
         self.on_lost: Callable[[Stream], Any] = _lost
         self.on_mapped: Callable[[Stream], Any] = _nothing
         self._poll = select.epoll()
-        self._pinged = time.perf_counter()
+        self._quiet: list[tuple[float, int, Stream]] = []
+        """When each stream is to be looked at next: it pings if it was quiet for long; a heap."""
 
     def open(self, member: Member) -> Stream:
         """Connect this member."""
         stream = member.stream = Stream(member, self.server, self._heard)
         self.streams[stream.socket.fileno()] = stream
         self._poll.register(stream.socket, select.EPOLLIN)
+        heapq.heappush(self._quiet, (stream.sent + KEEPALIVE, id(stream), stream))
         return stream
 
     def close(self, stream: Stream) -> None:
@@ -60,11 +63,15 @@ class Crowd:
             if stream is not None and not stream.ready():
                 self.close(stream)
                 self.on_lost(stream)
-        now = time.perf_counter()
-        if now - self._pinged > ROUND:
-            self._pinged = now
-            for stream in self.streams.values():
-                stream.ping(now)
+        self._ping(time.perf_counter())
+
+    def _ping(self, now: float) -> None:
+        """Each when it is due itself: all at once, as no real nodes do, would hold up everything else."""
+        while self._quiet and self._quiet[0][0] < now:
+            _, number, stream = heapq.heappop(self._quiet)
+            if stream.member.stream is stream:
+                due = stream.ping(now)
+                heapq.heappush(self._quiet, (due, number, stream))
 
     def until(self, done: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
         """Serve until then."""

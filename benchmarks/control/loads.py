@@ -19,6 +19,8 @@ RATE = 1000.0
 """Requests a second that are to be borne."""
 SPARE = 0.8
 """Share of what was borne at most that is asked for where that is less than `RATE`."""
+LOADS = 5
+"""Loads with map requests: a node gets one whole map an hour, so each load asks another fifth of them."""
 VISITOR = 2_000_000
 """Numbers of machines that register for the load's sake."""
 MOST = 3000
@@ -49,6 +51,7 @@ class Requests:
     def __init__(self, place: Place, crowd: Crowd, members: Sequence[Member], visitors: Sequence[Member]) -> None:
         self._place, self._crowd, self._visitors = place, crowd, visitors
         self._connected = random.Random(2).sample(members, len(members))
+        self._part = len(members) // LOADS
         self._number = VISITOR
 
     def registrations(self, count: int) -> list[Member]:
@@ -64,16 +67,16 @@ class Requests:
         return asked
 
     def map_requests(self, count: int) -> list[Member]:
-        """Connected nodes that have not asked yet, a third of all at most."""
-        asked = self._connected[: min(count, len(self._connected) // 3)]
-        self._connected = [*self._connected[len(asked) :], *asked]
+        """Connected nodes that have not asked yet, one of `LOADS` parts at most."""
+        asked = self._connected[: min(count, self._part)]
+        del self._connected[: len(asked)]
         return asked
 
-    def mixed(self, count: int) -> list[Member]:
-        """Registrations and map requests, half of each."""
-        asked = self.map_requests(count // 2)
-        pairs = zip(self.registrations(len(asked)), asked, strict=True)
-        return [member for pair in pairs for member in pair]
+    def mixed(self, count: int, *, one_in: int) -> list[Member]:
+        """One registration in so many, the others map requests, in no order."""
+        asked = self.map_requests(count - count // one_in)
+        asked += self.registrations(len(asked) // (one_in - 1))
+        return random.Random(3).sample(asked, len(asked))
 
     def saturate(self, kind: Callable[[int], list[Member]], seconds: float) -> Load:
         """As many as can be for so long."""
@@ -84,9 +87,9 @@ class Requests:
         took = self._crowd.connect(in_time, hang_up=True)
         return Load(len(took) / (time.perf_counter() - began), took, (self._place.cpu() - cpu) / len(took))
 
-    def pace(self, rate: float, seconds: float) -> Load:
-        """Mixed ones at this rate."""
-        asked, cpu = self.mixed(int(rate * seconds)), self._place.cpu()
+    def pace(self, kind: Callable[[int], list[Member]], rate: float, seconds: float) -> Load:
+        """As many a second, for so long at most."""
+        asked, cpu = kind(int(rate * seconds)), self._place.cpu()
         took = self._crowd.pace(asked, rate)
         return Load(rate, took, (self._place.cpu() - cpu) / len(took))
 

@@ -181,10 +181,11 @@ class Stream:
             self.say(Pong(number=message.number))
         self._heard(self, message, size)
 
-    def ping(self, now: float) -> None:
-        """Keep the stream alive where nothing was said for long."""
-        if self.welcomed and now - self.sent > messages.KEEPALIVE:
+    def ping(self, now: float) -> float:
+        """Keep the stream alive where nothing was said for long; when to look again."""
+        if self.welcomed and now - self.sent >= messages.KEEPALIVE:
             self.say(Ping())
+        return self.sent + messages.KEEPALIVE if self.welcomed else now + messages.KEEPALIVE
 
     def _hello(self) -> Hello:
         member = self.member

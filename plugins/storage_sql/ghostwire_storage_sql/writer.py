@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from ghostwire_storage_sql.database import Database, Outcome, Read, Work
 
 BATCH = 512
 """At most so many works share a commit."""
+MANY, GATHER = 4, 0.004
+"""After a commit of so many works the next waits so many seconds for more: each commit costs a busy loop more of the
+interpreter than that wait costs its works."""
 
 Future = asyncio.Future[Any]
 
@@ -120,6 +124,8 @@ class Writer:
     def _commit(self, works: list[tuple[Work, Future]]) -> None:
         commits, outcomes = self._database.commit([work for work, _ in works])
         self._post(self._deliver, commits, [future for _, future in works], outcomes)
+        if len(works) >= MANY:
+            time.sleep(GATHER)
 
     def _deliver(self, commits: list[Commit], futures: list[Future], outcomes: list[Outcome]) -> None:
         try:
