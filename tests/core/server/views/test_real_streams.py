@@ -70,7 +70,7 @@ class Viewer:
         host = mesh.network.host(f"m{number}-v0", f"198.51.100.{number}")
         self.play, self.sockets, self.folder = play, Breaking(host), mesh._folder / host.name
         make_folder(self.folder, 0o700)
-        self.where, self.wrong, self.starts = Whereabouts(), list[str](), 0
+        self.where, self.wrong, self.starts, self.sessions = Whereabouts(), list[str](), 0, 0
         self.member: Member | None = None
 
     def start(self, token: JoinToken | None = None) -> None:
@@ -105,6 +105,7 @@ class Viewer:
 
     def session_began(self) -> None:
         assert self.member is not None
+        self.sessions += 1
         self.member.report(always=True)
 
     def map_changed(self, change: MapChange) -> None:
@@ -239,13 +240,18 @@ class Play:
             viewer.start()
 
     async def settle(self) -> None:
-        """All run, and nothing breaks any more."""
+        """All run, each in a session of its own begun from here on, and nothing breaks any more."""
+        before = {viewer: viewer.sessions for viewer in self.viewers}
         for viewer in self.viewers:
             viewer.sockets.fuses.clear()
             for stream in self.mesh.network.streams_of(viewer.sockets.host):
                 stream.sever()
             await self.begin(viewer, 0)
-        await self.mesh.until(lambda: all(each.at_rest for each in self.viewers), "all should be back", timeout=300)
+        await self.mesh.until(
+            lambda: all(each.at_rest and each.sessions > before[each] for each in self.viewers),
+            "all should be back",
+            timeout=300,
+        )
         await asyncio.sleep(1)
 
     async def check(self) -> None:
