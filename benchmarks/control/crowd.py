@@ -58,7 +58,8 @@ class Crowd:
 
     def serve(self, timeout: float) -> None:
         """Take what came, or wait for it so long."""
-        for descriptor, _ in self._poll.poll(timeout, 512):
+        select.select((self._poll,), (), (), timeout)  # epoll itself waits for whole milliseconds
+        for descriptor, _ in self._poll.poll(0, 512):
             stream = self.streams.get(descriptor)
             if stream is not None and not stream.ready():
                 self.close(stream)

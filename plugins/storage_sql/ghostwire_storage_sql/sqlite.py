@@ -19,8 +19,15 @@ from ghostwire_storage_sql.backup import fill_file
 from ghostwire_storage_sql.database import Database
 
 IN_USE = "another server (process {holder}) uses this state; stop it or pass --state"
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "cache_size=-16000")
-"""Acknowledged means on disk, also after a power cut; and 16 MB of pages at most."""
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=5000",
+    "cache_size=-16000",
+    "temp_store=MEMORY",
+)
+"""Acknowledged means on disk, also after a power cut; 16 MB of pages at most; and no files but the database's own."""
 
 
 class SqliteDatabase(Database):
