@@ -3,13 +3,18 @@
 import asyncio
 import logging
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import postgres
 from ghostwire.errors import StateError
+from ghostwire.folders import make_folder
+from ghostwire.frontdoor.certificate import ensure_certificate
 from ghostwire_storage_sql import link, schema
 from ghostwire_storage_sql.storage import SqlStorage
 
@@ -62,6 +67,49 @@ async def test_an_option_that_nobody_knows_is_named_and_nothing_else_of_the_url(
 
 async def test_tls_that_the_database_does_not_speak_is_said(url: str) -> None:
     assert "sslmode" in await refusal(f"{url}?sslmode=require")
+
+
+async def test_over_tls_the_database_is_who_its_certificate_says_or_nobody(tmp_path: Path) -> None:
+    with postgres.running() as cluster:
+        database, certificate = cluster.database(), speak_tls(cluster, "localhost")
+        url = database.replace("127.0.0.1", "localhost")
+        checked = f"sslmode=verify-full&sslrootcert={certificate}"
+        storage = SqlStorage(tmp_path, f"{url}?{checked}", os.urandom, logging.getLogger("storage"))
+        await storage.open(lambda commit: None)
+        await storage.close()
+        assert cluster.execute("SELECT count(*) > 0 FROM alembic_version", database) == [(True,)]
+        assert "check sslmode and sslrootcert" in await refusal(f"{database}?{checked}")
+        other, _ = ensure_certificate(make_folder(tmp_path / "other", 0o700), {"localhost"}, int(time.time()))
+        assert "check sslmode and sslrootcert" in await refusal(f"{url}?sslmode=verify-full&sslrootcert={other}")
+        assert "correct the URL's sslrootcert" in await refusal(f"{url}?sslmode=verify-full&sslrootcert=/nowhere")
+        assert "say sslmode=require" in await refusal(f"{url}?sslmode=disable")
+        assert "correct the URL: require, or verify-full" in await refusal(f"{url}?sslmode=yes")
+
+
+def speak_tls(cluster: postgres.Cluster, name: str) -> Path:
+    """Let it take only TLS; its certificate, which vouches for itself."""
+    certificate, key = ensure_certificate(cluster.data, {name}, int(time.time()))
+    for path in (certificate, key):
+        shutil.chown(path, cluster.data.owner(), cluster.data.group())
+    rules = cluster.data / "pg_hba.conf"
+    rules.write_text("hostssl all all all trust\n")
+    cluster.execute(f"ALTER SYSTEM SET ssl_cert_file = '{certificate.name}'")
+    cluster.execute(f"ALTER SYSTEM SET ssl_key_file = '{key.name}'")
+    cluster.execute("ALTER SYSTEM SET ssl = on")
+    cluster.execute("SELECT pg_reload_conf()")
+    until = time.monotonic() + postgres.PATIENCE
+    while not _reached(f"{cluster.url('postgres')}?sslmode=require"):
+        assert time.monotonic() < until, "PostgreSQL does not speak TLS"
+        time.sleep(0.02)
+    return certificate
+
+
+def _reached(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 async def test_a_postgresql_that_is_too_old_is_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,9 +40,12 @@ LOCKS = 0x67770000
 ADVICE = (
     ("password authentication failed", "check the user's password"),
     ("no password supplied", "put a password in ~/.pgpass (mode 0600), or in storage of ghostwire.toml"),
+    ("no encryption", "say sslmode=require, or let this user in without TLS: a line in pg_hba.conf"),
     ("no pg_hba.conf entry", "let this user in from this machine: a line in pg_hba.conf"),
     ("authentication failed", "check the user, and pg_hba.conf"),
     ("Ident authentication", "check the user, and pg_hba.conf"),
+    ("invalid sslmode", "correct the URL: require, or verify-full with sslrootcert"),
+    ("root certificate file", "correct the URL's sslrootcert"),
     ('" does not exist', "create it, as docs/operators.md says"),
     ("permission denied", "give the user the rights that docs/operators.md names"),
     ("does not support SSL", "turn TLS on there, or say sslmode=prefer"),
