@@ -21,8 +21,7 @@ async def accept(
     """
     async with asyncio.timeout(timeout):
         with connection:  # until it has become the other
-            await _readable(connection.fileno())
-            if connection.recv(1, socket.MSG_PEEK) != HANDSHAKE:
+            if await _first_byte(connection) != HANDSHAKE:
                 raise ConnectionAbortedError("no TLS handshake")
             await turn()
             secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -32,6 +31,15 @@ async def accept(
             secured.close()
             raise
     return secured
+
+
+async def _first_byte(connection: socket.socket) -> bytes:
+    """Most clients have begun to speak by the time they are accepted."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        await _readable(connection.fileno())
+        return connection.recv(1, socket.MSG_PEEK)
 
 
 async def _shake_hands(connection: ssl.SSLSocket) -> None:

@@ -50,6 +50,7 @@ class TlsTransport(asyncio.Transport):
         self._deadline: asyncio.TimerHandle | None = None
         self._call(protocol.connection_made, self)
         self._watch()
+        self._read_soon()  # what the client said right after its handshake
 
     # what is known of the connection
 
