@@ -12,7 +12,7 @@ _NAME = re.compile(rf"({_NAMES})|(^|_)(pin|auth)$", re.IGNORECASE)
 _PATTERNS = (
     (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(-----END [^-]*-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"gwjoin-[\w-]*"), HIDDEN),
-    (re.compile(r"(?i)(\w+://)[^/\s@\"']+@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(?i)(\w+://)[^\s\"']+@"), rf"\1{HIDDEN}@"),  # to the last @: a password may have its own
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {HIDDEN}"),
     (re.compile(rf"(?i)([\w-]*(?:{_NAMES})[\w-]*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&]+)"), rf"\1{HIDDEN}"),
     (re.compile(r"\b(privkey:)[0-9a-f]+"), rf"\1{HIDDEN}"),

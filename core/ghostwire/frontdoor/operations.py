@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +21,7 @@ from ghostwire.model import to_json
 
 Endpoint = Callable[..., Awaitable[Any]]
 KEY_HEADER, REPLAYED = "idempotency-key", "Idempotent-Replayed"
+_log = logging.getLogger("ghostwire.frontdoor.http")
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +74,10 @@ class ApiRoute(Route):
         try:
             return await self._carried_out(request)
         except GhostwireError as error:
-            return error_response(error)
+            response = error_response(error)
+            if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.error("%s %s: %s", request.method, self.operation.path, error)
+            return response
 
     async def _carried_out(self, request: Request) -> Response:
         operation, given = self.operation, await self._given(request)

@@ -13,12 +13,13 @@ from ghostwire.plugins.host import Host
 
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"(^|_)(secret|password|passphrase|token)$")
+_IN_URL = re.compile(r"(\w+://[^\s:/@]*:)\S+(?=@)|([?&]password=)[^&\s]+")
 
 
 def effective(config: Config, host: Host) -> dict[str, Any]:
     """Every setting as plain values; a plugin's are complete where it could be loaded, else as the file has them.
 
-    What is named like a secret is hidden.
+    What is named like a secret is hidden, and passwords in URLs are.
     """
     report = host.report()
     tables: dict[str, Any] = {"plugins": [info.name for info in report if info.selected]}
@@ -33,7 +34,9 @@ def effective(config: Config, host: Host) -> dict[str, Any]:
 
 
 def _hide(value: Any) -> Any:
-    """The same without the values of keys that are named like secrets."""
+    """The same without the values of keys that are named like secrets, and URLs' passwords."""
+    if isinstance(value, str):
+        return _IN_URL.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", value)
     if isinstance(value, Mapping):
         return {key: HIDDEN if _SECRET.search(key) and inner else _hide(inner) for key, inner in value.items()}
     return [_hide(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -94,7 +94,7 @@ class ApiKeys:
         held = next((key for key in self.all() if match and key.stable_id == match[1]), None)
         guesser = f"{origin_of(client)} {held.stable_id if held else ''}"
         if held is not None and (wait := self._guesses.wait(guesser)):
-            raise TooMany("too many wrong secrets of this API key came from this address; wait {wait:.0f} s", wait)
+            raise TooMany(f"too many wrong secrets of this API key came from this address; wait {wait:.0f} s", wait)
         if not hmac.compare_digest(_digest(text), held.digest if held else bytes(32)) or held is None:
             self._guesses.take(guesser)
             raise AuthenticationFailed("this API key is not known; make one: gwctl apikeys create")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from hashlib import blake2s
+from time import monotonic_ns
 
 from ghostwire.capabilities.policy import CompiledPolicy
 from ghostwire.capabilities.storage import Commit, Snapshot
@@ -35,14 +36,23 @@ ASKED_AGAIN = 2
 class Maps:
     """Every node, route and relay as viewers see them: nodes whose key has expired are seen by nobody.
 
-    ``server`` is this start's random id in the presence clock; ``now`` gives Unix seconds. ``epoch`` is what else than
-    records decides what a policy means (settings, a version): who was told under another one begins anew.
+    ``server`` is this start's random id in the presence clock; ``now`` gives Unix seconds, ``elapsed``
+    nanoseconds that no one sets. ``epoch`` is what else than records decides what a policy means (settings, a version):
+    who was told under another one begins anew.
     """
 
-    def __init__(self, policy: CompiledPolicy, server: str, now: Callable[[], int], epoch: str = "") -> None:
+    def __init__(
+        self,
+        policy: CompiledPolicy,
+        server: str,
+        now: Callable[[], int],
+        epoch: str = "",
+        *,
+        elapsed: Callable[[], int] = monotonic_ns,
+    ) -> None:
         self._now = now
         self.outboxes = Outboxes()
-        self._scene, self._roster, self._clock = Scene(Labels()), Roster(), Clock(server, now)
+        self._scene, self._roster, self._clock = Scene(Labels()), Roster(), Clock(server, elapsed)
         digest = int.from_bytes(blake2s(epoch.encode()).digest()[:7])
         self._telling = Telling(self._scene, self._roster, self._clock, digest)
         self._changes = Changes(policy, self._scene, self._roster, self._clock, self._telling, self.outboxes)
@@ -125,6 +135,12 @@ class Maps:
         self._clock.judged()
         self._settle(node)
         return True
+
+    def revive(self, node: Node) -> None:
+        """Take a node into sight again whose key had ended by a clock that was ahead; harmless where it is in sight."""
+        if node.id in self._roster.nodes and node.id not in self._scene.nodes:
+            self._clock.judged()
+            self._settle(node.id)
 
     def route_down(self, node: int, down: frozenset[str], *, again: bool = False) -> None:
         """Note which of its prefixes the node cannot reach at present (``again`` as in `move`)."""

@@ -53,8 +53,13 @@ class LiveMesh:
         return await self._storage.write(attended(work))
 
     async def catch_up(self) -> None:
-        """Have the state hold all that was stored when this was called, by other servers too."""
-        await self.write(_nothing)
+        """Have the state hold all that was stored when this was called, by other servers too.
+
+        It is no part of the request within which it is called: what that attends to waits for its own work.
+        """
+        if self._storage is None:
+            raise Unavailable("the mesh is not open")
+        await self._storage.write(_nothing)
 
     def admits(self, key: NodeKey) -> bool:
         """Whether this node key belongs to the mesh and has not expired."""

@@ -75,7 +75,7 @@ class ControlPlane:
         self._authenticators = {authenticator.name: authenticator for authenticator in authenticators}
         self._storage, self._config, self._clock, self._entropy, self._log = storage, config, clock, entropy, log
         self.policies = Policies(mesh, engine, config.without_policy, log)
-        self.maps = Maps(self.policies.current, entropy(8).hex(), self.mesh.now, epoch)
+        self.maps = Maps(self.policies.current, entropy(8).hex(), self.mesh.now, epoch, elapsed=clock.now)
         self.policies.adopting, self.policies.settled = self.maps.adopting, self.maps.settled
         self.streams = Fanout(self.maps, clock.now)
         self.gate = Gate(mesh, clock, log)
@@ -230,13 +230,13 @@ class ControlPlane:
             log=self._log,
         )
         self._ephemeral = Ephemeral(self.administration.remove, self.sessions.online, self._config.ephemeral_grace)
-        self.sessions.arrived, self.sessions.homed = self.relays.homes.arrived, self._homed
+        self.sessions.arrived, self.sessions.homed = self._arrived, self._homed
         self.sessions.missed = self.relays.homes.missed
         self.routes = self._reported_routes()
         self.sessions.routed, self.routes.down = self._routed, self._routes_down
         self.policies.follow(self.routes.policy_changed)
         self._meet_others()
-        self._expiry = Expiry(self.mesh.state, self.mesh.now, self._key_ended)
+        self._expiry = Expiry(self.mesh.state, self.mesh.now, self._key_ended, self.maps.revive)
         self._compaction = Compaction(self._storage, self.mesh, self.maps, self._config.keep_revisions, self._log)
 
     def _meet_others(self) -> None:
@@ -301,6 +301,10 @@ class ControlPlane:
         self.sessions.tell(node, message)
 
     # What nodes say
+
+    def _arrived(self, node: int) -> None:
+        self._expiry.look(node)
+        self.relays.homes.arrived(node)
 
     def _homed(self, node: int, region: int | None, relay: int | None) -> int | None:
         known = self.relays.homes.reported(node, region, relay)

@@ -64,6 +64,8 @@ CONTROL_KEY, RELAY_KEY = "control.key", "relay.key"
 """Files in the state folder, outside the database."""
 RELAYED = "derp"
 """The upgrade by which nodes use a relay."""
+AGAIN = 5.0
+"""Seconds until a port that could not be had is tried again."""
 _ANYWHERE = ("0.0.0.0", "::", "")
 
 log = logging.getLogger("ghostwire.server")
@@ -211,21 +213,28 @@ class Server:
             await self.door.start(*split_listen(self.config.server.listen))
             await self.door.start_unix(self._folders.server_socket, administrators(self.config, "server"))
             self.plane.on_following(self._open_or_shut)
+            self._closing.callback(self._turn_no_more)
 
     def _open_or_shut(self, following: bool) -> None:
         """Where this server can serve nobody, whatever stands before the servers is to see that at its port."""
         self._turning = asyncio.ensure_future(self._turn_door(self._turning))
 
+    def _turn_no_more(self) -> None:
+        if self._turning is not None:
+            self._turning.cancel()
+
     async def _turn_door(self, before: asyncio.Future[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
         await self.door.shut()
-        if self.plane.following:
-            host, port = split_listen(self.config.server.listen)
+        host, port = split_listen(self.config.server.listen)
+        while self.plane.following:
             try:
-                await self.door.start(host, port or self.door.port)
+                return await self.door.start(host, port or self.door.port)
             except GhostwireError as error:
-                log.error("nodes cannot come back to this server: %s", error)
+                log.error("nodes cannot come back to this server yet: %s", error)
+            await asyncio.sleep(AGAIN)
+        return None
 
     def _routes(self) -> Iterator[Routes]:
         plane, mesh, relays = self.plane, self._mesh, self.plane.relays

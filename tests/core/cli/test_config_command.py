@@ -39,6 +39,15 @@ def test_secrets_are_hidden(install, tmp_path, capsys):
     assert 'client_secret = "(hidden)"' in shown
 
 
+def test_a_password_in_a_url_is_hidden_whatever_is_in_it(install, tmp_path, capsys):
+    install("pigeon", "import msgspec\nclass Settings(msgspec.Struct, forbid_unknown_fields=True):\n    url: str")
+    file = tmp_path / "gw.toml"
+    for url in ("loft://mesh:swordfish@db/mesh", "loft://mesh:sword@fish/9@db/mesh"):
+        file.write_text(f"[plugin.pigeon]\ntrusted = true\nurl = '{url}?password=fish'\n")
+        assert ghostwire(["--config", str(file), "config"]) == 0
+        assert 'url = "loft://mesh:(hidden)@db/mesh?password=(hidden)"' in capsys.readouterr().out
+
+
 def test_check_says_ok_or_what_is_wrong(tmp_path, capsys):
     file = tmp_path / "gw.toml"
     file.write_text("[plugin.net_linux]\nsettle = 2\n")

@@ -15,3 +15,9 @@ def test_times_are_read(text: str, value: int) -> None:
 def test_other_times_are_refused_by_the_options_name(text: str) -> None:
     with pytest.raises(UsageError, match="--ttl"):
         seconds("--ttl", text)
+
+
+@pytest.mark.parametrize("text", ["0s", "00d", "1234567890s"])
+def test_times_that_are_none_or_too_long_are_said_to_be_that(text: str) -> None:
+    with pytest.raises(UsageError, match="at least 1 s, and at most 9 digits"):
+        seconds("--ttl", text)

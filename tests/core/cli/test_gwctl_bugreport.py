@@ -114,7 +114,7 @@ def test_no_planted_secret_is_in_it(
     words: tuple[str, ...], state: Path, serve: Serve, install: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the environment, the configuration, key files, the daemon's answers and its log."""
-    api = running(serve, error="could not log in to postgres://ada:hunter2@db/mesh")
+    api = running(serve, error="could not log in to postgres://ada:old@hunter2@db/mesh")
     api.answers["GET", "/v1/status"] = (200, {"state": "running", "server": {"last_error": "refused gwjoin-c2VjcmV0"}})
     monkeypatch.setenv("GHOSTWIRE_JOIN_TOKEN", "gwjoin-c2VjcmV0")
     install("stranger", "raise SystemExit", roles=["node"])

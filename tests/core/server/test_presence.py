@@ -114,6 +114,13 @@ def test_a_removed_node_is_forgotten(told):
     assert told.presence.online == 2
 
 
+def test_a_removed_node_counts_at_no_other_server_though_that_has_not_heard_of_it_yet(told):
+    told.presence.take("b", 9, LeaseEntry(at=10, online=True), 100)
+    assert told.presence.count("b") == 1
+    told.presence.remove(9)
+    assert told.presence.count("b") == 0
+
+
 def test_endpoints_and_interests_are_bounded(told):
     told.report(1, 1, *(f"a:{number}" for number in range(100)), "x" * 5000)
     assert len(told.presence.lease(1).endpoints) == MAX_ENDPOINTS

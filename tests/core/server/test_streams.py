@@ -3,17 +3,21 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from ghostwire.config import ServerConfig
+from ghostwire.engine import SECOND
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey
 from ghostwire.model import MapChange, Node
 from ghostwire.server import rounds
 from ghostwire.server.policy.labels import label_id
+from ghostwire.server.timers import LONGEST
 from ghostwire.server.views.fanout import PATIENCE
 from ghostwire.testing import MemoryDatabase, MemoryStorage, simulated
 from ghostwire.wire.messages import Host, Leave, Refresh, Refused, Report
 
 EVERYONE = label_id("*")
+HOUR = 3600
 
 
 def names(network):
@@ -110,6 +114,26 @@ async def test_an_expired_node_disappears_for_others_at_its_time(serve):
         await rig.restart()
         await viewer.join(None)
         assert names(viewer.map) == ["host1"]
+
+
+@pytest.mark.parametrize("comes", [True, False], ids=["its-node-comes", "an-hour-later"])
+def test_a_key_that_ended_by_a_clock_that_was_ahead_begins_again(serve, comes):
+    @simulated
+    async def run():
+        async with serve() as rig:
+            viewer, mortal = await rig.clients(2)
+            await expire_in(rig, "host2", 3 * HOUR)
+            rig.clock.jump_wall(4 * HOUR * SECOND)
+            await asyncio.sleep(LONGEST)
+            assert (names(viewer.read()), mortal.stream.closed) == (["host1"], True)
+            rig.clock.jump_wall(-4 * HOUR * SECOND)
+            await (mortal.join(None) if comes else asyncio.sleep(LONGEST))
+            await rig.settle()
+            assert names(viewer.read()) == ["host1", "host2"]
+            await asyncio.sleep(2 * HOUR)
+            assert names(viewer.read()) == ["host1"]
+
+    run()
 
 
 @simulated

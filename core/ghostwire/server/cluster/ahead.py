@@ -7,6 +7,7 @@ viewer begins anew. A server that cannot read it serves nobody from an older sta
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from ghostwire.errors import GhostwireError
@@ -15,6 +16,8 @@ from ghostwire.server.session import Session
 
 PATIENCE = 3.0
 """Seconds between two looks at what is stored, while somebody waits: commonly it comes by itself."""
+
+_log = logging.getLogger("ghostwire.server")
 
 Serve = Callable[[Session[Cursor]], None]
 
@@ -68,6 +71,9 @@ class Ahead:
             try:
                 await self._catch_up()
             except GhostwireError:  # out of reach: the plane ends all sessions where that lasts
+                continue
+            except Exception:
+                _log.exception("what is stored cannot be read: internal error")
                 continue
             self._begin(waiting)
         self._looking = None

@@ -132,7 +132,7 @@ class Cluster:
 
     def _lose(self, server: str) -> None:
         entry = self.others.pop(server, None)
-        if entry is not None:
+        if entry is not None and entry.name:  # one without ended before it served anybody
             self._log.warning("server %s (%s) is gone", entry.name, server)
             self.losses += 1
             self._lost[server] = entry, self._now()

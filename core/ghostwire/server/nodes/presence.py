@@ -79,6 +79,8 @@ class Presence:
         if lease is not None:
             self.online -= lease.online
             self.here -= lease.here
+            for server in lease.others:
+                self._held[server].discard(node)
             self.changed(node)
             self.wanted(node)
 

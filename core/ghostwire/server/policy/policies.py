@@ -95,11 +95,14 @@ class Policies:
         """Take over what a commit stored, this server's own versions and others'."""
         written = (change.record for change in commit.changes if change.kind is PolicyVersion)
         newest = _newest(record for record in written if isinstance(record, PolicyVersion))
-        if newest is None or newest.id <= self._number:
+        if newest is None:
             return
-        self._stored = newest
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._catch_up())
+        if newest.id > self._number:
+            self._stored = newest
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._catch_up())
+        elif self._task is None:  # it came while the server started, and was read with the records
+            self.settled()
 
     async def close(self) -> None:
         """Put nothing more in force; harmless when called twice."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from ghostwire.engine import SECOND
 from ghostwire.model import Cursor
 from ghostwire.server.pieces import Recency
 
@@ -27,8 +28,8 @@ MAX_STEPS = 1024
 """Counters of one server that are remembered one by one."""
 MAX_GONE = 16
 """Servers that are gone, of which it is remembered what they told."""
-SLACK = 60
-"""Seconds by which the servers' clocks may differ."""
+SLACK = 60 * SECOND
+"""Nanoseconds by which the servers' clocks may differ."""
 
 S = TypeVar("S")
 
@@ -169,7 +170,8 @@ class Heard:
 
 
 class Clock:
-    """Ticks, and what cursors say of them. ``server`` is this start's random id, ``now`` gives Unix seconds."""
+    """Ticks, and what cursors say of them. ``server`` is this start's random id; ``now`` gives nanoseconds of a clock
+    that nobody sets: one that was ahead would hide what was judged after it."""
 
     def __init__(self, server: str, now: Callable[[], int]) -> None:
         self.server, self._now = server, now

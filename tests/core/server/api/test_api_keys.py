@@ -82,6 +82,7 @@ async def test_guesses_at_a_key_are_not_looked_at_beyond_a_few_and_keep_no_other
         assert told == [401] * GUESSES + [429] * 2
         limited = await afar.get(USERS, headers=bearer(right))
         assert (limited.status_code, int(limited.headers["retry-after"]) > 0) == (429, True)
+        assert f"wait {limited.headers['retry-after']} s" in limited.json()["error"]["message"]
         assert (await afar.get(USERS, headers=bearer(other))).status_code == 200
         async with desk(rig, admin=False, scheme="https", client="198.51.100.9") as elsewhere:
             assert (await elsewhere.get(USERS, headers=bearer(right))).status_code == 200

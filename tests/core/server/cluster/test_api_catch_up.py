@@ -7,10 +7,12 @@ import pytest
 
 from ghostwire.errors import NotFound, Unavailable
 from ghostwire.frontdoor.app import application
+from ghostwire.frontdoor.conditions import Attendant, attending
 from ghostwire.frontdoor.rest import route
 from ghostwire.model import User
 from ghostwire.server.mesh import LiveMesh
-from ghostwire.testing import ManualClock, SharedDatabase, SharedStorage, simulated
+from ghostwire.server.receipts import KeptAnswers
+from ghostwire.testing import ManualClock, SeededEntropy, SharedDatabase, SharedStorage, simulated
 
 
 @dataclass
@@ -81,3 +83,22 @@ async def test_catching_up_shows_what_another_server_stored():
     assert meshes[1].state.revision == revision
     for mesh in meshes:
         await mesh.close()
+
+
+@simulated
+async def test_catching_up_is_no_work_of_the_request_that_waits_for_it():
+    mesh = LiveMesh(ManualClock())
+    await mesh.open(SharedStorage(SharedDatabase()))
+    attendant = Attendant()
+    attendant.receipt = KeptAnswers(mesh, SeededEntropy("receipts")).of("somebody", "0123456789abcdef", b"what it asks")
+
+    def work(transaction):
+        transaction.put(User(id=1, stable_id="u", name="somebody"))
+        return "made"
+
+    with attending(attendant):
+        await mesh.catch_up()
+        assert attendant.answer is None
+        assert await mesh.write(work) == "made"
+    assert attendant.answer == b'"made"'
+    await mesh.close()

@@ -310,3 +310,24 @@ async def test_servers_of_one_database_have_one_control_key(tmp_path):
     await mesh.open(SharedStorage(database))
     with pytest.raises(StateError, match="the one here is another"):
         await claim(mesh, other)
+
+
+@simulated
+async def test_a_policy_that_another_server_stores_while_this_one_starts_holds_no_cursor_back(servers, monkeypatch):
+    async with servers() as s:
+        await s.slots[1].stop()
+        read = SharedStorage.log
+
+        async def slow(storage, after):
+            found = await read(storage, after)
+            await s.slots[0].plane.policies.set("* > *", "somebody", expected=0)
+            await asyncio.sleep(1)
+            return found
+
+        monkeypatch.setattr(SharedStorage, "log", slow)
+        await s.slots[1].start()
+        monkeypatch.undo()
+        await s.settle()
+        plane = s.slots[1].plane
+        assert plane.policies.version.id == 1
+        assert plane.maps.cursor.revision == plane.mesh.state.revision

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 
@@ -150,3 +151,26 @@ async def test_the_port_of_a_server_that_cannot_serve_is_shut_until_it_can_again
     finally:
         await server.close()
     assert await is_shut(port)
+
+
+async def test_a_port_that_somebody_has_when_the_server_can_serve_again_is_tried_until_it_is_free(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(sharing, "PATIENCE", 0.05)
+    monkeypatch.setattr("ghostwire.server.server.AGAIN", 0.01)
+    storage = SharedStorage(SharedDatabase())
+    server = Server(Bare(storage), Config(server=ServerConfig(listen="127.0.0.1:0", tls=False)), Folders(tmp_path))
+    await server.start()
+    try:
+        storage.cut()
+        await until(lambda: is_shut(server.door.port))
+        with socket.create_server(("127.0.0.1", server.door.port)):
+            storage.heal()
+            await until(lambda: said(caplog, "nodes cannot come back to this server yet"))
+        await until(lambda: is_open(server.door.port))
+    finally:
+        await server.close()
+
+
+async def said(caplog, words: str) -> bool:
+    return words in caplog.text

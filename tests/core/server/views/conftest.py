@@ -8,6 +8,7 @@ import msgspec
 
 from ghostwire.capabilities.policy import EVERYONE, Bearer, CompiledPolicy, PolicyRule, Prefix
 from ghostwire.capabilities.storage import Change, Commit, Snapshot
+from ghostwire.engine import SECOND
 from ghostwire.keys import DiscoKey, MachineKey, NodeKey
 from ghostwire.model import Cursor, LabelSet, MapChange, MapRoute, NetworkMap, Node, PolicyVersion, Relay, Route, User
 from ghostwire.node.comparison import differences
@@ -115,7 +116,9 @@ class Mesh:
             self.join(1 + number % len(USERS), worn, True)
 
     def open(self) -> None:
-        self.maps = Maps(self.policy, f"server{next(self.servers)}", lambda: self.now)
+        self.maps = Maps(
+            self.policy, f"server{next(self.servers)}", lambda: self.now, elapsed=lambda: self.now * SECOND
+        )
         oldest = self.log[0].revision if self.log else self.revision + 1
         mark = self.log[-1].mark if self.log else b""
         self.maps.load(Snapshot(self.revision, mark, oldest, tuple(self.records.values())), tuple(self.log))
