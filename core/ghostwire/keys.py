@@ -142,6 +142,11 @@ def equal(a: bytes, b: bytes) -> bool:
     return hmac.compare_digest(a, b)
 
 
+def is_private_key(text: str) -> bool:
+    """Whether this is what a private key file holds."""
+    return _HEX.fullmatch(text.strip()) is not None
+
+
 def load_private_key(path: Path) -> PrivateKey:
     """Read a private key file: one line of 64 hex digits, readable by its owner alone.
 
@@ -155,7 +160,7 @@ def load_private_key(path: Path) -> PrivateKey:
         raise StateError(f"{path}: cannot read the key file: {error}") from None
     if mode & 0o077:
         raise StateError(f"{path}: others may read this private key; run: chmod 600 {path}")
-    if not _HEX.fullmatch(text):
+    if not is_private_key(text):
         raise StateError(f"{path}: not a private key (64 hex digits expected); restore it from a backup")
     return PrivateKey(bytes.fromhex(text))
 

@@ -8,7 +8,7 @@ All are immutable; ids are positive integers and never reused; times are whole s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -204,6 +204,9 @@ RECORDS: tuple[type[Record], ...] = (
     IdempotencyKey,
 )
 """Every kind of record that a storage keeps, each after those it refers to."""
+REFERENCES: Mapping[tuple[type[Record], str], type[Record]]
+REFERENCES = {(Node, "user"): User, (PreAuthKey, "user"): User, (Route, "node"): Node}
+"""Fields that hold the id of another record, which has to be there, and its kind."""
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):

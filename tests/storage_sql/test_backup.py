@@ -1,5 +1,6 @@
 """Backups between SQLite and PostgreSQL; what becomes of a database that was there; newer ones under older programs."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+import postgres
 from ghostwire.capabilities.storage import Backup
 from ghostwire.errors import Conflict, StateError
 from ghostwire.model import RECORDS, Node, User
@@ -152,3 +154,35 @@ async def test_an_older_program_refuses_a_newer_database_and_leaves_it_alone(
     assert snapshot.records == (user(1),)
     await storage.write(lambda transaction: transaction.new_id(Node))
     await storage.close()
+
+
+async def test_a_backup_of_what_is_not_there_makes_nothing(make_storage: Make, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="no database of a server is there"):
+        await make_storage().backup()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "ghostwire.db").touch()
+    with pytest.raises(StateError, match="no database of a server is there"):
+        await make_storage().backup()
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("ghostwire.db", 0)]
+
+
+async def test_a_backup_of_an_empty_postgresql_makes_no_tables_there(
+    make_shared: Make, url: str, shared_cluster: postgres.Cluster
+) -> None:
+    with pytest.raises(StateError, match="no database of a server is there"):
+        await make_shared().backup()
+    assert shared_cluster.execute("SELECT to_regclass('alembic_version')", url) == [(None,)]
+
+
+async def test_records_that_contradict_each_other_are_no_conflict_but_a_backup_that_cannot_be_used(make: Make) -> None:
+    with pytest.raises(StateError, match=r"do not fit together: .*; use another backup"):
+        await make().restore(replace(SAMPLE, records=(user(1), replace(user(2), name=user(1).name))))
+
+
+def test_a_place_is_the_same_by_whatever_name(tmp_path: Path) -> None:
+    def place(url: str) -> str:
+        return SqlStorage(tmp_path, url, os.urandom, logging.getLogger("storage")).place
+
+    (tmp_path / "link.db").symlink_to(tmp_path / "ghostwire.db")
+    assert place("") == place(f"sqlite:///{tmp_path}/link.db") == place(f"sqlite:///{tmp_path}/./ghostwire.db")
+    assert place("") != place(f"sqlite:///{tmp_path}/other.db")

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from ghostwire.errors import StateError, Unavailable
+from ghostwire.capabilities.storage import Backup
+from ghostwire.errors import Conflict, StateError, Unavailable
 from ghostwire.model import User
 from ghostwire_storage_sql import schema, tables
 from ghostwire_storage_sql.storage import SqlStorage
@@ -165,3 +166,52 @@ async def test_a_full_disk_is_told_from_a_damaged_file(make_storage: Make, tmp_p
         assert "is the disk full" in await refusal(make_storage())
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("", "is a folder; name a file"),
+        ("/absent/mesh.db", "there is no folder"),
+        ("/pipe", "is no plain file; name a file"),
+    ],
+)
+async def test_where_no_file_can_be_nothing_is_made(tmp_path: Path, place: str, said: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    assert said in await refusal(at(f"sqlite:///{folder}{place}"))
+    with pytest.raises(StateError, match=said):
+        await at(f"sqlite:///{folder}{place}").restore(Backup(1, (), {}, {}), replace=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "pipe"]
+
+
+async def test_a_file_is_named_by_its_whole_path_and_without_options(tmp_path: Path) -> None:
+    whole = f"sqlite:///{Path.cwd() / 'mesh.db'}"
+    assert f"mesh.db is relative; give the absolute path: {whole}" in await refusal(at("sqlite:///mesh.db"))
+    assert "leave out mode" in await refusal(at(f"sqlite:///{tmp_path}/mesh.db?mode=ro"))
+    assert "try sqlite:////path/to/file" in await refusal(at(f"sqlite://localhost/{tmp_path}/mesh.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_state_folder_may_have_signs_that_mean_something_in_urls(tmp_path: Path) -> None:
+    import logging
+
+    folder = tmp_path / "what?%20"
+    folder.mkdir()
+    await fill(SqlStorage(folder, "", os.urandom, logging.getLogger("storage")))
+    assert (folder / "ghostwire.db").stat().st_size
+
+
+async def test_a_file_that_is_no_database_gets_no_lock_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_bytes(b"certainly not a database" * 100)
+    await refusal(at(f"sqlite:///{tmp_path}/letter"))
+    with pytest.raises(Conflict, match="name an empty database"):
+        await at(f"sqlite:///{tmp_path}/letter").restore(Backup(1, (), {}, {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["letter"]
+
+
+def at(url: str) -> SqlStorage:
+    import logging
+
+    return SqlStorage(Path("/nonexistent"), url, os.urandom, logging.getLogger("storage"))

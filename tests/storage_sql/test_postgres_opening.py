@@ -62,11 +62,12 @@ async def test_a_user_without_rights_is_said(url: str, shared_cluster: postgres.
 async def test_an_option_that_nobody_knows_is_named_and_nothing_else_of_the_url(url: str) -> None:
     said = await refusal(f"{url.replace('admin@', 'admin:word@')}?sslmod=require")
     assert 'invalid URI query parameter: "sslmod"; try ' in said
-    assert "word" not in await refusal(url.replace("admin@", "admin:word%zz@"))
+    assert "hush" not in await refusal(url.replace("admin@", "admin:hush%zz@"))
 
 
 async def test_tls_that_the_database_does_not_speak_is_said(url: str) -> None:
-    assert "sslmode" in await refusal(f"{url}?sslmode=require")
+    for mode in ("require", "verify-full&sslrootcert=system"):
+        assert "turn TLS on there; or accept none: sslmode=prefer" in await refusal(f"{url}?sslmode={mode}")
 
 
 async def test_over_tls_the_database_is_who_its_certificate_says_or_nobody(tmp_path: Path) -> None:
@@ -155,3 +156,20 @@ def test_the_migrations_make_the_tables_that_the_code_expects(url: str) -> None:
         schema.prepare(connection, "here")
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     engine.dispose()
+
+
+@pytest.mark.parametrize("password", ["Top@secret", "Top/secret", "@secret", "Top/a?secret", "Top/a?secret=b"])
+async def test_of_a_password_that_is_not_escaped_nothing_is_shown(password: str) -> None:
+    said = await refusal(f"postgresql://mesh:{password}@127.0.0.1:25432/mesh")
+    assert "write an @ as %40" in said
+    assert "Top" not in said
+
+
+async def test_a_percent_sign_that_is_not_escaped_is_said() -> None:
+    assert "special characters as %XX" in await refusal("postgresql://mesh:%zzsecret@127.0.0.1/mesh")
+
+
+@pytest.mark.parametrize("port", ["abc", "99999"])
+async def test_a_port_that_is_none_is_told_from_a_server_that_is_not_there(port: str) -> None:
+    said = await refusal(f"postgresql://mesh:secret@127.0.0.1:{port}/mesh")
+    assert said.endswith("; correct the URL")

@@ -151,6 +151,12 @@ class Storage(ABC):
         raise StateError("this storage restores no backups; use its database's own tools")
 
     @property
+    def place(self) -> str:
+        """Which database it is, open or not: the same for all storages that have the same one; empty where nobody can
+        say (the default)."""
+        return ""
+
+    @property
     def exchange(self) -> Exchange | None:
         """Where the servers of this database meet, once it is open; None where one server alone can use it."""
         return None

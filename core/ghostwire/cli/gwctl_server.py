@@ -102,7 +102,12 @@ def _may_overwrite(file: Path, yes: bool) -> None:
 
 def _contents(records: Mapping[str, int]) -> str:
     """How many there are of each kind of which there are any."""
-    return joined(f"{count} {kind.replace('_', ' ')}{'' if count == 1 else 's'}" for kind, count in records.items())
+    from ghostwire.server.backup.layout import in_words
+
+    def counted(word: str, count: int) -> str:
+        return f"{count} {word}{'' if count == 1 else 'es' if word.endswith('s') else 's'}"
+
+    return joined(counted(in_words(kind), count) for kind, count in records.items())
 
 
 @server.command("restore", short_help="Put a backup back, while no server runs.")
@@ -118,13 +123,14 @@ def server_restore(program: Program, file: Path, url: str | None, force: bool, y
 
     Nodes connect as before and get their maps anew. Those that joined after the backup have to join again.
     """
-    from ghostwire.cli.gwctl_server_backup import opened, put_back, warnings
+    from ghostwire.cli.gwctl_server_backup import opened, put_back, tidying, warnings
 
     archive = opened(file)
-    for warning in warnings(program, archive):
-        click.echo(f"warning: {warning}", err=True)
-        confirm("Go on?", yes)
-    done = put_back(program, archive, url, force)
+    with tidying(program):
+        for warning in warnings(program, archive):
+            click.echo(f"warning: {warning}", err=True)
+            confirm("Go on?", yes)
+        done = put_back(program, archive, url, force)
     if json_:
         print_json(done)
         return
@@ -147,9 +153,10 @@ def server_migrate(program: Program, to: str, source: str | None, force: bool, j
 
     The old database stays as it is. Keys and certificates are files in the state folder and stay there.
     """
-    from ghostwire.cli.gwctl_server_backup import move
+    from ghostwire.cli.gwctl_server_backup import move, tidying
 
-    done = move(program, source, to, force)
+    with tidying(program):
+        done = move(program, source, to, force)
     if json_:
         print_json(done)
         return

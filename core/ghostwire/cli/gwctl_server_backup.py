@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -128,6 +128,9 @@ def _writing(file: Path, part: Path | None) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise PermissionDenied(f"{file}: cannot write: {error.strerror}; give another FILE") from None
+    except FileNotFoundError:
+        text = f"there is no folder {file.parent}; make it, or give FOLDER/, which is made; there is no backup"
+        raise StateError(f"{file}: cannot write: {text}") from None
     except OSError as error:
         raise StateError(
             f"{file}: cannot write: {error.strerror or error}; make room or give another FILE; there is no backup"
@@ -159,6 +162,24 @@ def _stdin() -> IO[bytes]:
     if sys.stdin.isatty():
         raise UsageError("a backup is not typed at a terminal; pipe it in, or give a FILE")
     return sys.stdin.buffer
+
+
+@contextmanager
+def tidying(program: Program) -> Iterator[None]:
+    """Where it is refused, the folders that were made for it go, unless something is in them."""
+    before = _folders(program.folders.state)
+    try:
+        yield
+    except BaseException:
+        for made in sorted(_folders(program.folders.state) - before, reverse=True):
+            with suppress(OSError):
+                made.rmdir()
+        raise
+
+
+def _folders(state: Path) -> set[Path]:
+    server = state.absolute() / "server"
+    return {path for path in (*server.parents, server, *server.glob("*")) if os.path.isdir(path)}
 
 
 def warnings(program: Program, archive: Archive) -> Iterator[str]:

@@ -30,11 +30,17 @@ def given(table: str, **options: Any) -> dict[str, Any]:
 
 
 def storage_url(text: str) -> str:
-    """A database's URL from the command line; UsageError where a password is in it, which all users here can read."""
+    """A database's URL from the command line, or a storage's name; UsageError where it is neither, or where a password
+    is in it, which all users here can read."""
     from urllib.parse import parse_qsl, urlsplit
 
+    from ghostwire.config import check_storage
     from ghostwire.errors import UsageError
 
+    try:
+        check_storage(text)
+    except ValueError as error:
+        raise UsageError(f"the storage: {error}") from None
     try:
         parts = urlsplit(text)
         secret = parts.password is not None or any(name == "password" for name, _ in parse_qsl(parts.query))

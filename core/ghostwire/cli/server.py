@@ -57,12 +57,16 @@ def configured(config: Config, listen: str | None, url: str | None, no_tls: bool
 
 def _warn_of_readers(config: Config) -> None:
     """Say so where others on this machine can read the database's password in the configuration."""
-    from urllib.parse import urlsplit
-
     url = str(config.plugin.get("storage_sql", {}).get("url", ""))
-    if config.file and urlsplit(url).password and os.stat(config.file).st_mode & 0o077:
+    if config.file and _has_password(url) and os.stat(config.file).st_mode & 0o077:
         text = "%s: has the database's password in it, and others can read it; run: chmod 600 %s"
         logging.getLogger("ghostwire").warning(text, config.file, config.file)
+
+
+def _has_password(url: str) -> bool:
+    """As libpq reads it, which takes signs in a password that other readers of URLs refuse."""
+    user, at, _ = url.partition("://")[2].partition("@")
+    return at != "" and ":" in user
 
 
 async def _serve(running: Server, next_step: str) -> None:

@@ -6,7 +6,7 @@ plugins = ["-auth_oidc", "pigeon"]     leave one out, add another
 [plugin.NAME]                          that plugin's settings; trusted = true for a third party's
 """
 
-from ghostwire.config.checks import CHECKS, check_map_url, split_listen
+from ghostwire.config.checks import CHECKS, check_map_url, check_storage, split_listen
 from ghostwire.config.file import DEFAULT_FILE, Config, load, parse
 from ghostwire.config.tables import NodeConfig, RelayConfig, ServerConfig
 
@@ -18,6 +18,7 @@ __all__ = [
     "RelayConfig",
     "ServerConfig",
     "check_map_url",
+    "check_storage",
     "load",
     "parse",
     "split_listen",

@@ -102,6 +102,12 @@ def _matching(pattern: str, what: str) -> Callable[[str], object]:
     return check
 
 
+def check_storage(text: str) -> None:
+    """ValueError where this is neither a storage's name nor a URL; it may hold a password, so it is not repeated."""
+    if "://" not in text and not re.fullmatch(r"[a-z][a-z0-9_-]*", text):
+        raise ValueError("expected a storage's name or a URL: sqlite:////PATH/TO/FILE or postgresql://USER@HOST/NAME")
+
+
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 MAX_ENDPOINTS = 8
@@ -116,6 +122,7 @@ CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("server", "domain"): _matching(rf"{_LABEL}(\.{_LABEL})*", "a domain name in lower case"),
     ("server", "region"): _matching(r"\S(.{0,62}\S)?", "a name of at most 64 characters"),
     ("server", "derp_map"): _derp_map,
+    ("server", "storage"): check_storage,
     ("server", "ipv4"): _prefix(4, 29),
     ("server", "ipv6"): _prefix(6, 64),
     ("node", "interface"): _matching(r"[A-Za-z0-9_.-]{1,15}", "an interface name of 1 to 15 letters and digits"),

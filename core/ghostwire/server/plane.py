@@ -96,11 +96,14 @@ class ControlPlane:
         self._strange: set[int] = set()
         self._early: list[Commit] | None = []
         self._started = False
+        self.first = False
+        """Whether nothing was in the database: a new mesh has begun."""
 
     async def start(self) -> None:
         """Open the storage, read it, and be ready for streams; StateError where the storage can't be used."""
         self.mesh.follow(self._hear)
         snapshot = await self.mesh.open(self._storage)
+        self.first = not snapshot.revision
         try:
             log = await self._storage.log(snapshot.oldest - 1)
             self.policies.start()

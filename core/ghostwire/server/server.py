@@ -68,6 +68,10 @@ AGAIN = 5.0
 """Seconds until a port that could not be had is tried again."""
 _ANYWHERE = ("0.0.0.0", "::", "")
 
+LOSS = (
+    "%s is empty, yet %s was here before: a new mesh begins, no node is known; if the old one's database is lost, "
+    "stop this server and run: gwctl server restore FILE --force"
+)
 log = logging.getLogger("ghostwire.server")
 
 
@@ -140,6 +144,7 @@ class Server:
 
     async def _start(self) -> None:
         await self._start_plane()
+        self._warn_of_loss()
         private = await self._own_key()  # the storage's lock is ours by now
         self._private = private
         self.control_key = private.public(ControlKey)
@@ -150,6 +155,12 @@ class Server:
         await self.embedded.publish(self._place())
         self.plane.introduce(name=socket.gethostname(), version=__version__)
         await self._follow_derp_map()
+
+    def _warn_of_loss(self) -> None:
+        """An empty database is a new mesh's, or what is left of an old one; the key beside it tells."""
+        path = self._folders.server / CONTROL_KEY
+        if self.plane.first and path.exists():
+            log.warning(LOSS, self._storage.place or "the database", path)
 
     async def _own_key(self) -> PrivateKey:
         """The control key, which all servers of a database have in common."""

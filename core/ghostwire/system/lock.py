@@ -15,19 +15,14 @@ class FileLock:
     def __init__(self, path: Path, refusal: str) -> None:
         self._path, self._refusal = path, refusal
         self._descriptor: int | None = None
+        self._made = False
 
     def take(self) -> None:
         """StateError where another process holds it or the folder can't be written."""
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._unwritable(error) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+        descriptor = self._locked()
+        while not self._is_there(descriptor):  # its holder discarded it before it was ours
             os.close(descriptor)
-            raise StateError(self._refusal.replace("{holder}", holder)) from None
+            descriptor = self._locked()
         self._descriptor = descriptor
         try:
             os.ftruncate(descriptor, 0)
@@ -41,6 +36,32 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def discard(self) -> None:
+        """Remove the file where `take` made it, then release."""
+        if self._descriptor is not None and self._made:
+            self._path.unlink(missing_ok=True)
+        self.release()
+
+    def _locked(self) -> int:
+        self._made = not os.path.lexists(self._path)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StateError(self._refusal.replace("{holder}", holder)) from None
+        return descriptor
+
+    def _is_there(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _unwritable(self, error: OSError) -> StateError:
         where, why = self._path.parent, error.strerror

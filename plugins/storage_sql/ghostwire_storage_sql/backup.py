@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from ghostwire.capabilities.storage import Backup
 from ghostwire.engine import Entropy
-from ghostwire.errors import Conflict, StateError
+from ghostwire.errors import Conflict, Refused, StateError
 from ghostwire.model import Record, User
 from ghostwire_storage_sql import schema
 from ghostwire_storage_sql.memory import Memory
@@ -25,7 +25,7 @@ from ghostwire_storage_sql.statements import REVISION, Statements, in_bulk
 from ghostwire_storage_sql.tables import BY_NAME, MAPPED
 
 MARK_BYTES = 8
-FULL = "{where}: has data in it; restore into an empty database, or set this one aside with --force"
+FULL = "{where}: has data in it; name an empty database, or set this one aside with --force"
 STYLES: Mapping[str, Any] = {"sqlite": "qmark", "postgresql": "format"}
 """How values are marked in statements that are given them by position."""
 _NOBODY = 0
@@ -47,17 +47,19 @@ def kept(records: Iterable[Record], settings: Mapping[str, str], counters: Mappi
 def fill(connection: sa.Connection, backup: Backup, entropy: Entropy, where: str) -> None:
     """Migrate and fill a database within the connection's transaction; Conflict where it is not empty.
 
-    The records go through a `Memory`, so that what no database would hold is refused in one line: Conflict.
+    The records go through a `Memory`, so that what no database would hold is refused in one line.
     """
     schema.prepare(connection, where)
     sql = Statements(type(connection.dialect)(paramstyle=STYLES[connection.dialect.name]))  # type: ignore[call-arg]
     cursor: Any = connection.connection.cursor()
     if not _is_empty(cursor, sql):
-        raise Conflict(f"{where}: has data in it; restore into an empty database, or empty this one (dropdb, createdb)")
+        raise Conflict(f"{where}: has data in it; name an empty database, or empty this one (dropdb, createdb)")
     try:
         _fill(cursor, sql, backup, entropy(MARK_BYTES))
     except OverflowError:
         raise StateError(f"{where}: the backup has a number that no database holds; use another backup") from None
+    except Refused as error:
+        raise StateError(f"{where}: the backup's records do not fit together: {error}; use another backup") from None
 
 
 def _fill(cursor: Any, sql: Statements, backup: Backup, mark: bytes) -> None:

@@ -31,13 +31,15 @@ _decoders = {name: unpacker(mapped.kind) for name, mapped in BY_NAME.items()}
 
 
 class Database(ABC):
-    """``where`` names it in errors, without a password; ``entropy`` makes the marks.
+    """``where`` names it in errors, without a password; ``place`` is the same for all that are this database;
+    ``entropy`` makes the marks.
 
     ``cursor`` is the driver's, outside any transaction but within `commit`. `memory` holds what is committed up to
     `revision`, whose mark is `newest`.
     """
 
     where: str
+    place: str
     cursor: Any = None
     memory: Memory
     revision = 0
@@ -47,8 +49,9 @@ class Database(ABC):
         self.entropy, self.sql = entropy, Statements(dialect)
 
     @abstractmethod
-    def open(self) -> Snapshot:
-        """Connect, migrate and read; StateError in one line where any of it can't be done."""
+    def open(self, *, existing: bool = False) -> Snapshot:
+        """Connect, migrate and read; StateError in one line where any of it can't be done, or where it is to be
+        ``existing`` and nothing was ever made there."""
 
     @abstractmethod
     def close(self) -> None:

@@ -45,10 +45,12 @@ ADVICE = (
     ("authentication failed", "check the user, and pg_hba.conf"),
     ("Ident authentication", "check the user, and pg_hba.conf"),
     ("invalid sslmode", "correct the URL: require, or verify-full with sslrootcert"),
+    ("invalid integer value", "correct the URL"),
+    ("invalid port number", "correct the URL"),
     ("root certificate file", "correct the URL's sslrootcert"),
     ('" does not exist', "create it, as docs/operators.md says"),
     ("permission denied", "give the user the rights that docs/operators.md names"),
-    ("does not support SSL", "turn TLS on there, or say sslmode=prefer"),
+    ("does not support SSL", "turn TLS on there; or accept none: sslmode=prefer"),
     ("certificate", "check sslmode and sslrootcert"),
     ("SSL", "check sslmode and sslrootcert"),
     ("read-only", "name the primary, or all servers separated by commas"),
@@ -97,10 +99,11 @@ class Target:
     """The database that a URL names; ``where`` says so without its password."""
 
     def __init__(self, url: str) -> None:
+        _check_signs(url)
         try:
             given = conninfo.conninfo_to_dict(url)
         except psycopg.ProgrammingError as error:
-            raise StateError(f"the database's URL: {_wrong(error)}; try postgresql://user@host/database") from None
+            raise StateError(f"the database's URL: {_wrong(error)}") from None
         self.parameters: dict[str, Any] = {**PARAMETERS, **{name: str(value) for name, value in given.items()}}
         self.where = _shown(given)
 
@@ -147,10 +150,21 @@ def _brief(lines: list[str]) -> str:
     return fatal[0] if fatal else lines[0].removeprefix("connection failed: ")
 
 
+def _check_signs(url: str) -> None:
+    """StateError where libpq would take a password's end for the host or what follows, and errors would show it."""
+    authority, _, rest = url.partition("://")[2].partition("/")
+    if authority.count("@") > 1 or "@" in rest:
+        raise StateError(
+            "the database's URL: an @ too many; in a password or an option, write an @ as %40 and a / as %2F"
+        )
+
+
 def _wrong(error: psycopg.ProgrammingError) -> str:
     """What libpq says of a URL, where it repeats the name of an option alone: the rest may be a password."""
     said = str(error).strip()
-    return said if "URI query parameter" in said else "it cannot be read"
+    if "percent-encoded" in said:
+        return "a % without two hex digits; in a password, write special characters as %XX, a % as %25"
+    return f"{said if 'URI query parameter' in said else 'it cannot be read'}; try postgresql://user@host/database"
 
 
 def _shown(given: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from ghostwire.capabilities.storage import Change
 from ghostwire.errors import Conflict, Refused
-from ghostwire.model import Record
-from ghostwire_storage_sql.tables import MAPPED, REFERENCES
+from ghostwire.model import REFERENCES, Record
+from ghostwire_storage_sql.tables import MAPPED
 
 R = TypeVar("R", bound=Record)
 Place = tuple[type[Record], int]

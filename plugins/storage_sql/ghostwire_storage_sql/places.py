@@ -23,12 +23,24 @@ def database(url: str, state: Path, entropy: Entropy) -> Database:
     """The database of this URL, not yet opened; ``ghostwire.db`` in ``state`` without one. StateError for others."""
     if url.startswith(POSTGRES):
         return _postgres(url, entropy)
-    parsed = _parsed(url or f"sqlite:///{state / 'ghostwire.db'}")
-    if parsed.drivername == "sqlite" and parsed.database:
-        return SqliteDatabase(Path(os.path.abspath(parsed.database)), entropy)
+    if not url:
+        return SqliteDatabase(Path(os.path.abspath(state / "ghostwire.db")), entropy)
+    parsed = _parsed(url)
+    if parsed.drivername == "sqlite" and parsed.database and not parsed.host:
+        return SqliteDatabase(_file(parsed), entropy)
     if parsed.drivername == "libsql" and parsed.database and not parsed.host:
-        return _libsql(Path(os.path.abspath(parsed.database)), entropy)
-    raise StateError(f"{SETTING}: {parsed.render_as_string(hide_password=True)}: try {TRY}")
+        return _libsql(_file(parsed), entropy)
+    raise StateError(f"{SETTING}: {parsed.drivername}:// like this names no database; try {TRY}")
+
+
+def _file(url: sa.URL) -> Path:
+    """The file that this URL names, by its whole path and nothing else."""
+    scheme, path = url.drivername, str(url.database)
+    if url.query:
+        raise StateError(f"{SETTING}: {scheme}:// takes no options; leave out {', '.join(url.query)}")
+    if not os.path.isabs(path):
+        raise StateError(f"{SETTING}: {path} is relative; give the absolute path: {scheme}:///{os.path.abspath(path)}")
+    return Path(os.path.abspath(path))
 
 
 def _libsql(path: Path, entropy: Entropy) -> Database:

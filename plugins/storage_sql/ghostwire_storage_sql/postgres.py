@@ -44,15 +44,15 @@ class PostgresDatabase(SharedDatabase):
 
     def __init__(self, target: Target, entropy: Entropy) -> None:
         super().__init__(dialects.dialect(paramstyle="format"), entropy)  # type: ignore[no-untyped-call]
-        self.target, self.where = target, target.where
+        self.target, self.where, self.place = target, target.where, target.where
         self.name = entropy(MARK_BYTES).hex()
         self._link: Link | None = None
         self._answered = time.monotonic()
 
-    def open(self) -> Snapshot:
+    def open(self, *, existing: bool = False) -> Snapshot:
         """Migrate and read."""
         try:
-            self._migrate(lambda connection: schema.prepare(connection, self.where))
+            self._migrate(lambda connection: schema.prepare(connection, self.where, existing=existing))
             link = self._connected()
             with looking(link, NEWEST_ONE):
                 return self.snapshot()

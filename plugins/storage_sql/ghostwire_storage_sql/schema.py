@@ -19,9 +19,17 @@ def version(connection: sa.Connection) -> str | None:
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def prepare(connection: sa.Connection, where: str) -> None:
-    """Migrate within the connection's transaction; StateError where the schema is newer than we are."""
+def absent(where: str) -> StateError:
+    """Why nothing is copied from there: nothing of ours ever was."""
+    return StateError(f"{where}: no database of a server is there; name the one to copy: --state, or --from URL")
+
+
+def prepare(connection: sa.Connection, where: str, *, existing: bool = False) -> None:
+    """Migrate within the connection's transaction; StateError where the schema is newer than we are, or is to be
+    there and is not."""
     held = version(connection)
+    if existing and held is None:
+        raise absent(where)
     if held == REVISIONS[-1]:
         return
     if held is not None and held not in REVISIONS:

@@ -78,12 +78,17 @@ class SqlStorage(Storage):
 
     def _backup_closed(self) -> Backup:
         held = self._database()
-        held.open()
+        held.open(existing=True)
         try:
             held.claim()
             return held.backup()
         finally:
             held.close()
+
+    @property
+    def place(self) -> str:
+        """The file without links, or the database."""
+        return self._database().place
 
     @property
     def exchange(self) -> Exchange | None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from ghostwire.keys import PublicKey
 from ghostwire.model import (
+    REFERENCES,
     ApiKey,
     IdempotencyKey,
     Node,
@@ -41,11 +42,6 @@ NAMES: Mapping[type[Record], str] = {
     PolicyVersion: "policy_versions",
     ApiKey: "api_keys",
     IdempotencyKey: "idempotency_keys",
-}
-REFERENCES: Mapping[tuple[type[Record], str], type[Record]] = {
-    (Node, "user"): User,
-    (PreAuthKey, "user"): User,
-    (Route, "node"): Node,
 }
 
 Integer = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

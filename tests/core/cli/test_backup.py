@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ghostwire.cli.gwctl_server import server
-from ghostwire.cli.gwctl_server_backup import named
+from ghostwire.cli.gwctl_server import _contents, server
+from ghostwire.cli.gwctl_server_backup import fetch, named
 from ghostwire.cli.options import storage_url
 from ghostwire.errors import StateError, UsageError
 
@@ -84,3 +84,20 @@ def test_a_password_in_a_url_is_refused_without_repeating_it(url):
     assert "pgpass" in str(caught.value)
     assert "word@" not in str(caught.value)
     assert storage_url("postgresql://me@host/db?sslmode=require") == "postgresql://me@host/db?sslmode=require"
+
+
+def test_a_folder_that_is_missing_is_said_with_how_it_is_made(tmp_path):
+    with pytest.raises(StateError, match=r"there is no folder .*; make it, or give FOLDER/, which is made"):
+        fetch(None, tmp_path / "absent" / "b", True)
+
+
+def test_kinds_are_called_as_people_call_them():
+    counted = {"user": 2, "pre_auth_key": 1, "api_key": 6, "released_address": 3}
+    assert _contents(counted) == "2 users, 1 pre-auth key, 6 API keys, 3 released addresses"
+
+
+def test_what_is_refused_leaves_no_folder(run, state):
+    place = f"sqlite:///{state}/there.db"
+    assert run(server, "migrate", "--to", place).exit_code == 5
+    assert run(server, "migrate", "--from", place, "--to", f"sqlite:///{state}/other.db").exit_code == 5
+    assert [path.name for path in state.iterdir()] == ["run"]

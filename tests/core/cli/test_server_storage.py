@@ -10,7 +10,7 @@ import pytest
 from ghostwire import config
 from ghostwire.cli.options import storage_url
 from ghostwire.cli.server import _warn_of_readers
-from ghostwire.errors import UsageError
+from ghostwire.errors import ConfigError, UsageError
 
 URL = "postgresql://mesh@db.example.com/mesh"
 
@@ -38,12 +38,13 @@ def test_a_password_on_the_command_line_is_refused_with_ways_to_give_it(url: str
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("password", ["secret", "[secret"])
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o600, False)])
 def test_a_password_in_a_file_that_others_can_read_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool, password: str
 ) -> None:
     path = tmp_path / "ghostwire.toml"
-    path.write_text('[server]\nstorage = "postgresql://mesh:secret@db/mesh"\n')
+    path.write_text(f'[server]\nstorage = "postgresql://mesh:{password}@db/mesh"\n')
     path.chmod(mode)
     _warn_of_readers(config.load(path))
     assert ("chmod 600" in caplog.text) == warned
@@ -61,3 +62,12 @@ def test_a_server_keeps_everything_where_the_command_line_says(tmp_path: Path) -
         process.send_signal(signal.SIGTERM)
     assert place.exists()
     assert not (tmp_path / "state" / "server" / "storage_sql" / "ghostwire.db").exists()
+
+
+@pytest.mark.parametrize("given", ["/tmp/mesh.db", "sqlite:/tmp/mesh.db", "mesh:secret@db/mesh", ""])
+def test_what_is_neither_a_name_nor_a_url_is_refused_with_what_a_url_is(given: str) -> None:
+    with pytest.raises(UsageError, match="sqlite:////PATH/TO/FILE or postgresql://USER@HOST/NAME") as caught:
+        storage_url(given)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"mesh\.toml:2: server\.storage: expected a storage's name or a URL"):
+        config.parse(f'[server]\nstorage = "{given}"\n', "mesh.toml")

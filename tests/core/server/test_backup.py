@@ -306,3 +306,35 @@ def test_what_root_restored_belongs_to_who_runs_the_server(tmp_path):
     files.hand_over(tmp_path / "server")
     owners = {path.name: path.lstat().st_uid for path in tmp_path.rglob("*")}
     assert owners == {"server": 65534, "sql": 65534, "db": 65534, "link": 0, "second": 0, "roots": 0}
+
+
+# -- records that do not fit together
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ((node(1),), "node 1 is of user 1, who is missing"),
+        ((user(1), msgspec.structs.replace(user(2), name="user1")), "user 2 has the name of 1"),
+        ((user(1), msgspec.structs.replace(user(2), name="a\0")), "user 2 has a NUL character in its name"),
+    ],
+)
+def test_records_that_do_not_fit_together_are_damage(tmp_path, records, said):
+    content = written(Archive(HEADER, Backup(7, records, {}, {}), {}))
+    assert refused(tmp_path, content) == f"damaged: {said}; use another backup"
+
+
+@pytest.mark.parametrize("name", layout.PRIVATE_KEYS)
+def test_a_key_that_is_none_is_damage(tmp_path, name):
+    content = written(Archive(HEADER, Backup(7, (), {}, {}), {name: "certainly no key"}))
+    assert f"its {name} is no private key; use another backup" in refused(tmp_path, content)
+
+
+def test_a_revision_that_is_none_is_damage(tmp_path):
+    content = written(Archive(msgspec.structs.replace(HEADER, revision=-1), Backup(7, (), {}, {}), {}))
+    assert refused(tmp_path, content) == "damaged: -1 is no id; use another backup"
+
+
+def test_records_may_come_in_any_order(tmp_path):
+    (tmp_path / "b").write_bytes(written(Archive(HEADER, Backup(7, (node(1), user(1)), {}, {}), {})))
+    assert reading.read(tmp_path / "b").backup.records == (user(1), node(1))

@@ -220,3 +220,29 @@ def test_a_full_disk_leaves_no_half_backup_and_the_one_that_was_there(tmp_path, 
             words = [GWCTL, "--state", str(tmp_path), "server", "backup", "-"]
             done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
         assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+
+
+def test_a_database_is_not_moved_onto_itself(tmp_path):
+    with server(tmp_path):
+        pass
+    place = tmp_path / "server" / "storage_sql" / "ghostwire.db"
+    for force in ((), ("--force",)):
+        said = gwctl(tmp_path, "server", "migrate", "--to", f"sqlite:///{place}", *force, code=8)
+        assert f"{place}: is the same database as the one to copy" in said
+    assert not list(place.parent.glob("*.aside"))
+
+
+def test_a_server_whose_database_is_lost_says_so_once(tmp_path):
+    def said() -> str:
+        with server(tmp_path) as process:
+            process.terminate()
+            return process.communicate(timeout=60)[1]
+
+    lost = "control.key was here before: a new mesh begins"
+    assert lost not in said()
+    for path in (tmp_path / "server" / "storage_sql").iterdir():
+        os.truncate(path, 0)
+    warned = said()
+    assert warned.count(lost) == 1
+    assert "gwctl server restore FILE --force" in warned
+    assert lost not in said()

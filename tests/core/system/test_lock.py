@@ -1,6 +1,7 @@
 """One process at a time."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -53,4 +54,34 @@ def test_a_full_disk_is_one_line_and_the_lock_is_not_kept(tmp_path: Path, monkey
         with pytest.raises(StateError, match="No space left on device; make room"):
             lock.take()
     lock.take()
+    lock.release()
+
+
+def test_a_lock_that_is_discarded_leaves_no_file_but_one_that_was_there(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "lock", "held")
+    lock.take()
+    lock.discard()
+    lock.discard()
+    assert not (tmp_path / "lock").exists()
+    (tmp_path / "lock").touch()
+    lock.take()
+    lock.discard()
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_lock_whose_file_went_before_it_was_ours_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two would have it: one the file that is gone, one the file that took its name."""
+    flock, path = fcntl.flock, tmp_path / "lock"
+
+    def discarded_meanwhile(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr("fcntl.flock", flock)
+        path.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr("fcntl.flock", discarded_meanwhile)
+    lock = FileLock(path, "held")
+    lock.take()
+    assert path.read_text() == f"{os.getpid()}\n"
     lock.release()

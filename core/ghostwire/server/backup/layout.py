@@ -29,6 +29,8 @@ SUFFIX = ".jsonl.gz"
 HEADER, SETTING, LAST_ID, FILE, END = "ghostwire-backup", "setting", "last_id", "file", "end"
 FILES = ("control.key", "relay.key", "tls.key", "tls.crt")
 """Files of the server's state folder, outside the database, that a backup may hold."""
+PRIVATE_KEYS = ("control.key", "relay.key")
+"""Those of them that hold a key of ours."""
 
 
 SECRET_SETTINGS = ("relay-mesh-key-",)
@@ -93,6 +95,13 @@ def tag(kind: type[Record]) -> str:
     """The tag of a kind of records: ``PreAuthKey`` is ``pre_auth_key``."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
+
+def in_words(tag: str) -> str:
+    """What people call a kind, or a field: an ``api_key`` is an API key."""
+    return _WORDS.get(tag, tag.replace("_", " "))
+
+
+_WORDS = {"pre_auth_key": "pre-auth key", "api_key": "API key"}
 
 KINDS: Mapping[str, type[Record]] = {tag(kind): kind for kind in RECORDS}
 

@@ -12,8 +12,9 @@ import msgspec
 from ghostwire.capabilities.storage import Backup
 from ghostwire.errors import PermissionDenied, StateError
 from ghostwire.hints import one_line
-from ghostwire.model import Record, from_json
-from ghostwire.server.backup import layout
+from ghostwire.keys import is_private_key
+from ghostwire.model import RECORDS, Record, from_json
+from ghostwire.server.backup import fitting, layout
 from ghostwire.server.backup.layout import KINDS, Archive, End, Header, KeptFile, LastId, Setting
 
 T = TypeVar("T")
@@ -130,6 +131,8 @@ class _Reader:
     def _keep(self, file: KeptFile) -> None:
         if file.name not in layout.FILES:
             raise ValueError(f"no file of a server is called {file.name[:40]!r}")
+        if file.name in layout.PRIVATE_KEYS and not is_private_key(file.content):
+            raise ValueError(f"its {file.name} is no private key")
         self._files[file.name] = file.content
 
     def _add(self, record: Record) -> None:
@@ -149,9 +152,13 @@ class _Reader:
         if (self._end.lines, self._end.blake2b) != (count, digest):
             raise _Wrong("damaged: its digest is another")
         self._seen(len(self._records))
-        revision = _id(self._header.revision, least=0)
-        backup = Backup(revision, tuple(self._records.values()), self._settings, self._last_ids)
-        return Archive(self._header, backup, self._files)
+        try:
+            fitting.check(self._records)
+            revision = _id(self._header.revision, least=0)
+        except ValueError as error:
+            raise _Wrong(f"damaged: {one_line(error)}") from None
+        records = sorted(self._records.values(), key=lambda record: RECORDS.index(type(record)))
+        return Archive(self._header, Backup(revision, tuple(records), self._settings, self._last_ids), self._files)
 
 
 def _decoded(value: msgspec.Raw, kind: type[T]) -> T:

@@ -11,7 +11,7 @@ import msgspec
 from ghostwire.capabilities.storage import Backup, Storage
 from ghostwire.config import ServerConfig
 from ghostwire.engine import Entropy
-from ghostwire.errors import StateError
+from ghostwire.errors import Conflict, StateError
 from ghostwire.server.backup import files
 from ghostwire.server.backup.layout import Archive
 from ghostwire.server.backup.renewal import renewed
@@ -56,8 +56,11 @@ def _of_a_new_key(backup: Backup) -> Backup:
 async def move(source: Storage, target: Storage, *, replace: bool) -> tuple[int, str]:
     """Copy all from one storage to another, neither of them open; how many records, and where what was there is now.
 
-    StateError where there is nothing to copy: that is another folder or database than was meant.
+    StateError where there is nothing to copy: that is another folder or database than was meant. Conflict where both
+    are the same.
     """
+    if target.place and target.place == source.place:
+        raise Conflict(f"{target.place}: is the same database as the one to copy; name another")
     backup = await source.backup()
     if not backup.revision:
         raise StateError("no server ever kept anything in this database; name the one to copy: --state, or --from URL")
