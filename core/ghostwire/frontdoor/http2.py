@@ -8,7 +8,8 @@ may take a moment to end), 64 KiB of bodies that no app has taken yet, heads of
 `MAX_HEAD` bytes, `RESETS` requests given up by the client (then one a `RESETS_EVERY` seconds), `REQUESTS` in all. What
 arrives is taken some frames at a time, all connections taking turns, so that a flood of frames delays nobody for long.
 While a client does not read what we send, nothing more is read of it, and an answer that it takes nothing of is given
-up. One that is silent for `SILENCE` seconds is gone.
+up. A body that goes on when its request is answered is thrown away, so much and so long of it. A client that is silent
+for `SILENCE` seconds is gone.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from urllib.parse import unquote
 
 from h2 import events
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
+from ghostwire.frontdoor.http2_engine import Engine
 from ghostwire.frontdoor.http2_frames import Frames
 from ghostwire.frontdoor.http2_stream import Http2Stream
 
@@ -67,7 +68,7 @@ class Http2Protocol(asyncio.Protocol):
         self._app, self._state, self._app_state = app, backend.state, app_state
         self._backend, self._turns, self._requests, self._origin = backend, backend.turns, backend.requests, origin
         self._waiting, self._left = waiting, left
-        self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None, logger=None))
+        self.h2 = Engine(H2Configuration(client_side=False, header_encoding=None, logger=None))
         self.h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
         self.h2.decoder.max_header_list_size = MAX_HEAD
         self._frames = Frames(MAX_HEAD)

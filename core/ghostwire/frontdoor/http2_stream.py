@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from h2.errors import ErrorCodes
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 BODY_TIMEOUT = 60.0
 """Seconds that a request's body may take."""
+LINGER, MAX_LINGER = 10.0, 16 * 1024 * 1024
+"""Seconds and bytes of a body that we throw away once its request is answered, before we reset it: to clients that are
+still sending, curl among them, a reset is a failure that hides the answer."""
 ANSWER_TIMEOUT = 90.0
 """Seconds in which the client has to make room for some more of the answer."""
 
@@ -56,16 +60,32 @@ class Http2Stream:
         self._patience = asyncio.get_running_loop().call_later(BODY_TIMEOUT, connection.reset, id_)
 
     async def run(self, app: Any) -> None:
-        """Have the app answer."""
+        """Have the app answer, and let the client end."""
+        try:
+            await self._answer(app)
+            await self._linger()
+        finally:
+            self._patience.cancel()
+            if not (self._gone or (self._answered and self._whole)):
+                self._connection.reset(self.id, ErrorCodes.NO_ERROR if self._answered else ErrorCodes.INTERNAL_ERROR)
+
+    async def _answer(self, app: Any) -> None:
         try:
             await app(self._scope, self._receive, self._send)
         except Exception:
             if not self._gone:
                 _log.exception("an HTTP/2 request failed: internal error")
-        finally:
-            self._patience.cancel()
-            if not (self._gone or (self._answered and self._whole)):
-                self._connection.reset(self.id, ErrorCodes.NO_ERROR if self._answered else ErrorCodes.INTERNAL_ERROR)
+
+    async def _linger(self) -> None:
+        """Throw away what the client still sends; it goes on counting as a request, and as one whose client we wait
+        for."""
+        left = MAX_LINGER
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while self._answered and not (self._whole or self._gone) and left > 0:
+                    self._news.clear()
+                    left -= len(self._taken())
+                    await self._news.wait()
 
     def fed(self, data: bytes, size: int) -> None:
         """A part of the body, which takes ``size`` bytes of the window."""

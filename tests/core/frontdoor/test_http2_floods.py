@@ -27,9 +27,9 @@ from ghostwire.frontdoor.turns import Turns
 
 PATIENCE = 20.0
 BIG = 512 * 1024
-HEADERS, SETTINGS, PING, CONTINUATION = 1, 4, 6, 9
-WHOLE, OPEN = 5, 0
-"""Flags of a request's head: all of it, and no body; and the beginning of one."""
+DATA, HEADERS, SETTINGS, PING, CONTINUATION = 0, 1, 4, 6, 9
+WHOLE, BODY, OPEN = 5, 4, 0
+"""Flags of a request's head: all of it, and no body; all of it, and a body comes; the beginning of one."""
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, content: bytes = b"") -> bytes:
@@ -54,11 +54,11 @@ class Client:
     def send(self, *frames: bytes) -> None:
         self.writer.write(b"".join(frames))
 
-    def ask(self, stream: int, path: str = "/about") -> None:
+    def ask(self, stream: int, path: str = "/about", flags: int = WHOLE) -> None:
         fields = [(":method", "GET"), (":scheme", "http"), (":authority", "x"), (":path", path)]
-        self._h2.send_headers(stream, fields, end_stream=True)
+        self._h2.send_headers(stream, fields, end_stream=flags == WHOLE)
         self._h2.data_to_send()
-        self.send(frame(HEADERS, WHOLE, stream, head(path)))
+        self.send(frame(HEADERS, flags, stream, head(path)))
 
     async def until(self, kind: type) -> Any:
         """The first event of that kind; EOFError at the end."""
@@ -252,3 +252,51 @@ async def other_is_served(door: FrontDoor) -> None:
     client.ask(1, "/wait")
     client.send(frame(PING, content=bytes(8)))
     await client.until(events.PingAckReceived)
+
+
+async def test_who_is_answered_before_his_body_is_whole_may_end_it_and_is_not_reset(door: FrontDoor) -> None:
+    client = await answered_early(door)
+    client.send(*[frame(DATA, 0, 1, bytes(MAX_FRAME))] * 3, frame(DATA, 1, 1, b"end"), frame(PING, content=bytes(8)))
+    assert not await resets_until_ping(client)
+    await reaches(door._backend.requests, 0)
+
+
+async def test_a_body_that_does_not_end_after_its_answer_is_reset_once(
+    door: FrontDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2_stream, "MAX_LINGER", MAX_FRAME)
+    client = await answered_early(door)
+    assert door._backend.requests.count == 1  # it counts as long as its body comes
+    client.send(frame(DATA, 0, 1, bytes(MAX_FRAME)))
+    assert (await client.until(events.StreamReset)).error_code == ErrorCodes.NO_ERROR
+    client.send(*[frame(DATA, 0, 1, bytes(100))] * 3, frame(PING, content=bytes(8)))
+    assert not await resets_until_ping(client)
+    await reaches(door._backend.requests, 0)
+
+
+async def test_a_body_that_pauses_after_its_answer_is_reset(door: FrontDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2_stream, "LINGER", 0.05)
+    client = await answered_early(door)
+    assert (await client.until(events.StreamReset)).error_code == ErrorCodes.NO_ERROR
+    await reaches(door._backend.requests, 0)
+
+
+async def answered_early(door: FrontDoor) -> Client:
+    """Its answer is there, and its body, of stream 1, is not."""
+    client = await connect(door)
+    client.ask(1, flags=BODY)
+    await client.until(events.StreamEnded)
+    return client
+
+
+async def resets_until_ping(client: Client) -> int:
+    """Resets that come before the answer to a ping does."""
+    data, resets = b"", 0
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            data += await client.reader.readexactly(9)
+            size, kind = int.from_bytes(data[:3], "big"), data[3]
+            await client.reader.readexactly(size)
+            resets, data = resets + (kind == 3), b""
+            if kind == PING:
+                return resets
