@@ -83,7 +83,9 @@ async def test_routes_and_the_policy(admin: Stub, running: Running, machine: Mak
     assert (await admin.CheckPolicy(source="{")).errors[0].line == 1
     assert (await admin.SetPolicy(source=text, replaces=0, note="first")).version == 1
     stale = await fails(admin.SetPolicy(source=text + " ", replaces=0))
-    assert stale[0] in (grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.ABORTED)
+    assert stale == (grpc.StatusCode.ABORTED, "stale")
+    large = text + " " * (2 * 1024 * 1024)
+    assert (await admin.CheckPolicy(source=large)).errors == []
     assert (await admin.ExplainPolicy(source="router", destination="router:22")).summary
     assert (await admin.SetPolicy(source=text + "\n", force=True)).version == 2
     assert (await admin.RollbackPolicy(version=1, replaces=2)).source == text
@@ -169,6 +171,13 @@ def test_connect_with_json_over_plain_http(running: Running) -> None:
     assert connect(running, "Control/Challenge", {"clientKey": "AAAA"}, "")[0] == 400
     found = connect(running, "Control/Challenge", {"clientKey": "A" * 42 + "Q="}, "")
     assert found[0] == 400 or len(found[1]["challenge"]) == 44
+
+
+def test_an_unknown_field_is_told_in_one_line(running: Running) -> None:
+    status, refused = connect(running, "Admin/ListUsers", {"foo": 1}, running.admin_key)
+    assert status == 400
+    assert "foo" in refused["message"]
+    assert "\n" not in refused["message"]
 
 
 def test_every_administrators_route_is_a_method(running: Running) -> None:

@@ -49,7 +49,7 @@ async def lives(running: Running, machine: Make) -> None:
 async def test_too_large_a_request_is_refused(running: Running, machine: Make) -> None:
     big = await raw(running, "Control/Challenge", b"\x0a\xff\xff\x7f" + bytes(1024 * 1024))
     assert big == grpc.StatusCode.RESOURCE_EXHAUSTED
-    huge = await raw(running, "Admin/SetPolicy", b"\x0a\xff\xff\x7f" + bytes(3 * 1024 * 1024), running.admin_key)
+    huge = await raw(running, "Admin/SetPolicy", b"\x0a\xff\xff\x7f" + bytes(17 * 1024 * 1024), running.admin_key)
     assert huge == grpc.StatusCode.RESOURCE_EXHAUSTED
     await lives(running, machine)
 

@@ -305,7 +305,7 @@ def _tokens(text: str) -> list[str]:
 
 async def _forbidden(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     message = "administration is for root, the server's user and its operator; see operator in ghostwire.toml"
-    body = msgspec.json.encode({"error": {"code": "forbidden", "message": message}}) + b"\n"
+    body = msgspec.json.encode({"error": {"code": "permission-denied", "message": message}}) + b"\n"
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -17,8 +17,9 @@ from ghostwire_api_grpc.conversion import fill, read
 from ghostwire_api_grpc.statuses import Failure
 
 API = "/api/v1"
-MAX_REQUEST = 1000 * 1000
-"""Bytes, a little below what the front door lets through."""
+MAX_REQUEST = 15 * 1024 * 1024
+"""Bytes of a message whose caller's key is known: the largest policy fits, and the front door lets a little more
+through. Routes have narrower limits of their own; of other callers nothing is read."""
 
 
 class Route(NamedTuple):

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from ghostwire import ServerContext
 from ghostwire_api_grpc import admin, control, protos
-from ghostwire_api_grpc.callers import admitted
+from ghostwire_api_grpc.callers import admitted, barred
 from ghostwire_api_grpc.codecs import Binary, Json
 from ghostwire_api_grpc.sessions import SessionTable
 from ghostwire_api_grpc.statuses import worded
@@ -44,7 +44,7 @@ class Application:
 
     def __init__(self, context: ServerContext, sessions: SessionTable) -> None:
         def administrator(client: str, key: str) -> object:
-            return context.admit(key, client)
+            return context.admit(key, client)  # before any of its message is read
 
         self._entries: dict[str, Callable[[str, str], object]]
         self._entries = dict.fromkeys((f"/{protos.ADMIN.full_name}/{name}" for name in admin.ROUTES), administrator)
@@ -65,6 +65,8 @@ class Application:
         try:
             if entry := self._entries.get(scope["path"]):
                 receive = admitted(entry, scope, receive)
+                if service is self._services[f"/{protos.ADMIN.full_name}"] and not barred():
+                    scope["state"]["admin"] = True  # the front door's bound is an administrator's, too
             await call(scope, receive, send)
         except Exception as error:
             _log.debug("a call broke off: %s", error)

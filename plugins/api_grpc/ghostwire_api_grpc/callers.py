@@ -76,6 +76,12 @@ def caller() -> Caller:
     return found
 
 
+def barred() -> bool:
+    """Whether the caller is known not to be answered."""
+    found = _caller.get()
+    return found.barred is not None or not found.private
+
+
 def bearer(headers: Any) -> str:
     """The token in the call's metadata, empty where there is none."""
     given = str(headers.get("authorization", ""))

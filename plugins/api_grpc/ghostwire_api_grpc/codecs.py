@@ -24,8 +24,11 @@ class Binary:
         return message.binary() if isinstance(message, Told) else self._codec.encode(message)
 
     def decode(self, data: bytes | bytearray, message_class: Any) -> Any:
-        """A message of these bytes."""
-        return self._codec.decode(bytes(data), message_class)
+        """A message of these bytes; ValueError, in one line, where they are none."""
+        try:
+            return self._codec.decode(bytes(data), message_class)
+        except Exception as error:
+            raise ValueError(" ".join(str(error).split())) from None
 
 
 class Json(Binary):

@@ -30,6 +30,8 @@ _STATUS = {
     429: Code.RESOURCE_EXHAUSTED,
     503: Code.UNAVAILABLE,
 }
+_STATUS_OF_CODE = {"stale": Code.ABORTED}
+"""Of errors whose HTTP status stands for several things."""
 _REFUSED = {
     "authentication-failed": Code.UNAUTHENTICATED,
     "conflict": Code.ALREADY_EXISTS,
@@ -58,7 +60,8 @@ class Failure(Exception):
         """As the REST API words it."""
         error = body.get("error", {}) if isinstance(body, dict) else {}
         message = str(error.get("message", f"refused with status {status}"))
-        return cls(_STATUS.get(status, Code.INTERNAL), message, str(error.get("code", "")), retry_after)
+        code = str(error.get("code", ""))
+        return cls(_STATUS_OF_CODE.get(code) or _STATUS.get(status, Code.INTERNAL), message, code, retry_after)
 
     @classmethod
     def of_error(cls, error: GhostwireError) -> Failure:

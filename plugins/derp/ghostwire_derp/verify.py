@@ -120,7 +120,8 @@ class Verifier:
         """Allow or not; 403 for whoever is no relay, 429 where a relay asks too often, 400 for what is no question."""
         caller = request.client.host if request.client is not None else ""
         if not await self._callers.include(caller):
-            return _refusal(HTTPStatus.FORBIDDEN, "forbidden", "only relays of this mesh may ask; see: gwctl relays")
+            message = "only relays of this mesh may ask; see: gwctl relays"
+            return _refusal(HTTPStatus.FORBIDDEN, "permission-denied", message)
         if not self._limits.take(caller, self._clock.now()):
             return _refusal(HTTPStatus.TOO_MANY_REQUESTS, "too-many", "this relay asks too often; try again later")
         try:

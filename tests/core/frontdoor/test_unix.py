@@ -56,7 +56,7 @@ async def test_others_are_admitted_by_their_user_id(
     answered, body = await peer.ask("POST /about HTTP/1.1\nHost: h\nContent-Length: 2", b"hi")
     assert answered == status
     assert body.count(b"\n") == (1 if status == 403 else 0)
-    assert json.loads(body).get("error", {}).get("code") == ("forbidden" if status == 403 else None)
+    assert json.loads(body).get("error", {}).get("code") == ("permission-denied" if status == 403 else None)
     peer.close()
     await door.close()
 
