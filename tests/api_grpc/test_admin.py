@@ -180,6 +180,12 @@ def test_an_unknown_field_is_told_in_one_line(running: Running) -> None:
     assert "\n" not in refused["message"]
 
 
+@pytest.mark.parametrize("method", ["Admin/Nothing", "Nobody/Nothing"])
+def test_an_unknown_method_is_told_in_the_apis_json(running: Running, method: str) -> None:
+    status, refused = connect(running, method, {}, running.admin_key)
+    assert (status, refused["error"]["code"]) == (404, "not-found")
+
+
 def test_every_administrators_route_is_a_method(running: Running) -> None:
     """But for those of backups, which are for the machine itself, and the API's own document."""
     try:

@@ -23,6 +23,7 @@ from urllib.parse import unquote
 
 from h2 import events
 from h2.config import H2Configuration
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
@@ -68,7 +69,7 @@ class Http2Protocol(asyncio.Protocol):
         self._app, self._state, self._app_state = app, backend.state, app_state
         self._backend, self._turns, self._requests, self._origin = backend, backend.turns, backend.requests, origin
         self._waiting, self._left = waiting, left
-        self.h2 = Engine(H2Configuration(client_side=False, header_encoding=None, logger=None))
+        self.h2: H2Connection = Engine(H2Configuration(client_side=False, header_encoding=None, logger=None))
         self.h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
         self.h2.decoder.max_header_list_size = MAX_HEAD
         self._frames = Frames(MAX_HEAD)

@@ -8,9 +8,13 @@ from typing import Any
 
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectASGIApplication, Endpoint
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ghostwire import ServerContext
+from ghostwire.errors import NotFound
+from ghostwire.frontdoor.rest import error_response, json_response
+from ghostwire.wire import api_errors
 from ghostwire_api_grpc import admin, control, protos
 from ghostwire_api_grpc.callers import admitted, barred
 from ghostwire_api_grpc.codecs import Binary, Json
@@ -28,10 +32,16 @@ class Services(ConnectASGIApplication[Any]):
         endpoints = {
             f"{self._service_path}/{method.name}": _endpoint(method, unary, streams) for method in descriptor.methods
         }
+        self._paths = frozenset(endpoints)
         codecs: Any = [Binary(), Json()]
         super().__init__(
             service=self, endpoints=lambda _: endpoints, read_max_bytes=limit, compressions=[], codecs=codecs
         )
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The paths of its methods."""
+        return self._paths
 
     @property
     def path(self) -> str:
@@ -61,7 +71,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; what the libraries make of a client's mistakes is no failure of ours."""
         service = self._services.get(scope["path"].rpartition("/")[0], self._services[f"/{protos.CONTROL.full_name}"])
-        call: Any = service
+        call: Any = unserved(scope, service.methods) or service
         try:
             if entry := self._entries.get(scope["path"]):
                 receive = admitted(entry, scope, receive)
@@ -70,6 +80,19 @@ class Application:
             await call(scope, receive, send)
         except Exception as error:
             _log.debug("a call broke off: %s", error)
+
+
+def unserved(scope: Scope, methods: frozenset[str]) -> Response | None:
+    """The answer to a Connect call of nothing that we have, which the library leaves empty; gRPC's has a status."""
+    kind = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+    if kind.startswith("application/grpc"):
+        return None
+    if scope["path"] not in methods:
+        return error_response(NotFound("no such method; see admin.proto and control.proto"))
+    if not kind.startswith(("application/json", "application/proto", "application/connect+")):
+        message = "the content type is not served here: use application/json, or application/proto"
+        return json_response(api_errors.answer(415, "unsupported-media-type", message)[1], 415)
+    return None
 
 
 def _endpoint(method: Any, unary: Mapping[str, Any], streams: Mapping[str, Any]) -> Any:

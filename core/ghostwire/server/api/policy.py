@@ -179,7 +179,8 @@ def _expected(request: Request) -> int | None:
     if given == "*" or "force" in request.query_params:
         return None
     if not (given.isascii() and given.isdecimal() and len(given) < 19):
-        raise Refused("say which version this replaces: If-Match (gRPC: replaces) with its number, 0 for none", "usage")
+        how = "If-Match (gRPC: replaces) with its number, 0 for none; * (gRPC: force) for any"
+        raise Refused(f"say which version this replaces: {how}", "usage")
     return int(given)
 
 
