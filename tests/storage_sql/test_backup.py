@@ -98,6 +98,22 @@ async def test_the_database_that_is_replaced_is_kept_whole(make_storage: Make, t
     assert {path.name for path in tmp_path.iterdir()} == {"ghostwire.db", "ghostwire.db.lock", aside.name}
 
 
+async def test_what_a_crash_left_of_a_database_that_is_gone_comes_into_no_other(
+    make_storage: Make, tmp_path: Path
+) -> None:
+    path, log = tmp_path / "ghostwire.db", tmp_path / "ghostwire.db-wal"
+    storage = make_storage()
+    await storage.open(lambda commit: None)
+    await storage.write(lambda transaction: transaction.put(user(7)))
+    left = log.read_bytes()
+    await storage.close()
+    path.unlink()
+    log.write_bytes(left)
+    assert not await make_storage().restore(SAMPLE)
+    assert set((await make_storage().backup()).records) == set(EVERYTHING)
+    assert [each.read_bytes() for each in tmp_path.glob("*.aside-wal")] == [left]
+
+
 @pytest.mark.parametrize("damage", [b"no database at all", b"SQLite format 3\0" + bytes(4096)], ids=["text", "head"])
 async def test_a_damaged_database_is_set_aside_too_where_that_is_wished(
     make_storage: Make, tmp_path: Path, damage: bytes

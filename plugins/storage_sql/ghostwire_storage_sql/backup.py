@@ -90,7 +90,7 @@ def fill_file(path: Path, backup: Backup, entropy: Entropy, make_engine: Any, *,
         with _closing(engine), engine.begin() as connection:
             fill(connection, backup, entropy, str(path))
         _flush(new)
-        aside = _set_aside(path) if held else None
+        aside = _set_aside(path, held)
         os.replace(new, path)
         _flush(path.parent)
     finally:
@@ -114,18 +114,26 @@ def _is_empty_file(engine: sa.Engine) -> bool:
         return False
 
 
-def _set_aside(path: Path) -> Path:
-    """Give it a second name, which is its only one as soon as the new one is renamed over it."""
+def _set_aside(path: Path, held: bool) -> Path | None:
+    """Give it a second name, which is its only one as soon as the new one is renamed over it.
+
+    Where it is gone, what a crash left beside it is moved away all the same: SQLite would add it to the new one.
+    """
     aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.aside")
     _remove(aside)
-    try:
-        os.link(path, aside)
-    except OSError:  # no second names on this file system
-        os.rename(path, aside)
+    if held:
+        _name_too(path, aside)
     for companion in _COMPANIONS:
         with suppress(FileNotFoundError):
             os.rename(f"{path}{companion}", f"{aside}{companion}")
-    return aside
+    return aside if held else None
+
+
+def _name_too(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # no second names on this file system
+        os.rename(path, other)
 
 
 def _remove(path: Path) -> None:

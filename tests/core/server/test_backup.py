@@ -294,6 +294,23 @@ def test_files_are_put_in_place_and_others_set_aside_only_when_wished(tmp_path):
     assert files.kept(tmp_path) == wanted
 
 
+def test_a_restore_that_dies_between_two_files_leaves_no_name_without_one(tmp_path, monkeypatch):
+    key = tmp_path / "control.key"
+    key.write_text("old")
+    placing = files.place(tmp_path, {"control.key": "new"}, "stamp", replace=True)
+
+    def dies(*names):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        placing.finish()
+    monkeypatch.undo()
+    assert (key.read_text(), (tmp_path / "control.key.stamp").read_text()) == ("old", "old")
+    placing.finish()
+    assert (key.read_text(), (tmp_path / "control.key.stamp").read_text()) == ("new", "old")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_what_root_restored_belongs_to_who_runs_the_server(tmp_path):
     (tmp_path / "server" / "sql").mkdir(parents=True)

@@ -44,10 +44,10 @@ class Placing:
         self._folder, self._names, self.aside = folder, names, aside
 
     def finish(self) -> None:
-        """Rename them."""
+        """Rename them; at no moment is a name without a file that had one."""
         for name in self._names:
             if name in self.aside:
-                os.replace(self._folder / name, self._folder / self.aside[name])
+                _name_too(self._folder / name, self._folder / self.aside[name])
             os.replace(self._folder / f"{name}{_STAGED}", self._folder / name)
         flush(self._folder)
 
@@ -55,6 +55,15 @@ class Placing:
         """Leave all as it is."""
         for name in self._names:
             (self._folder / f"{name}{_STAGED}").unlink(missing_ok=True)
+
+
+def _name_too(path: Path, other: Path) -> None:
+    """A second name, which is its only one as soon as another file is renamed over the first."""
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:  # no second names on this file system
+        os.rename(path, other)
 
 
 def _content(path: Path) -> str | None:
