@@ -127,7 +127,11 @@ class Cluster:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGCONT)
                 self._process.send_signal(by)
-            self._process.wait(PATIENCE)
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def _run(self, program: str, *arguments: str | Path) -> None:

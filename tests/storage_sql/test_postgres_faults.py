@@ -8,22 +8,25 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import postgres
-from ghostwire.capabilities.storage import Commit, Notice
-from ghostwire.errors import Unavailable
+from ghostwire.capabilities.storage import Commit, Notice, Snapshot
+from ghostwire.errors import StateError, Unavailable
 from ghostwire.model import User
 from ghostwire.testing.contracts.storage_sharing import Told
-from ghostwire_storage_sql import follower, meeting
+from ghostwire_storage_sql import follower, link, meeting
+from ghostwire_storage_sql.postgres import PostgresDatabase
 from ghostwire_storage_sql.storage import SqlStorage
 
 pytestmark = pytest.mark.timeout(110)
 PROGRAM = Path(__file__).with_name("acknowledging_writer.py")
 Make = Callable[[str], SqlStorage]
+HELD = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND datname = current_database()"
 
 
 def put(number: int) -> Callable[..., None]:
@@ -257,3 +260,127 @@ async def test_a_newer_servers_kinds_and_columns_do_not_disturb_an_older_one_tha
     await one.write(put(2))
     assert [(commit.revision, len(commit.changes)) for commit in first.all] == [(1, 0), (2, 1), (3, 1)]
     assert shared_cluster.execute("SELECT shoe_size FROM users", url) == [(7,), (7,)]
+
+
+async def test_a_write_that_fails_under_the_lock_leaves_no_transaction_open(
+    make: Make, url: str, shared_cluster: postgres.Cluster
+) -> None:
+    storage = make(url)
+    await storage.open(lambda commit: None)
+    shared_cluster.execute("ALTER TABLE settings RENAME TO hidden", url)
+    with pytest.raises(StateError, match="settings"):
+        await storage.write(put(1))
+    assert shared_cluster.execute(HELD, url) == [(0,)]
+    shared_cluster.execute("ALTER TABLE hidden RENAME TO settings", url)
+    await storage.write(put(1))
+
+
+async def test_a_server_that_cannot_read_the_log_does_not_keep_the_lock_from_others(
+    make: Make, url: str, shared_cluster: postgres.Cluster
+) -> None:
+    older, newer = make(url), make(url)
+    await older.open(lambda commit: None)
+    shared_cluster.execute(r"INSERT INTO log VALUES (1, 0, 'marked!!', 'users', 9, '\xc1')", url)
+    shared_cluster.execute("UPDATE counters SET value = 1 WHERE name = 'revision'", url)
+    await newer.open(lambda commit: None)
+    with pytest.raises(ValueError, match="MessagePack"):
+        await older.write(put(1))
+    assert shared_cluster.execute(HELD, url) == [(0,)]
+    async with asyncio.timeout(3):
+        await newer.write(put(2))
+
+
+async def test_a_server_that_waits_for_the_lock_in_vain_while_it_catches_up_does_so_later(
+    make: Make, url: str, proxy: postgres.Proxy, shared_cluster: postgres.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LIMITS", {**link.LIMITS, "lock_timeout": "300ms"})
+    told, near = Told[Commit](), make(url)
+    far = make(shared_cluster.url(url.rpartition("/")[2], port=proxy.port))
+    await near.open(lambda commit: None)
+    await far.open(told)
+    proxy.cut()
+    for number in (1, 2):
+        await near.write(put(number))
+    await near.compact(2)
+    with closing(psycopg.connect(url)) as other:
+        other.execute("SELECT value FROM counters WHERE name = 'revision' FOR UPDATE")
+        proxy.heal()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while not (await asyncio.to_thread(shared_cluster.execute, waits, url))[0][0]:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+    await told.until(lambda commits: ids(commits) == [1, 2], "what was missed must be told")
+    await far.write(put(3))
+
+
+FALL_BACK = "DELETE FROM log WHERE revision > 1; DELETE FROM users WHERE id > 1; UPDATE counters SET value = 1"
+"""What a standby has that takes over and was behind."""
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_database_that_lost_commits_is_not_followed_into_another_history(
+    make: Make, url: str, shared_cluster: postgres.Cluster, connected: bool
+) -> None:
+    storage, told, following = make(url), Told[Commit](), Told[bool]()
+    storage.follow(following)
+    await storage.open(told)
+    for number in (1, 2, 3):
+        await storage.write(put(number))
+    shared_cluster.execute(FALL_BACK, url)
+    if not connected:
+        ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        shared_cluster.execute(f"{ends} AND pid <> pg_backend_pid()", url)
+    with pytest.raises(StateError, match="is no longer the database that was opened; restart this server"):
+        await storage.write(put(4))
+    late = make(url)
+    assert [record.id for record in (await late.open(lambda commit: None)).records] == [1]
+    for number in (5, 6, 7):
+        await late.write(put(number))
+    with pytest.raises(StateError, match="is no longer"):
+        await storage.write(put(8))
+    assert [commit.revision for commit in told.all] == [1, 2, 3]
+
+
+@pytest.fixture
+def judged_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("POLL", 0.1), ("TICK", 0.05), ("LOST", 0.5)):
+        monkeypatch.setattr(follower, name, seconds)
+
+
+@pytest.mark.usefixtures("judged_soon")
+async def test_a_server_that_took_long_to_open_is_in_reach_from_then_on(
+    make: Make, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = PostgresDatabase.snapshot
+
+    def slow(database: PostgresDatabase) -> Snapshot:
+        time.sleep(follower.LOST + 0.1)
+        return read(database)
+
+    monkeypatch.setattr(PostgresDatabase, "snapshot", slow)
+    storage, following = make(url), Told[bool]()
+    storage.follow(following)
+    await storage.open(lambda commit: None)
+    await asyncio.sleep(2 * follower.TICK)
+    await storage.write(put(1))
+    assert following.all == []
+
+
+@pytest.mark.usefixtures("judged_soon")
+async def test_a_server_that_cannot_meet_the_others_serves_nobody_until_it_can(
+    make: Make, shared_cluster: postgres.Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared_cluster.execute("CREATE ROLE lonely LOGIN")
+    url = shared_cluster.database().replace("admin@", "lonely@")
+    shared_cluster.execute(f"ALTER DATABASE {url.rpartition('/')[2]} OWNER TO lonely")
+    storage, following = make(url), Told[bool]()
+    storage.follow(following)
+    with psycopg.connect(url):
+        shared_cluster.execute("ALTER ROLE lonely CONNECTION LIMIT 2")
+        await storage.open(lambda commit: None)
+        await following.until(lambda heard: heard == [False], "that it serves nobody must be told")
+        assert "the other servers cannot be met: too many connections" in caplog.text
+        with pytest.raises(Unavailable):
+            await storage.write(put(1))
+    await following.until(lambda heard: heard == [False, True], "that it serves again must be told")
+    await storage.write(put(1))

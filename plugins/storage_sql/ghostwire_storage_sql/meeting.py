@@ -16,7 +16,7 @@ import psycopg
 
 from ghostwire.capabilities.storage import MAX_ENTRY, Notice
 from ghostwire_storage_sql import posts
-from ghostwire_storage_sql.link import ANSWER, LIMITS, Target, limits
+from ghostwire_storage_sql.link import ANSWER, LIMITS, Target, explained, limits
 from ghostwire_storage_sql.postgres import CHANNEL, PAUSES
 from ghostwire_storage_sql.sharing import ClosingExchange
 
@@ -36,7 +36,8 @@ Connection = psycopg.AsyncConnection[Any]
 
 class Meeting(ClosingExchange):
     """The exchange over a connection of its own, on the loop. ``poke`` is called for each commit of another server's;
-    ``name`` is what our own commits are told under."""
+    ``name`` is what our own commits are told under. ``reached`` is when we last met the others (the loop's seconds),
+    ``trouble`` why not since."""
 
     def __init__(self, target: Target, name: str, poke: Callable[[], None], log: logging.Logger) -> None:
         self._target, self._name, self._poke, self._log = target, name, poke, log
@@ -48,6 +49,8 @@ class Meeting(ClosingExchange):
         self._known: dict[str, int] = {}
         self._wake, self._ending, self._whole = asyncio.Event(), False, True
         self._next_burial = self._next_sweep = 0.0
+        self._loop = asyncio.get_running_loop()
+        self.reached, self.trouble = self._loop.time(), ""
         self._task = asyncio.create_task(self._run())
 
     def join(self, server: str, heard: Callable[[Notice], None]) -> None:
@@ -83,7 +86,8 @@ class Meeting(ClosingExchange):
             try:
                 await self._meet()
             except (psycopg.Error, OSError, TimeoutError) as error:
-                self._log.debug("%s: the other servers are out of reach: %s", self._target.where, error)
+                self.trouble = f"the other servers cannot be met: {explained(error) if str(error) else 'no answer'}"
+                self._log.debug("%s: %s", self._target.where, self.trouble)
             attempt = 0 if time.monotonic() - began > BEAT else attempt + 1
             if not self._ending:
                 await asyncio.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
@@ -97,6 +101,7 @@ class Meeting(ClosingExchange):
             while not self._ending:
                 async with asyncio.timeout(ANSWER):
                     await self._round(connection)
+                self.reached = self._loop.time()
                 await self._pause(connection)
             await self._leave(connection)
         finally:

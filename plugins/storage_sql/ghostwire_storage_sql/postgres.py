@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import sqlalchemy as sa
@@ -55,7 +55,9 @@ class PostgresDatabase(SharedDatabase):
             self._migrate(lambda connection: schema.prepare(connection, self.where, existing=existing))
             link = self._connected()
             with looking(link, NEWEST_ONE):
-                return self.snapshot()
+                snapshot = self.snapshot()
+            self._answered = time.monotonic()
+            return snapshot
         except Exception as error:
             self.close()
             raise self._unusable(error) from None
@@ -90,7 +92,7 @@ class PostgresDatabase(SharedDatabase):
         from ghostwire_storage_sql.meeting import Meeting
 
         meeting = Meeting(self.target, self.name, writer.poke, log)
-        return Shared(meeting, Follower(writer, following, self.where, log))
+        return Shared(meeting, Follower(writer, meeting, following, self.where, log))
 
     def follow(self) -> list[Commit]:
         """What the log has that we have not; by way of the lock where the log can't tell."""
@@ -130,7 +132,6 @@ class PostgresDatabase(SharedDatabase):
             except psycopg.Error as error:
                 if not self._lost(error) and not isinstance(error, psycopg.OperationalError):
                     raise
-                self._end()
                 if not self._rest(attempt):
                     raise
                 attempt += 1
@@ -161,17 +162,36 @@ class PostgresDatabase(SharedDatabase):
         if self._link is None or self._link.closed:
             self._link = self.target.link()
             self.cursor = self._link.cursor()
-            if not granted(self._link, "pg_try_advisory_lock_shared"):
-                self.close()
-                raise StateError(f"{self.where}: a backup is being restored; try again when that is done")
-            self._check_history()
+            try:
+                self._check(self._link)
+            except BaseException:
+                self.close()  # the next use would take it for checked
+                raise
         return self._link
 
+    def _check(self, link: Link) -> None:
+        if not granted(link, "pg_try_advisory_lock_shared"):
+            raise StateError(f"{self.where}: a backup is being restored; try again when that is done")
+        self._check_history()
+
     def _check_history(self) -> None:
-        """That the database is still the one that we follow, and not an older backup of it."""
-        if self.newest and self.mark(self.revision) not in (self.newest, None):
-            self.close()
-            raise StateError(f"{self.where}: is no longer the database that was opened; restart this server")
+        """That the database still has the newest revision that we have: neither a backup of it nor a standby that was
+        behind may come in its place."""
+        if not self.newest:
+            return
+        mark = self.mark(self.revision)
+        if mark is None:  # compacted away, if it was there
+            self._check_revision(self.stored_counters()[REVISION])
+        elif mark != self.newest:
+            self._refuse()
+
+    def _check_revision(self, stored: int) -> None:
+        if stored < self.revision:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        self.close()
+        raise StateError(f"{self.where}: is no longer the database that was opened; restart this server")
 
     def _lost(self, error: BaseException) -> bool:
         """Whether it is the connection that failed; the next use makes a new one."""
@@ -182,8 +202,16 @@ class PostgresDatabase(SharedDatabase):
     def _lock(self) -> list[Commit]:
         """Begin a transaction that holds the counter row, and bring the memory to what is committed."""
         link = self._connected()
+        try:
+            return self._caught_up(link)
+        except BaseException:
+            self._end()  # else it stays open, maybe with the row: whoever asks now and then is never idle for long
+            raise
+
+    def _caught_up(self, link: Link) -> list[Commit]:
         held, settings = _rows(link, "BEGIN", self.sql.lock, self.sql.counters, self.sql.settings)[2:]
         revision = held.pop(REVISION)
+        self._check_revision(revision)
         commits = self.logged(self.revision) if revision != self.revision else []
         if not self._is_next(commits) or revision != (commits[-1].revision if commits else self.revision):
             commits = [self._reload(revision)]

@@ -42,7 +42,9 @@ class Writer:
     async def open(self) -> Snapshot:
         """Start the thread and open the database in it."""
         self._thread.start()
-        return await self._opened
+        snapshot = await self._opened
+        self.reached = self._loop.time()  # opening may take long: a migration, or another server's
+        return snapshot
 
     async def write(self, work: Work) -> Any:
         """The work's result, once it is durable."""
