@@ -179,10 +179,8 @@ class PostgresDatabase(SharedDatabase):
         behind may come in its place."""
         if not self.newest:
             return
-        mark = self.mark(self.revision)
-        if mark is None:  # compacted away, if it was there
-            self._check_revision(self.stored_counters()[REVISION])
-        elif mark != self.newest:
+        self._check_revision(self.stored_counters()[REVISION])  # first: another may commit our revision in between
+        if self.mark(self.revision) not in (self.newest, None):  # None: compacted away
             self._refuse()
 
     def _check_revision(self, stored: int) -> None:
