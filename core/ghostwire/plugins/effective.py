@@ -13,7 +13,8 @@ from ghostwire.plugins.host import Host
 
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"(^|_)(secret|password|passphrase|token)$")
-_IN_URL = re.compile(r"(\w+://[^\s:/@]*:)\S+(?=@)|([?&]password=)[^&\s]+")
+_PASSWORDS = (re.compile(r"([?&]password=)[^&\s]+"), re.compile(r"(\w+://[^\s:/@]*:)\S+(?=@)"))
+"""In URLs: as an option, which may have an @ of its own, and before the host."""
 
 
 def effective(config: Config, host: Host) -> dict[str, Any]:
@@ -36,7 +37,9 @@ def effective(config: Config, host: Host) -> dict[str, Any]:
 def _hide(value: Any) -> Any:
     """The same without the values of keys that are named like secrets, and URLs' passwords."""
     if isinstance(value, str):
-        return _IN_URL.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}", value)
+        for pattern in _PASSWORDS:
+            value = pattern.sub(rf"\1{HIDDEN}", value)
+        return value
     if isinstance(value, Mapping):
         return {key: HIDDEN if _SECRET.search(key) and inner else _hide(inner) for key, inner in value.items()}
     return [_hide(inner) for inner in value] if isinstance(value, list | tuple) else value

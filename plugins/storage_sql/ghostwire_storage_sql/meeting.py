@@ -176,15 +176,14 @@ class Meeting(ClosingExchange):
 
     async def _readable(self, connection: Connection, seconds: float) -> None:
         """Wait for the connection or, unless that is so already, for a wake-up; hand on what was notified."""
-        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        descriptor = connection.fileno()
-        loop.add_reader(descriptor, arrived.set)
+        arrived, descriptor = asyncio.Event(), connection.fileno()
+        self._loop.add_reader(descriptor, arrived.set)
         events = [arrived] if self._wake.is_set() else [arrived, self._wake]
         waits = [asyncio.ensure_future(event.wait()) for event in events]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            loop.remove_reader(descriptor)
+            self._loop.remove_reader(descriptor)
             for wait in waits:
                 wait.cancel()
         if arrived.is_set():

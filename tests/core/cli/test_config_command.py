@@ -46,6 +46,9 @@ def test_a_password_in_a_url_is_hidden_whatever_is_in_it(install, tmp_path, caps
         file.write_text(f"[plugin.pigeon]\ntrusted = true\nurl = '{url}?password=fish'\n")
         assert ghostwire(["--config", str(file), "config"]) == 0
         assert 'url = "loft://mesh:(hidden)@db/mesh?password=(hidden)"' in capsys.readouterr().out
+    file.write_text("[plugin.pigeon]\ntrusted = true\nurl = 'loft://db:1/mesh?password=sword@fish'\n")
+    assert ghostwire(["--config", str(file), "config"]) == 0
+    assert 'url = "loft://db:1/mesh?password=(hidden)"' in capsys.readouterr().out
 
 
 def test_check_says_ok_or_what_is_wrong(tmp_path, capsys):
